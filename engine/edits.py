@@ -1,0 +1,119 @@
+"""Edits of a model: what the user changed, as plain data that can be undone, sent, saved and shown as Python."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from engine.errors import InputError
+from engine.graph import AttributeValue
+
+EDITABLE_FIELDS = ("stride", "padding", "dilation", "kernel_size")
+"""Fields of convolutions and pools that :class:`SetAttribute` can change."""
+
+
+class RemoveLayer(Struct, frozen=True, tag="remove"):
+    """Replace the module at ``layer`` by identity."""
+
+    layer: str
+
+
+class SetAttribute(Struct, frozen=True, tag="set"):
+    """Set one field of the module at ``layer``."""
+
+    layer: str
+    field: str
+    value: int | str | tuple[int, ...]
+
+
+Edit: TypeAlias = RemoveLayer | SetAttribute
+
+
+def python_path(layer: str) -> str:
+    """``layer1.0.conv1`` as Python source: ``model.layer1[0].conv1``."""
+    parts = ["model"]
+    for name in layer.split("."):
+        if name.isdigit():
+            parts.append(f"[{name}]")
+        elif name.isidentifier():
+            parts.append(f".{name}")
+        else:
+            parts.append(f".get_submodule({name!r})")
+    return "".join(parts)
+
+
+def python_lines(edits: tuple[Edit, ...]) -> list[str]:
+    """The edits as lines of Python that do the same to a module called ``model``."""
+    lines = []
+    for edit in edits:
+        target = python_path(edit.layer)
+        if isinstance(edit, RemoveLayer):
+            if target.endswith(")"):
+                lines.append(f"model.set_submodule({edit.layer!r}, nn.Identity())")
+            else:
+                lines.append(f"{target} = nn.Identity()")
+        else:
+            lines.append(f"{target}.{edit.field} = {edit.value!r}")
+    return lines
+
+
+def add_edit(edits: tuple[Edit, ...], new: Edit) -> tuple[Edit, ...]:
+    """``edits`` with ``new`` on top; an earlier edit of the same field (or of a removed layer) gives way."""
+
+    def survives(old: Edit) -> bool:
+        if isinstance(new, RemoveLayer):
+            return old.layer != new.layer and not old.layer.startswith(new.layer + ".")
+        return not (
+            isinstance(old, SetAttribute) and old.layer == new.layer and old.field == new.field
+        )
+
+    return (*filter(survives, edits), new)
+
+
+def parse_set(text: str) -> SetAttribute:
+    """``layer2.0.conv2.stride=1`` or ``conv1.kernel_size=3x3`` as an edit.
+
+    Raises InputError when the text has no field, no value, or a field that cannot be edited.
+    """
+    target, separator, value = text.partition("=")
+    layer, dot, field = target.strip().rpartition(".")
+    if not separator or not dot or not layer or not value.strip():
+        raise InputError(
+            f"--set {text!r} is not LAYER.FIELD=VALUE.", hint="For example: --set layer2.0.conv2.stride=1"
+        )
+    if field not in EDITABLE_FIELDS:
+        raise InputError(
+            f"--set {text!r}: the field {field!r} cannot be edited.",
+            hint=f"Fields that can: {', '.join(EDITABLE_FIELDS)}.",
+        )
+    return SetAttribute(layer, field, parse_value(value, where=f"--set {text!r}"))
+
+
+def parse_value(text: str, where: str) -> int | str | tuple[int, ...]:
+    """``2``, ``2x1``, ``(2, 1)``, ``same`` or ``valid`` as an attribute value; ``where`` opens the error sentence."""
+    text = text.strip()
+    if text in ("same", "valid"):
+        return text
+    parts = [part for part in re.split(r"[x×,]", text.strip("()[] ")) if part.strip()]
+    try:
+        numbers = tuple(int(part) for part in parts)
+    except ValueError:
+        numbers = ()
+    if not numbers:
+        raise InputError(
+            f"{where}: {text!r} is not a whole number or a list of them.", hint="Write 2 or 2x1."
+        )
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def attribute_text(value: AttributeValue) -> str:
+    """An attribute value for eyes: ``3 × 3``, ``1``, ``same``, ``—`` for None."""
+    if value is None:
+        return "—"
+    if isinstance(value, tuple):
+        return " × ".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -1,0 +1,178 @@
+"""Errors a user can act on: typed arguments in, one clear sentence out.
+
+Anything that is not an :class:`EngineError` is a bug; it travels as kind ``"bug"`` with its traceback.
+Plain data only: both processes import this module.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from msgspec import Struct
+
+
+class ErrorInfo(Struct, frozen=True):
+    """An error as it crosses the process boundary."""
+
+    kind: str
+    """``load``, ``unsupported``, ``input``, ``layer``, ``consent``, ``real_run``, ``cancelled``, ``export`` or ``bug``."""
+    message: str
+    """One sentence: what was wrong and where."""
+    hint: str = ""
+    """What to do about it; may be empty."""
+    file: str = ""
+    layer: str = ""
+    """Path of the module that failed, ``""`` when the error is not tied to one."""
+    expected: str = ""
+    got: str = ""
+    details: tuple[str, ...] = ()
+    """For ``consent``: what would run. For ``real_run``: why, and what it would take."""
+    digest: str = ""
+    """For ``consent``: SHA-256 of the content the user is asked about."""
+    traceback: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Message and hint as one line."""
+        return f"{self.message} {self.hint}".strip()
+
+
+class EngineError(Exception):
+    """Base of every error that is the input's or the request's fault, not ours."""
+
+    kind = "load"
+
+    def __init__(self, message: str, *, hint: str = "", file: str = "", layer: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.file = file
+        self.layer = layer
+
+    def info(self) -> ErrorInfo:
+        """This error as plain data, with the cause's traceback for the details button."""
+        cause = self.__cause__
+        text = "".join(traceback.format_exception(cause)) if cause is not None else ""
+        return ErrorInfo(
+            kind=self.kind,
+            message=self.message,
+            hint=self.hint,
+            file=self.file,
+            layer=self.layer,
+            traceback=text,
+        )
+
+
+class LoadError(EngineError):
+    """The source cannot be read or built."""
+
+
+class UnsupportedModelError(EngineError):
+    """The source is readable, but no analysis of it is possible."""
+
+    kind = "unsupported"
+
+
+class InputError(EngineError):
+    """A shape, dtype, edit or option of the request does not fit the model."""
+
+    kind = "input"
+
+
+class ExportError(EngineError):
+    """A report cannot be written or read."""
+
+    kind = "export"
+
+
+class LayerError(EngineError):
+    """The forward pass stopped inside a layer.
+
+    ``expected`` and ``got`` name shapes where the failing operation is known to compare them.
+    """
+
+    kind = "layer"
+
+    def __init__(
+        self, message: str, *, layer: str, hint: str = "", expected: str = "", got: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, layer=layer)
+        self.expected = expected
+        self.got = got
+
+    def info(self) -> ErrorInfo:
+        base = super().info()
+        return ErrorInfo(
+            kind=base.kind,
+            message=base.message,
+            hint=base.hint,
+            layer=base.layer,
+            expected=self.expected,
+            got=self.got,
+            traceback=base.traceback,
+        )
+
+
+class ConsentRequiredError(EngineError):
+    """Opening this source runs code of its author; the user has not agreed yet."""
+
+    kind = "consent"
+
+    def __init__(self, message: str, *, file: str, digest: str, details: tuple[str, ...]) -> None:
+        super().__init__(
+            message, hint="Pass --trust (or agree in the window) if you trust its author.", file=file
+        )
+        self.digest = digest
+        self.details = details
+
+    def info(self) -> ErrorInfo:
+        return ErrorInfo(
+            kind=self.kind,
+            message=self.message,
+            hint=self.hint,
+            file=self.file,
+            digest=self.digest,
+            details=self.details,
+        )
+
+
+class RealRunRequiredError(EngineError):
+    """Neither meta nor fake tensors can trace this model; a real CPU run could, if the user agrees."""
+
+    kind = "real_run"
+
+    def __init__(self, message: str, *, layer: str, details: tuple[str, ...]) -> None:
+        super().__init__(
+            message, hint="Allow a real run on the CPU (--allow-real-run) to analyse it.", layer=layer
+        )
+        self.details = details
+
+    def info(self) -> ErrorInfo:
+        return ErrorInfo(
+            kind=self.kind,
+            message=self.message,
+            hint=self.hint,
+            layer=self.layer,
+            details=self.details,
+        )
+
+
+class CancelledError(EngineError):
+    """The user, or a newer request, asked to stop."""
+
+    kind = "cancelled"
+
+    def __init__(self) -> None:
+        super().__init__("Cancelled.")
+
+
+def describe(error: BaseException) -> ErrorInfo:
+    """Any exception as :class:`ErrorInfo`: an :class:`EngineError` in its own words, else a bug with its traceback."""
+    if isinstance(error, EngineError):
+        return error.info()
+    return ErrorInfo(
+        kind="bug",
+        message=f"Internal error: {type(error).__name__}: {error}",
+        hint="The log has the traceback.",
+        traceback="".join(traceback.format_exception(error)),
+    )

@@ -1,0 +1,200 @@
+"""Messages between the window and the engine: one JSON object per line, validated when decoded.
+
+Requests carry an id; every answer repeats it. The engine works on one request at a time; a newer ``Analyze``
+supersedes those still waiting (latest wins), which answer ``Failed`` with kind ``cancelled``.
+Prefetching runs only while no request waits and stops as soon as one comes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from engine.errors import ErrorInfo
+from engine.graph import InputSpec
+from engine.results import Analysis, Configuration, ModelInfo, Totals, ZooEntry
+
+PROTOCOL_VERSION = 1
+
+ExportFormat = Literal["json", "csv", "md", "html"]
+
+
+# -- window → engine ---------------------------------------------------------------------------------------------
+
+
+class Open(Struct, frozen=True, tag="open"):
+    """Load a model; it replaces the one that was open. Answer: Opened or Failed."""
+
+    id: int
+    source: str
+    trust: bool = False
+    """The user agreed to run the code of this source (only its content with this digest, if one is given)."""
+    digest: str = ""
+
+
+class Analyze(Struct, frozen=True, tag="analyze"):
+    """Compute all costs of the open model at one configuration. Answer: Analyzed or Failed (with ``partial``)."""
+
+    id: int
+    configuration: Configuration
+
+
+class Prefetch(Struct, frozen=True, tag="prefetch"):
+    """Compute these when idle, in this order; replaces the previous list. Answers: one Point each."""
+
+    id: int
+    configurations: tuple[Configuration, ...]
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    """Stop request ``id`` if it runs or waits; it answers Failed with kind ``cancelled``."""
+
+    id: int
+
+
+class Export(Struct, frozen=True, tag="export"):
+    """Write ``analysis`` as a report, compared with ``baseline`` when one is given."""
+
+    id: int
+    analysis: Analysis
+    format: ExportFormat
+    path: str
+    baseline: Analysis | None = None
+
+
+class OpenReport(Struct, frozen=True, tag="open_report"):
+    """Read an exported JSON report back. Answer: ReportOpened or Failed."""
+
+    id: int
+    path: str
+
+
+class ListZoo(Struct, frozen=True, tag="list_zoo"):
+    """Answer: ZooListing."""
+
+    id: int
+
+
+Request: TypeAlias = Open | Analyze | Prefetch | Cancel | Export | OpenReport | ListZoo
+
+
+# -- engine → window ---------------------------------------------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """First message of an engine; sent before torch is imported, so ``versions`` may still be partial."""
+
+    version: int
+    pid: int
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    """The frameworks are imported."""
+
+    versions: dict[str, str]
+    devices: tuple[str, ...]
+
+
+class Opened(Struct, frozen=True, tag="opened"):
+    id: int
+    model: ModelInfo
+    inputs: tuple[InputSpec, ...]
+    watch: str = ""
+    """File whose change means that the model should be opened again; empty for none."""
+
+
+class Analyzed(Struct, frozen=True, tag="analyzed"):
+    id: int
+    analysis: Analysis
+    engine_s: float = 0.0
+    """Seconds the engine took, 0 for a kept result; the benchmark reads it."""
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    id: int
+    error: ErrorInfo
+    partial: Analysis | None = None
+    """For a failed analysis: the rows before the layer that stopped it."""
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    id: int
+    done: int
+    total: int | None
+    what: str
+
+
+class Point(Struct, frozen=True, tag="point"):
+    """A prefetched configuration: its totals, or why the model refuses it."""
+
+    id: int
+    configuration: Configuration
+    totals: Totals | None = None
+    error: ErrorInfo | None = None
+
+
+class Exported(Struct, frozen=True, tag="exported"):
+    id: int
+    path: str
+
+
+class ReportOpened(Struct, frozen=True, tag="report_opened"):
+    id: int
+    analysis: Analysis
+    path: str
+
+
+class ZooListing(Struct, frozen=True, tag="zoo"):
+    id: int
+    entries: tuple[ZooEntry, ...]
+
+
+Event: TypeAlias = (
+    Hello
+    | Ready
+    | Opened
+    | Analyzed
+    | Failed
+    | Progress
+    | Point
+    | Exported
+    | ReportOpened
+    | ZooListing
+)
+
+_encoder = msgspec.json.Encoder()
+_request_decoder = msgspec.json.Decoder(Request)
+_event_decoder = msgspec.json.Decoder(Event)
+
+
+class ProtocolError(Exception):
+    """A line that is no valid message; says which way it is bad."""
+
+
+def encode(message: Request | Event) -> bytes:
+    """``message`` as one line of JSON, newline included."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_request(line: bytes) -> Request:
+    """Raises ProtocolError when ``line`` is no valid request."""
+    try:
+        request: Request = _request_decoder.decode(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ProtocolError(f"Not a request: {error}") from error
+    return request
+
+
+def decode_event(line: bytes) -> Event:
+    """Raises ProtocolError when ``line`` is no valid event or an engine of another protocol version speaks."""
+    try:
+        event: Event = _event_decoder.decode(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ProtocolError(f"Not an event: {error}") from error
+    if isinstance(event, Hello) and event.version != PROTOCOL_VERSION:
+        raise ProtocolError(
+            f"The engine speaks protocol {event.version}, this window {PROTOCOL_VERSION}."
+        )
+    return event

@@ -1,0 +1,190 @@
+"""The result of one analysis, as frozen columns of plain values. Both processes read it; nothing here computes costs.
+
+Per layer and per module the numbers travel in columns: index ``i`` of every field of Layers is the same row.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from engine.edits import Edit
+from engine.graph import Assumption, AttributeValue, InputShape, Shape
+
+TraceMode = Literal["meta", "fake", "cpu"]
+"""How the operations were found: on the meta device, with fake tensors, or by a real CPU run."""
+
+FAMILIES = (
+    "convolution", "linear", "attention", "recurrent", "embedding", "norm",
+    "activation", "pool", "elementwise", "movement", "other",
+)  # fmt: skip
+"""Families of operations; each has one colour everywhere."""
+
+
+class ModelInfo(Struct, frozen=True):
+    """What was opened."""
+
+    name: str
+    """For a title: ``resnet50``, ``TinyNet``."""
+    source: str
+    """What to pass to open it again: ``torchvision:resnet50``, ``net.py:build``."""
+    format: str
+    """``torchvision``, ``python`` or ``module`` (an object in memory)."""
+    sha256: str | None = None
+    """Of the file; None for a model that is not a file."""
+    class_name: str = ""
+    task: str = ""
+    note: str = ""
+    """Something the user must know about what was opened; may be empty."""
+
+
+class Configuration(Struct, frozen=True):
+    """Everything that decides the numbers of one opened model. Equal configurations have equal results."""
+
+    inputs: tuple[InputShape, ...]
+    edits: tuple[Edit, ...] = ()
+    assumptions: tuple[tuple[str, int], ...] = ()
+    """(key, value) of each data-dependent size that the user set."""
+    allow_real_run: bool = False
+
+
+class Totals(Struct, frozen=True):
+    """Whole-model numbers; a sum over counted rows where coverage is not complete."""
+
+    params: int
+    trainable_params: int
+    buffers: int
+    """Elements of buffers; not part of params."""
+    untouched_params: int
+    """Elements of parameters that this forward pass did not read."""
+    macs: int
+    flops: int
+    special_ops: int
+    weight_bytes: int
+    activation_bytes: int
+    peak_activation_bytes: int
+    bytes_moved: int
+    arithmetic_intensity: float | None = None
+    reuse: float | None = None
+
+
+class NotCounted(Struct, frozen=True):
+    op: str
+    calls: int
+
+
+class Coverage(Struct, frozen=True):
+    """How much of the forward pass the FLOPs total speaks for."""
+
+    calls: int
+    counted_calls: int
+    not_counted: tuple[NotCounted, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Counted share of executed calls, 0 to 1; 1 when nothing ran."""
+        return self.counted_calls / self.calls if self.calls else 1.0
+
+
+class Layers(Struct, frozen=True):
+    """One row per executed operation (calls of one module at one shape share a row), in execution order."""
+
+    id: tuple[str, ...] = ()
+    """Stable across input sizes and edits: ``layer1.0.conv1:conv2d``."""
+    path: tuple[str, ...] = ()
+    """Module that owns the weight, else the innermost module being called; ``""`` is the model itself."""
+    op: tuple[str, ...] = ()
+    family: tuple[str, ...] = ()
+    calls: tuple[int, ...] = ()
+    params: tuple[int, ...] = ()
+    """Elements of parameters this row reads, each tensor once."""
+    shared: tuple[bool, ...] = ()
+    """Whether another row reads one of these parameters too (the total counts them once)."""
+    macs: tuple[int | None, ...] = ()
+    flops: tuple[int | None, ...] = ()
+    special_ops: tuple[int | None, ...] = ()
+    weight_bytes: tuple[int, ...] = ()
+    activation_bytes: tuple[int, ...] = ()
+    peak_activation_bytes: tuple[int, ...] = ()
+    """Bytes of activations alive right after this operation (the largest over its calls)."""
+    bytes_moved: tuple[int, ...] = ()
+    input_shapes: tuple[tuple[Shape, ...], ...] = ()
+    output_shapes: tuple[tuple[Shape, ...], ...] = ()
+    dtype: tuple[str, ...] = ()
+    formula: tuple[str, ...] = ()
+    """The formula with the numbers of this row filled in; for an unknown operation, why it is not counted."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+class Modules(Struct, frozen=True):
+    """One row per module of the model, parents before children; row 0 is the model itself (path ``""``)."""
+
+    path: tuple[str, ...] = ()
+    class_name: tuple[str, ...] = ()
+    parent: tuple[int, ...] = ()
+    """Row of the parent; -1 for the model."""
+    calls: tuple[int, ...] = ()
+    """How often this forward pass called it; 0 for an unused branch."""
+    params: tuple[int, ...] = ()
+    """Elements of distinct parameters in this module and below."""
+    weight_bytes: tuple[int, ...] = ()
+    untouched_params: tuple[int, ...] = ()
+    """Of params: not read by this forward pass."""
+    removed: tuple[bool, ...] = ()
+    """Replaced by identity through an edit."""
+    attributes: tuple[dict[str, AttributeValue], ...] = ()
+    """Constructor-like attributes for the inspector, in display order."""
+    editable: tuple[tuple[str, ...], ...] = ()
+    """Which of the attributes an edit can set."""
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+
+class SharedParameter(Struct, frozen=True):
+    """One tensor registered under several names; counted once."""
+
+    names: tuple[str, ...]
+    params: int
+
+
+class UntouchedParameter(Struct, frozen=True):
+    """A parameter that this forward pass never read."""
+
+    name: str
+    params: int
+
+
+class Analysis(Struct, frozen=True):
+    """Everything known about one configuration of one model."""
+
+    model: ModelInfo
+    configuration: Configuration
+    mode: TraceMode
+    totals: Totals
+    coverage: Coverage
+    layers: Layers
+    modules: Modules
+    assumptions: tuple[Assumption, ...] = ()
+    """Data-dependent sizes and the values they were given; a number the user may set."""
+    shared: tuple[SharedParameter, ...] = ()
+    untouched: tuple[UntouchedParameter, ...] = ()
+    output_shapes: tuple[Shape, ...] = ()
+    environment: dict[str, str] = {}
+    """Python, torch, torchvision, operating system."""
+
+
+class ZooEntry(Struct, frozen=True):
+    """One model that can be opened without a file."""
+
+    source: str
+    name: str
+    task: str
+    params: int | None = None
+    """As published with the weights; None when the library states none."""
+    gmacs: float | None = None
+    """As published (torchvision calls it GFLOPS), at ``input``."""
+    input: str = ""
