@@ -1,0 +1,1 @@
+"""Widgets: one class per panel, composed by :mod:`gui.main_window`."""
