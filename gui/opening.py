@@ -1,0 +1,80 @@
+"""One attempt to open a model: what was asked, how far it is, and whether its code may run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from engine.edits import Edit
+from engine.errors import ErrorInfo
+from engine.graph import InputShape
+from engine.protocol import Opened
+from engine.results import Configuration
+
+Reason = Literal["user", "restart", "reload"]
+"""Why a source is opened: someone asked, the engine was replaced, its file changed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to change right after the first analysis, as the command line may ask."""
+
+    inputs: tuple[InputShape, ...] = ()
+    """An empty name means the model's only input."""
+    edits: tuple[Edit, ...] = ()
+    assumptions: tuple[tuple[str, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.inputs or self.edits or self.assumptions)
+
+
+@dataclass
+class Opening:
+    """From the request to the first analysis."""
+
+    source: str
+    reason: Reason = "user"
+    trust: bool = False
+    digest: str = ""
+    plan: Plan = field(default_factory=Plan)
+    request: int = 0
+    """The request whose answer is awaited: the opening, then the first analysis; 0 while the user is asked."""
+    opened: Opened | None = None
+    configuration: Configuration | None = None
+    """Of the first analysis."""
+    crashes: int = 0
+
+
+@dataclass(frozen=True)
+class ConsentRequest:
+    """Opening ``source`` runs its author's code; ``error`` lists what would run."""
+
+    source: str
+    error: ErrorInfo
+
+
+def absolute_source(source: str) -> str:
+    """``source`` with an absolute path, so that it does not depend on anyone's current folder.
+
+    Schemes (``torchvision:resnet50``) stay as they are; ``net.py:build`` keeps its callable.
+    """
+    path, colon, name = source.rpartition(":")
+    if colon and path.endswith(".py"):
+        return f"{_absolute(path)}:{name}"
+    if Path(source).suffix.lower() in (".py", ".json"):
+        return _absolute(source)
+    return source
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def short_source(source: str) -> str:
+    """``source`` for a title: folders left out."""
+    path, colon, name = source.rpartition(":")
+    if colon and path.endswith(".py"):
+        return f"{Path(path).name}:{name}"
+    return Path(source).name if os.path.isabs(source) else source

@@ -1,0 +1,46 @@
+"""Asks the engine for the slider's other positions when nothing else is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QTimer
+
+from engine.results import Configuration
+from gui.engine_client import EngineClient
+
+IDLE_MS = 200
+"""Without a request for this long, the next positions are worth computing."""
+
+
+class Prefetcher(QObject):
+    """``wanted`` gives the configurations without a known answer, most useful first."""
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        wanted: Callable[[], tuple[Configuration, ...]],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._engine = engine
+        self._wanted = wanted
+        self._sent: tuple[Configuration, ...] = ()
+        self._timer = QTimer(self, singleShot=True, interval=IDLE_MS)
+        self._timer.timeout.connect(self._on_idle)
+
+    def touch(self) -> None:
+        """Something was requested or answered: the idle time starts again."""
+        self._timer.start()
+
+    def reset(self) -> None:
+        """The engine has forgotten its list, as after a restart or another model."""
+        self._timer.stop()
+        self._sent = ()
+
+    def _on_idle(self) -> None:
+        wanted = self._wanted()
+        # A list that the engine is still working on needs no replacing as long as nothing new is in it.
+        if wanted and not set(wanted) <= set(self._sent):
+            self._sent = wanted
+            self._engine.prefetch(wanted)

@@ -1,0 +1,125 @@
+"""Arithmetic of adjustable input sizes: which symbols there are, shapes at other sizes, positions worth prefetching.
+
+A symbol is an adjustable size; every dimension that carries it moves with it. No Qt here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from engine.graph import Dim, InputShape, InputSpec
+from engine.results import Configuration
+
+Specs = tuple[InputSpec, ...]
+Inputs = tuple[InputShape, ...]
+
+MAX_GRID = 40
+"""Most positions of one slider that are prefetched."""
+
+_SWEEP_ORDER = ("height", "sequence", "frames", "width", "size", "features", "batch")
+
+
+def adjustable(specs: Specs) -> dict[str, Dim]:
+    """The first dimension of every symbol, in the order of the inputs."""
+    dims: dict[str, Dim] = {}
+    for spec in specs:
+        for dim in spec.dims:
+            if dim.symbol is not None:
+                dims.setdefault(dim.symbol, dim)
+    return dims
+
+
+def default_configuration(specs: Specs) -> Configuration:
+    return Configuration(inputs=tuple(spec.default for spec in specs))
+
+
+def size_of(specs: Specs, inputs: Inputs, symbol: str) -> int:
+    """The size of ``symbol`` in ``inputs``; KeyError when no dimension has it."""
+    for spec, given in zip(specs, inputs, strict=True):
+        for dim, size in zip(spec.dims, given.shape, strict=True):
+            if dim.symbol == symbol:
+                return size
+    raise KeyError(symbol)
+
+
+def with_sizes(specs: Specs, inputs: Inputs, sizes: Mapping[str, int]) -> Inputs:
+    """``inputs`` with the dimensions of these symbols at these sizes, kept inside their ranges."""
+
+    def moved(dim: Dim, size: int) -> int:
+        if dim.symbol is None or dim.symbol not in sizes:
+            return size
+        return min(max(sizes[dim.symbol], dim.minimum), dim.maximum)
+
+    result = []
+    for spec, given in zip(specs, inputs, strict=True):
+        shape = tuple(moved(dim, size) for dim, size in zip(spec.dims, given.shape, strict=True))
+        result.append(msgspec.structs.replace(given, shape=shape) if shape != given.shape else given)
+    return tuple(result)
+
+
+def plane_partner(specs: Specs, symbol: str) -> str | None:
+    """The width's symbol for the height's and the other way round; None when there is no such pair."""
+    for spec in specs:
+        plane = {dim.label: dim.symbol for dim in spec.dims if dim.label in ("height", "width")}
+        height, width = plane.get("height"), plane.get("width")
+        if height is None or width is None or height == width:
+            continue
+        if symbol == height:
+            return width
+        if symbol == width:
+            return height
+    return None
+
+
+def first_sweep(specs: Specs) -> str:
+    """The symbol that the Curve chart follows at first: height, else the most telling one; ``""`` for none."""
+    dims = adjustable(specs)
+
+    def rank(symbol: str) -> int:
+        label = dims[symbol].label
+        return _SWEEP_ORDER.index(label) if label in _SWEEP_ORDER else len(_SWEEP_ORDER)
+
+    return min(dims, key=rank, default="")
+
+
+def grid(dim: Dim, at: int, limit: int = MAX_GRID) -> list[int]:
+    """At most ``limit`` positions of a slider on its steps, ends included, nearest to ``at`` first.
+
+    Thinning keeps every n-th step, so that positions stay on the slider's grid.
+    """
+    step = max(dim.step, 1)
+    first = -(-dim.minimum // step) * step
+    positions = list(range(first, dim.maximum + 1, step)) or [dim.minimum]
+    if len(positions) > limit:
+        stride = -(-len(positions) // limit)
+        positions = positions[::stride]
+    ends = {dim.minimum, dim.maximum} if len(positions) < limit - 1 else set()
+    return sorted({*positions, *ends}, key=lambda size: (abs(size - at), size))
+
+
+def matches(specs: Specs, inputs: Inputs) -> bool:
+    """Whether ``inputs`` has the names, ranks and fixed sizes of ``specs``."""
+    return len(specs) == len(inputs) and all(
+        spec.name == given.name
+        and len(spec.dims) == len(given.shape)
+        and all(
+            dim.symbol is not None or dim.size == size
+            for dim, size in zip(spec.dims, given.shape, strict=True)
+        )
+        for spec, given in zip(specs, inputs, strict=True)
+    )
+
+
+def fixed_specs(inputs: Inputs) -> Specs:
+    """Inputs that cannot be changed, as of an opened report."""
+    return tuple(
+        InputSpec(given.name, tuple(Dim("size", size) for size in given.shape), given.dtype)
+        for given in inputs
+    )
+
+
+def size_text(inputs: Inputs) -> str:
+    """``1×3×224×224``, several inputs joined by commas."""
+    return ", ".join(str(given) for given in inputs)
