@@ -1,0 +1,1 @@
+"""Qt models and the plain computations behind them: results → rows and columns."""

@@ -1,0 +1,236 @@
+"""What one cell of the layer tree shows: text for eyes, state and bar, made once per result and node.
+
+Pure: no Qt. `gui.models.layer_tree` keeps the cells it has made; `gui.views.layer_delegate` paints them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.metrics import Metric, Number, ratio
+from engine.results import Analysis
+from gui import numbers
+from gui.models.columns import LayerColumn
+from gui.models.structure import LayerStructure
+from gui.models.values import NodeValues
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """``tone`` is a token of the theme; ``bar`` and ``ghost`` are shares of the model's total, 0 to 1."""
+
+    text: str
+    tone: str = "text"
+    flag: str = ""
+    """A word after the text: ``removed`` (caution colour) or ``not used``."""
+    struck: bool = False
+    bold: bool = False
+    family: str = ""
+    bar: float | None = None
+    ghost: float | None = None
+
+
+class LayerCells:
+    """Cells, sort keys and tooltips of one analysis, compared with a baseline by node name."""
+
+    def __init__(self, values: NodeValues, baseline: NodeValues | None) -> None:
+        self.values = values
+        self.baseline = baseline
+        self.structure: LayerStructure = values.structure
+        self.analysis: Analysis = values.analysis
+
+    def cell(self, node: int, column: LayerColumn, with_bar: bool) -> Cell:
+        """The cell of ``node`` in ``column``; ``with_bar`` asks for the inline bar of a value column."""
+        if column.kind == "layer":
+            return self._layer_cell(node)
+        if column.kind == "output":
+            shapes = self.output_shapes(node)
+            more = f" +{len(shapes) - 1}" if len(shapes) > 1 else ""
+            return Cell(
+                numbers.shape(shapes[0]) + more if shapes else numbers.NOT_APPLICABLE, tone="secondary"
+            )
+        assert column.metric is not None
+        if column.kind == "value":
+            return self._value_cell(node, column.metric, with_bar)
+        if self.baseline is None:
+            return Cell("")
+        if column.kind == "difference":
+            return self._difference_cell(node, column.metric)
+        before, after = self.before(node, column.metric.key), self.values.value(node, column.metric.key)
+        if before == after:
+            return Cell(self.text(node, column.metric), tone="secondary")
+        old = numbers.value(column.metric, before) if before is not None else numbers.NOT_APPLICABLE
+        return Cell(f"{old} → {self.text(node, column.metric)}")
+
+    def sort_key(self, node: int, column: LayerColumn) -> Number | str:
+        """What ``column`` sorts by: a number, a label, or None for what is unknown or does not apply."""
+        if column.kind == "layer":
+            return self.structure.labels[node]
+        if column.kind == "output":
+            shapes = self.output_shapes(node)
+            return _elements(shapes[0]) if shapes else None
+        assert column.metric is not None
+        after = self.values.value(node, column.metric.key)
+        if column.kind == "value":
+            return after
+        before = self.before(node, column.metric.key)
+        return ratio(after, before)
+
+    def tooltip(self, node: int, column: LayerColumn) -> str:
+        """Exact numbers and how they came about, as plain text."""
+        if column.kind == "layer":
+            return self._layer_tooltip(node)
+        if column.kind == "output":
+            return "\n".join(numbers.shape(shape) for shape in self.output_shapes(node))
+        metric = column.metric
+        assert metric is not None
+        after = self.values.value(node, metric.key)
+        lines = [f"{metric.label}: {exact(metric, after)}"]
+        share = self.values.share(node, metric.key)
+        if share is not None and metric.combine != "max":
+            lines.append(f"{numbers.share(after, self.values.total(metric.key))} of the model")
+        if self.baseline is not None:
+            before = self.before(node, metric.key)
+            change = numbers.difference(before, after)
+            lines.append(f"Baseline: {exact(metric, before)} ({change})")
+        unknown = self.values.unknown_rows(node, metric.key)
+        if self.structure.row[node] < 0 and unknown:
+            lines.append(f"Without {unknown} operations that are not counted")
+        row = self.structure.row[node]
+        if row >= 0 and metric.key in ("macs", "flops", "special_ops") and self.analysis.layers.formula[row]:
+            lines.append(self.analysis.layers.formula[row])
+        else:
+            lines.append(metric.description)
+        return "\n".join(lines)
+
+    def before(self, node: int, key: str) -> Number:
+        """The baseline's value of the node of the same name; None where it has no such node."""
+        if self.baseline is None:
+            return None
+        other = self.baseline_node(node)
+        return None if other is None else self.baseline.value(other, key)
+
+    def baseline_node(self, node: int) -> int | None:
+        """The baseline's node of this name; a module whose only operation went or changed is found by its path."""
+        if self.baseline is None:
+            return None
+        structure = self.baseline.structure
+        found = structure.node_of_name.get(self.structure.names[node])
+        if found is None and self.structure.stands_for_module(node):
+            path = self.analysis.modules.path[self.structure.module[node]]
+            found = structure.node_of_path.get(path)
+        return found
+
+    def state(self, node: int) -> str:
+        """``removed``, ``not used`` or empty; an operation is always used."""
+        if not self.structure.stands_for_module(node):
+            return ""
+        modules = self.analysis.modules
+        module = self.structure.module[node]
+        if modules.removed[module]:
+            return "removed"
+        return "" if modules.calls[module] or self.structure.rows[node] else "not used"
+
+    def output_shapes(self, node: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes the node puts out: of its last operation, or of the model."""
+        if node == 0 and self.analysis.output_shapes:
+            return self.analysis.output_shapes
+        rows = self.structure.rows[node]
+        return self.analysis.layers.output_shapes[rows[-1]] if rows else ()
+
+    def text(self, node: int, metric: Metric) -> str:
+        """A value for eyes: ``—`` for nothing to count, ``not counted`` for unknown, ``≥`` where rows are unknown."""
+        value = self.values.value(node, metric.key)
+        if (
+            self.structure.row[node] < 0
+            and metric.combine == "sum"
+            and self.values.unknown_rows(node, metric.key)
+        ):
+            return f"≥ {numbers.value(metric, value)}" if value is not None else numbers.NOT_COUNTED
+        if value is None and metric.parts is not None:
+            top = self.values.value(node, metric.parts[0])
+            return numbers.NOT_COUNTED if top is None else numbers.NOT_APPLICABLE
+        if value == 0:
+            return numbers.NOT_APPLICABLE
+        return numbers.value(metric, value)
+
+    def _value_cell(self, node: int, metric: Metric, with_bar: bool) -> Cell:
+        text = self.text(node, metric)
+        quiet = text in (numbers.NOT_APPLICABLE, numbers.NOT_COUNTED)
+        tone = "caution" if text == numbers.NOT_COUNTED else "secondary" if quiet else "text"
+        if not with_bar or metric.combine == "ratio":
+            return Cell(text, tone=tone)
+        total = self.values.total(metric.key)
+        bar = ratio(self.values.value(node, metric.key), total) or 0.0
+        before = self.before(node, metric.key) if self.baseline is not None else None
+        return Cell(text, tone=tone, bar=bar, ghost=ratio(before, total))
+
+    def _difference_cell(self, node: int, metric: Metric) -> Cell:
+        assert self.baseline is not None
+        before, after = self.before(node, metric.key), self.values.value(node, metric.key)
+        if self.baseline_node(node) is None:
+            return Cell("new", tone="secondary") if after else Cell("")
+        if not before and not after and before is not None:
+            return Cell("")
+        text = numbers.difference(before, after)
+        if text in ("=", numbers.NOT_APPLICABLE) or before is None or after is None:
+            return Cell(text, tone="secondary")
+        tone = "secondary"
+        if metric.less_is_better:
+            tone = "better" if after < before else "worse"
+        return Cell(text, tone=tone, bold=True)
+
+    def _layer_cell(self, node: int) -> Cell:
+        label = self.structure.labels[node]
+        row = self.structure.row[node]
+        family = ""
+        if row >= 0:
+            family = self.analysis.layers.family[row]
+            calls = self.analysis.layers.calls[row]
+            label = f"{label} ×{calls}" if calls > 1 else label
+        state = self.state(node)
+        if state and not family:
+            family = self._family_before(node)
+        return Cell(
+            label,
+            tone="secondary" if state else "text",
+            flag=state,
+            struck=state == "removed",
+            family=family,
+        )
+
+    def _family_before(self, node: int) -> str:
+        """A removed layer keeps the colour it had in the baseline."""
+        other = self.baseline_node(node)
+        if other is None or self.baseline is None or self.baseline.structure.row[other] < 0:
+            return ""
+        return self.baseline.analysis.layers.family[self.baseline.structure.row[other]]
+
+    def _layer_tooltip(self, node: int) -> str:
+        modules, module = self.analysis.modules, self.structure.module[node]
+        lines = [modules.path[module] or self.structure.labels[0], modules.class_name[module]]
+        row = self.structure.row[node]
+        if row >= 0:
+            layers = self.analysis.layers
+            calls = f", {layers.calls[row]} calls" if layers.calls[row] > 1 else ""
+            lines.append(f"{layers.op[row]} · {layers.family[row]}{calls}")
+            if layers.shared[row]:
+                lines.append("Shares parameters with another layer; the total counts them once")
+        elif state := self.state(node):
+            lines.append("Replaced by identity" if state == "removed" else "Not called in this forward pass")
+        return "\n".join(lines)
+
+
+def exact(metric: Metric, value: Number) -> str:
+    """The exact number with its unit: ``4,089,184,256``, ``512 B``, ``22.17 FLOP/B``."""
+    if value is None:
+        return numbers.NOT_APPLICABLE if metric.parts is not None else numbers.NOT_COUNTED
+    unit = "B" if metric.unit == "bytes" else metric.suffix
+    return f"{numbers.exact(value)} {unit}".strip()
+
+
+def _elements(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product

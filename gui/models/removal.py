@@ -1,0 +1,51 @@
+"""Whether the layer behind a node can be removed or brought back, and if not, why. Pure; no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.results import Analysis
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What the button "Remove layer" or "Restore layer" does for one module."""
+
+    path: str
+    is_removed: bool
+    obstacle: str = ""
+    """Why it cannot be done now; empty when it can."""
+
+    @property
+    def label(self) -> str:
+        return "Restore layer" if self.is_removed else "Remove layer"
+
+    @property
+    def tooltip(self) -> str:
+        if self.obstacle:
+            return self.obstacle
+        if self.is_removed:
+            return f"Bring {self.path} back"
+        return f"Replace {self.path} by identity (nn.Identity)"
+
+
+def module_path(node: str) -> str:
+    """Path of the module a node is or belongs to: ``layer1.0.conv1`` of ``layer1.0.conv1:conv2d``."""
+    return node.rpartition(":")[0] if ":" in node else node
+
+
+def removal(analysis: Analysis, path: str, editable: bool) -> Removal:
+    """What can be done to the module at ``path``; ``editable`` is False for an opened report."""
+    removed = {
+        module for module, gone in zip(analysis.modules.path, analysis.modules.removed, strict=True) if gone
+    }
+    is_removed = path in removed
+    if not editable:
+        return Removal(path, is_removed, "A report is open: open its model to change layers")
+    if not path:
+        return Removal(path, is_removed, "The model itself cannot be removed")
+    parent = path
+    while parent := parent.rpartition(".")[0]:
+        if parent in removed:
+            return Removal(path, is_removed, f"{parent} is removed: restore it first")
+    return Removal(path, is_removed)

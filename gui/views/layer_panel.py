@@ -1,0 +1,353 @@
+"""The layer panel: search, columns, expansion and the tree, tied to the workspace and the shared selection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PySide6.QtCore import QItemSelection, QItemSelectionModel, QPoint, Qt
+from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
+
+from gui.models.layer_tree import LayerTreeModel
+from gui.models.layer_tsv import tsv
+from gui.models.removal import module_path, removal
+from gui.models.structure import structure_key
+from gui.selection import Selection
+from gui.settings import Settings
+from gui.theme import ThemeManager
+from gui.views.columns_menu import ColumnsMenu
+from gui.views.layer_view import LayerView, ViewState
+from gui.workspace import Workspace
+
+LEVELS: tuple[tuple[str, int | None], ...] = (("1 level", 1), ("2 levels", 2), ("3 levels", 3), ("All", None))
+
+
+class LayerPanel(QFrame):
+    """Tree of the current analysis. Reads the workspace, reads and writes the selection."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        selection: Selection,
+        theme: ThemeManager,
+        settings: Settings,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("layer_panel")
+        self.setProperty("panel", True)
+        self.setAccessibleName("Layers")
+        self._workspace = workspace
+        self._selection = selection
+        self._syncing = False
+        self._before_search: ViewState | None = None
+        self.model = LayerTreeModel(self)
+        self.view = LayerView(self.model, theme, self)
+        self.view.setObjectName("layer_tree")
+        self.view.setAccessibleName("Layer tree")
+        self.view.setToolTip("Arrows walk the layers, Enter opens the inspector, Ctrl+C copies the selected rows")
+        self.columns_menu = ColumnsMenu(settings, self)
+        self._build()
+        self._connect()
+        self._on_count_mode_changed()
+        self._on_columns_changed()
+        self._on_model_changed()
+
+    # -- set-up --------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        title = QLabel("Layers", self)
+        title.setProperty("role", "title")
+        self._meta = QLabel(self)
+        self._meta.setObjectName("layer_meta")
+        self._meta.setProperty("role", "secondary")
+        self.search = QLineEdit(self)
+        self.search.setObjectName("layer_search")
+        self.search.setPlaceholderText("Search layers")
+        self.search.setAccessibleName("Search layers")
+        self.search.setToolTip("Find layers by path, operation, family or class (Ctrl+F)")
+        self.search.setClearButtonEnabled(True)
+        self.search.setMaximumWidth(200)
+        expand = self._menu_button("Expand ▾", "layer_expand", "Show the tree down to a level", self._expand_menu())
+        shown = self._menu_button("Columns ▾", "layer_columns", "Choose columns and bars", self.columns_menu)
+
+        bar = QHBoxLayout()
+        bar.setContentsMargins(12, 8, 8, 8)
+        bar.setSpacing(8)
+        bar.addWidget(title)
+        bar.addWidget(self._meta)
+        bar.addStretch(1)
+        bar.addWidget(self.search, 2)
+        bar.addWidget(expand)
+        bar.addWidget(shown)
+
+        self._empty = QLabel("Open a model to see what each of its layers costs.", self)
+        self._empty.setObjectName("layer_empty")
+        self._empty.setProperty("role", "secondary")
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(1, 1, 1, 1)
+        column.setSpacing(0)
+        column.addLayout(bar)
+        column.addWidget(self.view, 1)
+        column.addWidget(self._empty, 1)
+
+    def _menu_button(self, text: str, name: str, tooltip: str, menu: QMenu) -> QToolButton:
+        button = QToolButton(self)
+        button.setText(text)
+        button.setObjectName(name)
+        button.setAccessibleName(tooltip)
+        button.setToolTip(tooltip)
+        button.setMenu(menu)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        button.setAutoRaise(True)
+        return button
+
+    def _expand_menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.setObjectName("layer_expand_menu")
+        for text, level in LEVELS:
+            action = menu.addAction(text)
+            action.setObjectName(f"layer_expand_{level or 'all'}")
+            action.setData(level)
+        menu.triggered.connect(lambda action: self.view.expand_to_level(action.data()))
+        return menu
+
+    def _connect(self) -> None:
+        workspace, selection, view = self._workspace, self._selection, self.view
+        workspace.model_changed.connect(self._on_model_changed)
+        workspace.analysis_changed.connect(self.refresh)
+        workspace.baseline_changed.connect(self.refresh)
+        workspace.count_mode_changed.connect(self._on_count_mode_changed)
+        selection.current_changed.connect(self._on_selection_current)
+        selection.selected_changed.connect(self._on_selection_selected)
+        selection.hovered_changed.connect(self._on_selection_hovered)
+        view.selectionModel().currentChanged.connect(self._on_view_current)
+        view.selectionModel().selectionChanged.connect(self._on_view_selected)
+        view.node_hovered.connect(selection.set_hovered)
+        view.node_activated.connect(selection.activate)
+        view.copy_requested.connect(self.copy)
+        view.customContextMenuRequested.connect(self._on_context_menu)
+        self.search.textChanged.connect(self._on_search)
+        self.search.returnPressed.connect(self._on_search_return)
+        self.columns_menu.changed.connect(self._on_columns_changed)
+        find = QShortcut(QKeySequence(QKeySequence.StandardKey.Find), self)
+        find.setContext(Qt.ShortcutContext.WindowShortcut)
+        find.activated.connect(self.focus_search)
+        leave = QShortcut(QKeySequence(Qt.Key.Key_Escape), self.search)
+        leave.setContext(Qt.ShortcutContext.WidgetShortcut)
+        leave.activated.connect(self._on_search_left)
+
+    # -- for others ----------------------------------------------------------------------------------------------
+
+    def focus_search(self) -> None:
+        self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.search.selectAll()
+
+    def copy(self) -> None:
+        """Selected rows (the current one without a selection) to the clipboard, as TSV with exact numbers."""
+        text = self.selected_tsv()
+        if text:
+            QGuiApplication.clipboard().setText(text)
+
+    def selected_tsv(self) -> str:
+        """The selected rows in the visible columns; empty without a selection."""
+        structure, cells = self.model.structure, self.model.cells
+        if structure is None or cells is None:
+            return ""
+        nodes = [structure.node_of_name[name] for name in self.view.selected_names()]
+        shown = [self.model.columns[section] for section in self.view.shown_sections()]
+        return tsv(cells, nodes, shown) if nodes else ""
+
+    # -- workspace → view ----------------------------------------------------------------------------------------
+
+    def _on_model_changed(self) -> None:
+        """Another model: nothing of the old expansion means anything."""
+        with self._quietly():
+            self.search.clear()
+            self._before_search = None
+            self.model.show(None, None)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the workspace's analysis; expansion, selection and scroll position stay."""
+        analysis = self._workspace.analysis
+        self.view.setVisible(analysis is not None)
+        self._empty.setVisible(analysis is None)
+        if analysis is None:
+            with self._quietly():
+                self.model.show(None, None)
+            self._meta.clear()
+            return
+        inputs = ", ".join(str(shape) for shape in analysis.configuration.inputs)
+        self._meta.setText(f"{inputs} · {len(analysis.layers):,} rows")
+        known = self.model.structure
+        if known is not None and known.key == structure_key(analysis):
+            self.model.show(analysis, self._workspace.baseline)
+            self._resort()
+            return
+        state = self.view.state_by_name() if known is not None else None
+        with self._quietly():
+            self.model.show(analysis, self._workspace.baseline)
+            if state is None:
+                self.view.expand_to_level(1)
+            else:
+                self.view.restore(state)
+            self._show_selection()
+        self._follow_renamed()
+
+    def _resort(self) -> None:
+        with self._quietly():
+            self.view.proxy.resort()
+
+    def _follow_renamed(self) -> None:
+        """A removed layer loses its row, a restored one gets it back: stay with the module."""
+        structure, current = self.model.structure, self._selection.current
+        if structure is None or current is None:
+            return
+        node = structure.find(current)
+        if node is None:
+            node = structure.find(module_path(current))
+        if node is not None and structure.names[node] != current:
+            self._selection.set_current(structure.names[node])
+
+    def _on_count_mode_changed(self) -> None:
+        self.model.set_count_mode(self._workspace.count_mode)
+        self.columns_menu.show_mode(self._workspace.count_mode)
+        self._resort()
+
+    def _on_columns_changed(self) -> None:
+        menu = self.columns_menu
+        self.model.set_bars(menu.bars)
+        self.view.show_columns(menu.visible, menu.bars)
+
+    # -- selection ⇄ view ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """What the view reports meanwhile is our own doing and not the user's."""
+        before, self._syncing = self._syncing, True
+        try:
+            yield
+        finally:
+            self._syncing = before
+
+    def _show_selection(self) -> None:
+        """Current and selected nodes of the shared selection, in the tree, without revealing anything."""
+        view, model = self.view, self.view.selectionModel()
+        chosen = QItemSelection()
+        for name in self._selection.selected:
+            index = view.index_of(name)
+            if index.isValid():
+                chosen.select(index, index)
+        flags = QItemSelectionModel.SelectionFlag
+        model.select(chosen, flags.ClearAndSelect | flags.Rows)
+        current = view.index_of(self._selection.current)
+        if current.isValid():
+            model.setCurrentIndex(current, flags.NoUpdate)
+        else:
+            model.clearCurrentIndex()
+
+    def _on_selection_current(self) -> None:
+        if self._syncing:
+            return
+        with self._quietly():
+            index = self.view.index_of(self._selection.current)
+            if index.isValid():
+                self.view.reveal(index)
+            self._show_selection()
+
+    def _on_selection_selected(self) -> None:
+        if not self._syncing:
+            with self._quietly():
+                self._show_selection()
+
+    def _on_selection_hovered(self) -> None:
+        self.view.set_hovered(self._selection.hovered)
+
+    def _on_view_current(self) -> None:
+        if self._syncing:
+            return
+        with self._quietly():
+            self._selection.set_current(self.view.name_at(self.view.currentIndex()))
+            self._selection.set_selected(self.view.selected_names())
+
+    def _on_view_selected(self) -> None:
+        if not self._syncing:
+            with self._quietly():
+                self._selection.set_selected(self.view.selected_names())
+
+    # -- search --------------------------------------------------------------------------------------------------
+
+    def _on_search(self, text: str) -> None:
+        proxy, view = self.view.proxy, self.view
+        if not proxy.is_searching and text.strip():
+            self._before_search = view.state_by_name()
+        with self._quietly():
+            proxy.set_search(text)
+            structure = self.model.structure
+            if proxy.is_searching and structure is not None:
+                parents = {parent for node in proxy.matches() for parent in structure.ancestors(node)}
+                view.expand_nodes(sorted(parents))
+            elif self._before_search is not None:
+                view.collapseAll()
+                view.restore(self._before_search)
+                self._before_search = None
+            self._show_selection()
+            current = view.currentIndex()
+            if current.isValid() and not proxy.is_searching:
+                view.reveal(current)
+
+    def _on_search_return(self) -> None:
+        """Enter in the search box goes to the first match."""
+        matches, structure = self.view.proxy.matches(), self.model.structure
+        if matches and structure is not None:
+            self._selection.set_current(structure.names[matches[0]])
+            self.view.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _on_search_left(self) -> None:
+        """Escape clears the search, then returns to the tree."""
+        if self.search.text():
+            self.search.clear()
+        else:
+            self.view.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    # -- context menu --------------------------------------------------------------------------------------------
+
+    def _on_context_menu(self, position: QPoint) -> None:
+        index = self.view.indexAt(position).siblingAtColumn(0)
+        name = self.view.name_at(index)
+        if name is not None:
+            menu = self.context_menu(name)
+            menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            menu.popup(self.view.viewport().mapToGlobal(position))
+
+    def context_menu(self, name: str) -> QMenu:
+        """The menu of one node: what can be done with its layer and its subtree."""
+        menu = QMenu(self)
+        menu.setObjectName("layer_context_menu")
+        menu.setToolTipsVisible(True)
+        analysis = self._workspace.analysis
+        if analysis is not None:
+            able = removal(analysis, module_path(name), self._workspace.editable)
+            edit = menu.addAction(able.label)
+            edit.setObjectName("layer_remove")
+            edit.setEnabled(not able.obstacle)
+            edit.setToolTip(able.tooltip)
+            act = self._workspace.restore_layer if able.is_removed else self._workspace.remove_layer
+            edit.triggered.connect(lambda: act(able.path))
+            menu.addSeparator()
+        copy = menu.addAction("Copy rows")
+        copy.setObjectName("layer_copy")
+        copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
+        copy.triggered.connect(self.copy)
+        index = self.view.index_of(name)
+        if self.view.proxy.hasChildren(index):
+            expand = menu.addAction("Expand subtree")
+            expand.setObjectName("layer_expand_subtree")
+            expand.triggered.connect(lambda: self.view.expandRecursively(index))
+            collapse = menu.addAction("Collapse")
+            collapse.setObjectName("layer_collapse")
+            collapse.triggered.connect(lambda: self.view.collapse(index))
+        return menu

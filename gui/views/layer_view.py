@@ -1,0 +1,243 @@
+"""The tree view of the layers: rows, branches and keys. What it shows and whom it tells is the panel's business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPointF, QRect, Qt, Signal
+from PySide6.QtGui import QBrush, QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPolygonF, QResizeEvent
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStyleOptionViewItem, QTreeView, QWidget
+
+from gui.models.layer_proxy import LayerProxyModel
+from gui.models.layer_tree import LayerTreeModel
+from gui.theme import ThemeManager
+from gui.views.layer_delegate import LayerDelegate
+
+INDENTATION = 16
+LAYER_MIN_WIDTH = 170
+STRIPE = 3
+"""Width of the accent at the left of the current row."""
+
+WIDTHS = {"output": 116, "value": 74, "bar": 130, "difference": 66, "change": 140}
+"""Pixels of a column by what it shows."""
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """What must survive a change of structure, by node name; ``top`` is the first visible node."""
+
+    expanded: frozenset[str]
+    top: str | None
+
+
+class LayerView(QTreeView):
+    """A tree over LayerProxyModel over LayerTreeModel."""
+
+    node_activated = Signal(str)
+    """Enter, or a double click on a row without children."""
+    node_hovered = Signal(object)
+    """str, or None when the mouse leaves."""
+    copy_requested = Signal()
+
+    def __init__(self, model: LayerTreeModel, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.layers = model
+        self.proxy = LayerProxyModel(model, self)
+        self._theme = theme
+        self._hovered = QPersistentModelIndex()
+        self.setModel(self.proxy)
+        self.setItemDelegate(LayerDelegate(theme, self))
+        self.setUniformRowHeights(True)
+        self.setIndentation(INDENTATION)
+        self.setAllColumnsShowFocus(True)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.setMouseTracking(True)
+        self.setFrameShape(QTreeView.Shape.NoFrame)
+        self._set_up_header()
+        self.entered.connect(self._on_entered)
+        theme.changed.connect(self.viewport().update)
+
+    # -- nodes ---------------------------------------------------------------------------------------------------
+
+    def name_at(self, index: QModelIndex | QPersistentModelIndex) -> str | None:
+        """Name of the node at a proxy index."""
+        return self.layers.name_of(self.proxy.mapToSource(QModelIndex(index)))
+
+    def index_of(self, name: str | None) -> QModelIndex:
+        """Proxy index of a node; invalid when it is not there or filtered out."""
+        return QModelIndex() if name is None else self.proxy.mapFromSource(self.layers.index_of(name))
+
+    def selected_names(self) -> list[str]:
+        """Names of the selected nodes, in display order of the model."""
+        nodes = sorted(
+            self.proxy.mapToSource(index).internalId() for index in self.selectionModel().selectedRows()
+        )
+        structure = self.layers.structure
+        return [structure.names[node] for node in nodes] if structure is not None else []
+
+    def reveal(self, index: QModelIndex) -> None:
+        """Expand the ancestors of ``index`` and scroll to it."""
+        parent = index.parent()
+        while parent.isValid():
+            self.setExpanded(parent, True)
+            parent = parent.parent()
+        self.scrollTo(index)
+
+    def expand_to_level(self, level: int | None) -> None:
+        """Show ``level`` levels below the model; None for all."""
+        if level is None:
+            self.expandAll()
+        else:
+            self.expandToDepth(level - 1)
+
+    def expand_nodes(self, nodes: Iterable[int]) -> None:
+        """Expand these nodes of the structure, as far as they are shown."""
+        for node in nodes:
+            index = self.proxy.mapFromSource(self.layers.index_of_node(node))
+            if index.isValid():
+                self.setExpanded(index, True)
+
+    def set_hovered(self, name: str | None) -> None:
+        """Show ``name``, or the innermost visible row that contains it, as hovered."""
+        index = self.index_of(name)
+        while index.isValid() and self.visualRect(index).isEmpty():
+            index = index.parent()
+        if self._hovered == index:
+            return
+        for changed in (self._hovered, index):
+            if changed.isValid():
+                row = self.visualRect(QModelIndex(changed))
+                self.viewport().update(0, row.top(), self.viewport().width(), row.height())
+        self._hovered = QPersistentModelIndex(index)
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def state_by_name(self) -> ViewState:
+        structure = self.layers.structure
+        if structure is None:
+            return ViewState(frozenset(), None)
+        expanded = frozenset(
+            structure.names[node]
+            for node, children in enumerate(structure.children)
+            if children
+            and self.isExpanded(self.proxy.mapFromSource(self.layers.index_of_node(node)))
+        )
+        return ViewState(expanded, self.name_at(self.indexAt(self.viewport().rect().topLeft())))
+
+    def restore(self, state: ViewState) -> None:
+        """Expand and scroll as in ``state``, as far as its nodes still exist."""
+        structure = self.layers.structure
+        if structure is None:
+            return
+        found = (structure.node_of_name.get(name) for name in state.expanded)
+        self.expand_nodes(sorted(node for node in found if node is not None))
+        top = self.index_of(state.top)
+        if top.isValid():
+            self.scrollTo(top, QAbstractItemView.ScrollHint.PositionAtTop)
+
+    # -- columns -------------------------------------------------------------------------------------------------
+
+    def show_columns(self, visible: frozenset[str], bars: frozenset[str]) -> None:
+        """Show the layer column and those of ``visible``; value columns of ``bars`` are wide enough for a bar."""
+        for section, column in enumerate(self.layers.columns):
+            if section == 0:
+                continue
+            kind = "bar" if column.kind == "value" and column.key in bars else column.kind
+            self.setColumnHidden(section, column.key not in visible)
+            if column.key in visible:
+                self.header().resizeSection(section, WIDTHS[kind])
+        self._fit_layer_column()
+
+    def shown_sections(self) -> list[int]:
+        return [section for section in range(len(self.layers.columns)) if not self.isColumnHidden(section)]
+
+    def _fit_layer_column(self) -> None:
+        others = sum(self.header().sectionSize(section) for section in self.shown_sections() if section)
+        self.header().resizeSection(0, max(LAYER_MIN_WIDTH, self.viewport().width() - others))
+
+    def _set_up_header(self) -> None:
+        header = self.header()
+        header.setObjectName("layer_header")
+        header.setAccessibleName("Columns of the layer tree")
+        header.setSectionsMovable(False)
+        header.setStretchLastSection(False)
+        header.setMinimumSectionSize(40)
+        header.setSortIndicatorClearable(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        header.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.setSortingEnabled(True)
+
+    # -- Qt events -----------------------------------------------------------------------------------------------
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_layer_column()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy_requested.emit()
+            return
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self._activate(self.currentIndex())
+            return
+        super().keyPressEvent(event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        index = self.indexAt(event.position().toPoint())
+        if index.isValid() and not self.proxy.hasChildren(index.siblingAtColumn(0)):
+            self._activate(index)
+            return
+        super().mouseDoubleClickEvent(event)
+
+    def viewportEvent(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Leave:
+            self.node_hovered.emit(None)
+        return super().viewportEvent(event)
+
+    def drawRow(
+        self,
+        painter: QPainter,
+        options: QStyleOptionViewItem,
+        index: QModelIndex | QPersistentModelIndex,
+    ) -> None:
+        if self._hovered == index and not self.selectionModel().isRowSelected(index.row(), index.parent()):
+            rect: QRect = options.rect  # type: ignore[attr-defined]  # missing in PySide's stubs
+            painter.fillRect(rect, self._theme.current.color("hover"))
+        super().drawRow(painter, options, index)
+
+    def drawBranches(
+        self, painter: QPainter, rect: QRect, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        theme = self._theme.current
+        if self.selectionModel().isRowSelected(index.row(), index.parent()):
+            painter.fillRect(rect, theme.color("selection"))
+            painter.fillRect(QRect(0, rect.top(), STRIPE, rect.height()), theme.color("accent"))
+        if not self.proxy.hasChildren(index):
+            return
+        x, y = rect.right() - INDENTATION / 2, rect.center().y() + 0.5
+        arrow = (
+            [QPointF(x - 4, y - 2), QPointF(x + 4, y - 2), QPointF(x, y + 3)]
+            if self.isExpanded(QModelIndex(index))
+            else [QPointF(x - 2, y - 4), QPointF(x + 3, y), QPointF(x - 2, y + 4)]
+        )
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QBrush(theme.color("secondary")))
+        painter.drawPolygon(QPolygonF(arrow))
+        painter.restore()
+
+    def _activate(self, index: QModelIndex) -> None:
+        name = self.name_at(index)
+        if name is not None:
+            self.node_activated.emit(name)
+
+    def _on_entered(self, index: QModelIndex) -> None:
+        self.node_hovered.emit(self.name_at(index))
