@@ -51,7 +51,7 @@ class LayerDelegate(QStyledItemDelegate):
         theme = self._theme.current
         self._colors = {
             token: theme.color(token)
-            for token in ("text", "secondary", "caution", "better", "worse", "track", *theme.family)
+            for token in ("text", "secondary", "caution", "better", "worse", "track", "ghost", *theme.family)
         }
         self._texts.clear()
 
@@ -134,15 +134,17 @@ class LayerDelegate(QStyledItemDelegate):
 
     def _paint_bar(self, painter: QPainter, cell: Cell, left: float, top: float) -> None:
         painter.fillRect(QRectF(left, top, BAR_WIDTH, BAR_HEIGHT), self._colors["track"])
+        if cell.ghost is not None:
+            # Higher than the bar, so that it shows whether the baseline is longer or shorter.
+            painter.fillRect(
+                QRectF(left, top - 2, min(cell.ghost, 1.0) * BAR_WIDTH, BAR_HEIGHT + 4), self._colors["ghost"]
+            )
         share = min(cell.bar or 0.0, 1.0)
         if share > 0:
             # A layer that costs anything shows at least a hairline.
             painter.fillRect(
                 QRectF(left, top, max(share * BAR_WIDTH, 1.0), BAR_HEIGHT), self._colors["secondary"]
             )
-        if cell.ghost is not None and abs(cell.ghost - share) > 0.005:
-            mark = left + min(cell.ghost, 1.0) * (BAR_WIDTH - 1)
-            painter.fillRect(QRectF(mark, top - 2, 1, BAR_HEIGHT + 4), self._colors["text"])
 
     def _baseline(self, font: str, top: float) -> float:
         """Top of a line of text that is centred in the row."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPointF, QRect, Qt, Signal
-from PySide6.QtGui import QBrush, QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPolygonF, QResizeEvent
+from PySide6.QtGui import QBrush, QFontMetrics, QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPolygonF, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStyleOptionViewItem, QTreeView, QWidget
 
 from gui.models.layer_proxy import LayerProxyModel
 from gui.models.layer_tree import LayerTreeModel
-from gui.theme import ThemeManager
+from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 from gui.views.layer_delegate import LayerDelegate
 
 INDENTATION = 16
@@ -19,8 +19,10 @@ LAYER_MIN_WIDTH = 170
 STRIPE = 3
 """Width of the accent at the left of the current row."""
 
-WIDTHS = {"output": 116, "value": 74, "bar": 130, "difference": 66, "change": 140}
-"""Pixels of a column by what it shows."""
+WIDTHS = {"output": 112, "value": 76, "bar": 128, "difference": 64, "change": 140}
+"""Pixels of a column by what it shows, where its title needs no more."""
+TITLE_MARGIN = 36
+"""Padding of a header section and room for the sort indicator."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ class LayerView(QTreeView):
         self.proxy = LayerProxyModel(model, self)
         self._theme = theme
         self._hovered = QPersistentModelIndex()
+        self._row_is_selected = False
+        """Of the row being drawn."""
         self.setModel(self.proxy)
         self.setItemDelegate(LayerDelegate(theme, self))
         self.setUniformRowHeights(True)
         self.setIndentation(INDENTATION)
-        self.setAllColumnsShowFocus(True)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -62,6 +65,7 @@ class LayerView(QTreeView):
         self._set_up_header()
         self.entered.connect(self._on_entered)
         theme.changed.connect(self.viewport().update)
+        model.numbers_changed.connect(self.viewport().update)
 
     # -- nodes ---------------------------------------------------------------------------------------------------
 
@@ -145,13 +149,16 @@ class LayerView(QTreeView):
 
     def show_columns(self, visible: frozenset[str], bars: frozenset[str]) -> None:
         """Show the layer column and those of ``visible``; value columns of ``bars`` are wide enough for a bar."""
+        titles = QFontMetrics(ui_font(SECONDARY_PX))
         for section, column in enumerate(self.layers.columns):
             if section == 0:
                 continue
             kind = "bar" if column.kind == "value" and column.key in bars else column.kind
             self.setColumnHidden(section, column.key not in visible)
             if column.key in visible:
-                self.header().resizeSection(section, WIDTHS[kind])
+                title = str(self.layers.headerData(section, Qt.Orientation.Horizontal))
+                width = titles.horizontalAdvance(title) + TITLE_MARGIN
+                self.header().resizeSection(section, max(WIDTHS[kind], width))
         self._fit_layer_column()
 
     def shown_sections(self) -> list[int]:
@@ -207,17 +214,22 @@ class LayerView(QTreeView):
         options: QStyleOptionViewItem,
         index: QModelIndex | QPersistentModelIndex,
     ) -> None:
-        if self._hovered == index and not self.selectionModel().isRowSelected(index.row(), index.parent()):
+        self._row_is_selected = self.selectionModel().isSelected(index)
+        ground = ""
+        if self._row_is_selected:
+            ground = "selection"
+        elif self._hovered == index:
+            ground = "hover"
+        if ground:
             rect: QRect = options.rect  # type: ignore[attr-defined]  # missing in PySide's stubs
-            painter.fillRect(rect, self._theme.current.color("hover"))
+            painter.fillRect(rect, self._theme.current.color(ground))
         super().drawRow(painter, options, index)
 
     def drawBranches(
         self, painter: QPainter, rect: QRect, index: QModelIndex | QPersistentModelIndex
     ) -> None:
         theme = self._theme.current
-        if self.selectionModel().isRowSelected(index.row(), index.parent()):
-            painter.fillRect(rect, theme.color("selection"))
+        if self._row_is_selected:
             painter.fillRect(QRect(0, rect.top(), STRIPE, rect.height()), theme.color("accent"))
         if not self.proxy.hasChildren(index):
             return
