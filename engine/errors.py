@@ -15,7 +15,7 @@ class ErrorInfo(Struct, frozen=True):
     """An error as it crosses the process boundary."""
 
     kind: str
-    """``load``, ``unsupported``, ``input``, ``layer``, ``consent``, ``real_run``, ``cancelled``, ``export`` or ``bug``."""
+    """``load``, ``unsupported``, ``input``, ``missing_shape``, ``layer``, ``consent``, ``real_run``, ``cancelled``, ``export`` or ``bug``."""
     message: str
     """One sentence: what was wrong and where."""
     hint: str = ""
@@ -77,6 +77,12 @@ class InputError(EngineError):
     """A shape, dtype, edit or option of the request does not fit the model."""
 
     kind = "input"
+
+
+class MissingShapeError(InputError):
+    """The source does not say what its inputs are and nothing in it lets us guess."""
+
+    kind = "missing_shape"
 
 
 class ExportError(EngineError):

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import ErrorInfo
-from engine.graph import InputSpec
+from engine.graph import InputShape, InputSpec
 from engine.results import Analysis, Configuration, ModelInfo, Totals, ZooEntry
 
 PROTOCOL_VERSION = 1
@@ -32,6 +32,8 @@ class Open(Struct, frozen=True, tag="open"):
     trust: bool = False
     """The user agreed to run the code of this source (only its content with this digest, if one is given)."""
     digest: str = ""
+    inputs: tuple[InputShape, ...] = ()
+    """For a source that does not say what its inputs are (Failed kind ``missing_shape`` asks for them)."""
 
 
 class Analyze(Struct, frozen=True, tag="analyze"):

@@ -1,0 +1,19 @@
+"""``python -m engine serve`` starts the engine for a window; ``python -m engine report …`` is the command line."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["serve"]:
+        from engine.server import main as serve
+
+        return serve()
+    from engine.cli import main as cli
+
+    return cli(sys.argv[2:] if sys.argv[1:2] == ["report"] else sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The engine as one Python call: ``engine.analyze(module_or_source, inputs=…, edits=…) -> Report``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from engine.edits import Edit
+from engine.errors import InputError
+from engine.export.report import Report
+from engine.graph import InputShape
+from engine.loaders import load
+from engine.loaders.guess import guess_binding
+from engine.loaders.inputs import InputBinding, bind_example
+from engine.loaders.loaded import LoadedModel, LoadOptions
+from engine.results import Analysis, Configuration, ModelInfo
+from engine.session import FailedAnalysisError, Session
+
+Inputs: TypeAlias = (
+    Tensor | Sequence[int] | Sequence[Tensor] | Sequence[InputShape] | Mapping[str, Sequence[int] | Tensor]
+)
+
+
+def analyze(
+    model: nn.Module | str,
+    inputs: Inputs = (),
+    edits: Sequence[Edit] = (),
+    *,
+    assumptions: Mapping[str, int] | None = None,
+    trust: bool = False,
+    allow_real_run: bool = False,
+) -> Report:
+    """All costs of ``model`` at ``inputs`` with ``edits`` applied.
+
+    ``model`` is a source (``"torchvision:resnet50"``, ``"net.py:build"``) or a module in memory, which stays as it is.
+    ``inputs``: one shape ``(1, 3, 224, 224)``, one tensor or a sequence of them (the positional arguments of forward),
+    a mapping from input name to shape or tensor, or InputShapes. Left out: the source's own default.
+    ``assumptions`` set data-dependent sizes by key. ``trust`` is the consent to run the source's code.
+    Raises EngineError subclasses with one clear sentence.
+    """
+    analysis = analyze_columns(
+        open_session(model, inputs, trust=trust),
+        inputs,
+        tuple(edits),
+        assumptions=assumptions,
+        allow_real_run=allow_real_run,
+    )
+    return Report.from_analysis(analysis)
+
+
+def open_session(model: nn.Module | str, inputs: Inputs = (), *, trust: bool = False) -> Session:
+    """A session on ``model``; ``inputs`` help where it does not say what its inputs are."""
+    if isinstance(model, str):
+        return Session(load(model, LoadOptions(trust=trust)), input_shapes(inputs))
+    return Session(_in_memory(model, inputs), input_shapes(inputs))
+
+
+def analyze_columns(
+    session: Session,
+    inputs: Inputs = (),
+    edits: tuple[Edit, ...] = (),
+    *,
+    assumptions: Mapping[str, int] | None = None,
+    allow_real_run: bool = False,
+) -> Analysis:
+    """Like ``analyze`` on an open session, with the result in columns. Raises the LayerError of a failed forward."""
+    shapes = input_shapes(inputs)
+    names = [spec.name for spec in session.specs]
+    if shapes and all(not shape.name for shape in shapes) and len(shapes) == len(names):
+        shapes = tuple(InputShape(n, s.shape, s.dtype) for n, s in zip(names, shapes, strict=True))
+    merged = {shape.name or (names[0] if len(names) == 1 else ""): shape for shape in shapes}
+    unknown = [name for name in merged if name not in names]
+    if unknown:
+        session._binding.complete(shapes)  # raises the sentence
+    complete = tuple(
+        InputShape(
+            spec.name,
+            merged[spec.name].shape if spec.name in merged else spec.default.shape,
+            merged[spec.name].dtype if spec.name in merged else spec.dtype,
+        )
+        for spec in session.specs
+    )
+    configuration = Configuration(
+        inputs=complete,
+        edits=edits,
+        assumptions=tuple(sorted((assumptions or {}).items())),
+        allow_real_run=allow_real_run,
+    )
+    try:
+        return session.analyze(configuration)
+    except FailedAnalysisError as failed:
+        raise failed.error from failed.error.__cause__
+
+
+def input_shapes(inputs: Inputs) -> tuple[InputShape, ...]:
+    """Any accepted form of inputs as InputShapes; names are empty where none was given."""
+    if isinstance(inputs, Tensor):
+        return (_shape_of("", inputs),)
+    if isinstance(inputs, Mapping):
+        return tuple(_shape_of(name, value) for name, value in inputs.items())
+    items: list[Any] = list(inputs)
+    if items and all(isinstance(item, int) for item in items):
+        return (InputShape("", tuple(items)),)
+    return tuple(item if isinstance(item, InputShape) else _shape_of("", item) for item in items)
+
+
+def _shape_of(name: str, value: Any) -> InputShape:
+    if isinstance(value, Tensor):
+        return InputShape(name, tuple(value.shape), str(value.dtype).removeprefix("torch."))
+    try:
+        return InputShape(name, tuple(int(size) for size in value))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"Input {name!r} is {value!r}, which is no shape and no tensor.", hint="Give (1, 3, 224, 224)."
+        ) from error
+
+
+def _in_memory(module: nn.Module, inputs: Inputs) -> LoadedModel:
+    """``module`` as a loaded model; a copy on meta is analysed, so neither its weights nor its mode change."""
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        meta = torch.empty_like(parameter, device="meta")
+        memo[id(parameter)] = nn.Parameter(meta, requires_grad=parameter.requires_grad)
+    for buffer in module.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    shadow = copy.deepcopy(module, memo).eval()
+    info = ModelInfo(
+        name=type(module).__name__, source="module", format="module", class_name=type(module).__name__
+    )
+    return LoadedModel(info, shadow, _binding(shadow, inputs), lambda: copy.deepcopy(module).cpu())
+
+
+def _binding(module: nn.Module, inputs: Inputs) -> InputBinding | None:
+    def on_meta(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return torch.empty_like(value, device="meta")
+        return torch.empty(tuple(value), device="meta")
+
+    if isinstance(inputs, Tensor):
+        return bind_example(module, (on_meta(inputs),), {})
+    if isinstance(inputs, Mapping):
+        return bind_example(module, (), {name: on_meta(value) for name, value in inputs.items()})
+    items: list[Any] = list(inputs)
+    if not items:
+        return guess_binding(module)
+    if all(isinstance(item, int) for item in items):
+        return bind_example(module, (on_meta(items),), {})
+    if all(isinstance(item, InputShape) for item in items):
+        return None  # Session binds them by name
+    return bind_example(module, tuple(on_meta(item) for item in items), {})

@@ -1,0 +1,75 @@
+"""What every loader returns, and the ways to build a module without allocating its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from engine.graph import InputSpec
+from engine.loaders.inputs import InputBinding
+from engine.loaders.isolation import UserModules
+from engine.results import ModelInfo
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """``trust`` is the user's consent to run the source's code; with ``digest`` only for exactly that content."""
+
+    trust: bool = False
+    digest: str = ""
+
+
+@dataclass
+class LoadedModel:
+    """An open model: ``module`` is in eval mode with all tensors on the meta device.
+
+    ``binding`` is None when the source does not say what its inputs are; the first configuration then has to.
+    ``build_real`` builds the module again with allocated weights, for a real run.
+    """
+
+    info: ModelInfo
+    module: nn.Module
+    binding: InputBinding | None
+    build_real: Callable[[], nn.Module]
+    watch: str = ""
+    world: UserModules | None = None
+    """The import world to run the model's forward in; None for models that import nothing of their own."""
+
+    @property
+    def specs(self) -> tuple[InputSpec, ...]:
+        return self.binding.specs if self.binding is not None else ()
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Sends only uninitialised allocations to meta: parameters are made by ``torch.empty``, while constructors that
+    read values (``torch.arange(…).tolist()``, stochastic-depth tables, RegNet widths) keep real tensors."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty and kwargs.get("device") in (None, "cpu"):
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
+def build_on_meta(build: Callable[[], Any]) -> Any:
+    """``build()`` without allocating weights: everything on meta, or else (a constructor that reads values) only
+    uninitialised storage. The result's own tensors may still be mixed; ``to_meta`` moves modules."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (NotImplementedError, RuntimeError, ValueError, TypeError):
+        with _EmptyOnMeta():
+            return build()
+
+
+def to_meta(module: nn.Module) -> nn.Module:
+    """``module`` in eval mode with parameters and buffers on meta (already-meta tensors keep their identity)."""
+    tensors = [*module.parameters(), *module.buffers()]
+    if any(tensor.device.type != "meta" for tensor in tensors):
+        module = module.to("meta")
+    return module.eval()

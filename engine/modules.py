@@ -1,0 +1,243 @@
+"""The module tree of a model as columns, and edits applied to it in place and taken back."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.edits import EDITABLE_FIELDS, Edit, RemoveLayer, SetAttribute
+from engine.errors import InputError
+from engine.graph import AttributeValue
+from engine.results import Modules
+
+CONVOLUTIONS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+POOLS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool1d, nn.LPPool2d,
+)  # fmt: skip
+
+HIDDEN_ATTRIBUTES = {"training", "inplace", "output_padding", "transposed", "track_running_stats", "momentum"}
+
+
+class Removed(nn.Module):
+    """Stands where a layer was removed: passes its first argument on."""
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__()
+        object.__setattr__(self, "original", original)  # not a submodule: it must not run or be counted
+
+    def forward(self, first: Any = None, *rest: Any, **named: Any) -> Any:
+        return first if first is not None or not named else next(iter(named.values()))
+
+
+class EditableModel:
+    """A module with edits applied to it; ``apply`` moves from any set of edits to any other."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.edits: tuple[Edit, ...] = ()
+        self._undo: list[Callable[[], None]] = []
+
+    def apply(self, edits: tuple[Edit, ...]) -> bool:
+        """Make ``edits`` the applied ones; whether anything changed.
+
+        Raises InputError for a layer, field or value that does not fit; then no edit is applied.
+        """
+        if edits == self.edits:
+            return False
+        self.restore()
+        try:
+            for edit in edits:
+                self._undo.append(_apply(self.module, edit))
+        except InputError:
+            self.restore()
+            raise
+        self.edits = edits
+        return True
+
+    def restore(self) -> None:
+        """Take every edit back."""
+        while self._undo:
+            self._undo.pop()()
+        self.edits = ()
+
+
+def _find(model: nn.Module, path: str) -> nn.Module:
+    paths = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    module = paths.get(path)
+    if module is None:
+        close = difflib.get_close_matches(path, paths, 3)
+        raise InputError(
+            f"The model has no layer {path!r}.",
+            hint=f"Did you mean {', '.join(close)}?" if close else "Layer names are shown in the tree.",
+            layer=path,
+        )
+    return module
+
+
+def _apply(model: nn.Module, edit: Edit) -> Callable[[], None]:
+    module = _find(model, edit.layer)
+    if isinstance(edit, RemoveLayer):
+        return _remove(model, edit.layer, module)
+    return _set(module, edit)
+
+
+def _remove(model: nn.Module, path: str, module: nn.Module) -> Callable[[], None]:
+    parent_path, _, name = path.rpartition(".")
+    parent = model.get_submodule(parent_path)
+    parent._modules[name] = Removed(module)
+
+    def undo() -> None:
+        parent._modules[name] = module
+
+    return undo
+
+
+def editable_fields(module: nn.Module) -> tuple[str, ...]:
+    """Fields of ``module`` that SetAttribute can change; empty for anything but convolutions and pools."""
+    if not isinstance(module, CONVOLUTIONS + POOLS):
+        return ()
+    return tuple(name for name in EDITABLE_FIELDS if hasattr(module, name))
+
+
+def _set(module: nn.Module, edit: SetAttribute) -> Callable[[], None]:
+    kind = type(module).__name__
+    fields = editable_fields(module)
+    if edit.field not in fields:
+        hint = f"Of {kind} these can: {', '.join(fields)}." if fields else "Convolutions and pools can be edited."
+        raise InputError(f"{edit.layer} is a {kind}; its {edit.field} cannot be set.", hint=hint, layer=edit.layer)
+    rank = int(kind[-2]) if kind[-2].isdigit() else 2
+    value = _checked(edit, module, rank)
+    before = dict(module.__dict__)
+    weight = module._parameters.get("weight")
+    setattr(module, edit.field, value)
+    if isinstance(module, CONVOLUTIONS):
+        _refresh_convolution(module, edit.field, value, weight)
+
+    def undo() -> None:
+        module.__dict__.clear()
+        module.__dict__.update(before)
+        if weight is not None:
+            module._parameters["weight"] = weight
+
+    return undo
+
+
+def _checked(edit: SetAttribute, module: nn.Module, rank: int) -> int | str | tuple[int, ...]:
+    """The value as the module stores it: a tuple of ``rank`` for convolutions, whatever was given for pools."""
+    value = edit.value
+    where = f"{edit.layer}.{edit.field}"
+    if isinstance(value, str):
+        if edit.field == "padding" and value in ("same", "valid") and isinstance(module, CONVOLUTIONS[:3]):
+            return value
+        raise InputError(f"{where} cannot be {value!r}.", hint="Give whole numbers.", layer=edit.layer)
+    numbers = value if isinstance(value, tuple) else (value,)
+    least = 0 if edit.field == "padding" else 1
+    if len(numbers) not in (1, rank):
+        raise InputError(f"{where} takes 1 or {rank} numbers, not {len(numbers)}.", layer=edit.layer)
+    if any(number < least or number > 2**31 for number in numbers):
+        raise InputError(f"{where} must be at least {least}, not {min(numbers)}.", layer=edit.layer)
+    if isinstance(module, CONVOLUTIONS) and len(numbers) == 1:
+        return numbers * rank
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _refresh_convolution(
+    module: Any, field: str, value: int | str | tuple[int, ...], weight: Tensor | None
+) -> None:
+    """Bring what a convolution derives from its fields in line: the weight's shape, the padding of padding_mode."""
+    if field == "kernel_size" and weight is not None and isinstance(value, tuple):
+        shape = (*weight.shape[:2], *value)
+        module.weight = nn.Parameter(
+            torch.empty(shape, dtype=weight.dtype, device=weight.device), requires_grad=weight.requires_grad
+        )
+    if getattr(module, "padding_mode", "zeros") != "zeros" and not isinstance(module.padding, str):
+        module._reversed_padding_repeated_twice = [p for p in reversed(module.padding) for _ in (0, 1)]
+
+
+# -- columns -----------------------------------------------------------------------------------------------------
+
+
+def attributes_of(module: nn.Module) -> dict[str, AttributeValue]:
+    """Constructor-like attributes of one module for the inspector, the constructor's order first."""
+    found: dict[str, AttributeValue] = {}
+    try:
+        order = list(inspect.signature(type(module).__init__).parameters)
+    except (TypeError, ValueError):
+        order = []
+    public = [name for name in vars(module) if not name.startswith("_") and name not in HIDDEN_ATTRIBUTES]
+    for name in sorted(public, key=lambda n: order.index(n) if n in order else len(order)):
+        value = vars(module)[name]
+        if isinstance(value, (list, torch.Size)):
+            value = tuple(value)
+        if isinstance(value, tuple) and not all(type(part) is int for part in value):
+            continue
+        if isinstance(value, float) and not math.isfinite(value):
+            continue
+        if isinstance(value, (bool, int, float, str, tuple)):
+            found[name] = value
+    if "bias" in module._parameters:
+        found["bias"] = module._parameters["bias"] is not None
+    return found
+
+
+class ModuleColumns:
+    """The columns of ``Modules`` that do not depend on the input; made once per set of edits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.path: list[str] = []
+        self.class_name: list[str] = []
+        self.parent: list[int] = []
+        self.params: list[int] = []
+        self.weight_bytes: list[int] = []
+        self.removed: list[bool] = []
+        self.attributes: list[dict[str, AttributeValue]] = []
+        self.editable: list[tuple[str, ...]] = []
+        self._own: list[tuple[Tensor, ...]] = []
+        self._names: dict[int, str] = {}
+        for name, parameter in model.named_parameters():
+            self._names[id(parameter)] = name
+        row_of: dict[str, int] = {}
+        for path, module in model.named_modules():
+            row_of[path] = len(self.path)
+            parent = path.rpartition(".")[0] if path else None
+            self.path.append(path)
+            self.parent.append(-1 if parent is None else row_of.get(parent, 0))
+            removed = isinstance(module, Removed)
+            shown = module.original if removed else module
+            self.class_name.append(type(shown).__name__)
+            self.removed.append(removed)
+            self.attributes.append(attributes_of(shown))
+            self.editable.append(() if removed else editable_fields(module))
+            tensors = tuple(module.parameters())
+            self._own.append(tensors)
+            self.params.append(sum(p.numel() for p in tensors))
+            self.weight_bytes.append(sum(p.numel() * p.element_size() for p in tensors))
+
+    def columns(self, calls: Mapping[str, int], untouched: Collection[str]) -> Modules:
+        """With how often each module was called and the names of parameters that were not read."""
+        if untouched:
+            missing = [
+                sum(p.numel() for p in tensors if self._names.get(id(p)) in untouched) for tensors in self._own
+            ]
+        else:
+            missing = [0] * len(self.path)
+        return Modules(
+            path=tuple(self.path),
+            class_name=tuple(self.class_name),
+            parent=tuple(self.parent),
+            calls=tuple(calls.get(path, 0) for path in self.path),
+            params=tuple(self.params),
+            weight_bytes=tuple(self.weight_bytes),
+            untouched_params=tuple(missing),
+            removed=tuple(self.removed),
+            attributes=tuple(self.attributes),
+            editable=tuple(self.editable),
+        )

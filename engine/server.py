@@ -1,0 +1,278 @@
+"""The engine as a process: requests on stdin, events on stdout, one JSON object per line.
+
+One thread reads requests, one works. Library chatter cannot reach the protocol: file descriptor 1 is duplicated for
+events and then pointed at stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, BinaryIO
+
+from engine import protocol
+from engine.errors import CancelledError, EngineError, InputError, describe
+from engine.protocol import (
+    Analyze,
+    Analyzed,
+    Cancel,
+    Event,
+    Export,
+    Exported,
+    Failed,
+    ListZoo,
+    Open,
+    Opened,
+    OpenReport,
+    Point,
+    Prefetch,
+    Progress,
+    Ready,
+    ReportOpened,
+    Request,
+    ZooListing,
+)
+from engine.results import Configuration
+
+if TYPE_CHECKING:
+    from engine.session import Session
+
+log = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL_S = 0.1
+"""At most ten progress events per second."""
+
+
+class Inbox:
+    """Requests waiting to be worked on. ``interrupt`` is set when the running work should stop."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._waiting: deque[Request] = deque()
+        self._prefetch: deque[Configuration] = deque()
+        self._prefetch_id = 0
+        self._closed = False
+        self._running: Request | None = None
+        self._prefetching = False
+        self.interrupt = threading.Event()
+
+    def put(self, request: Request) -> list[Request]:
+        """Queue ``request``; returns requests it superseded or cancelled, which must be answered as cancelled."""
+        dropped: list[Request] = []
+        with self._condition:
+            if isinstance(request, Prefetch):
+                self._prefetch = deque(request.configurations)
+                self._prefetch_id = request.id
+            elif isinstance(request, Cancel):
+                if self._running is not None and self._running.id == request.id:
+                    self.interrupt.set()
+                dropped = [waiting for waiting in self._waiting if waiting.id == request.id]
+            else:
+                if isinstance(request, (Analyze, Open)):
+                    dropped = [waiting for waiting in self._waiting if isinstance(waiting, Analyze)]
+                if isinstance(request, Open):
+                    self._prefetch.clear()
+                    if isinstance(self._running, (Analyze, Open)):
+                        self.interrupt.set()
+                if self._prefetching:
+                    self.interrupt.set()
+                self._waiting.append(request)
+            for request_dropped in dropped:
+                self._waiting.remove(request_dropped)
+            self._condition.notify()
+        return dropped
+
+    def close(self) -> None:
+        """No more requests will come: stop what runs and make ``get`` return None."""
+        with self._condition:
+            self._closed = True
+            self.interrupt.set()
+            self._condition.notify()
+
+    def get(self) -> Request | tuple[int, Configuration] | None:
+        """The next request, or else the next prefetch as ``(id, configuration)``; None when closed. Blocks."""
+        with self._condition:
+            self._running = None
+            self._prefetching = False
+            self._condition.wait_for(lambda: self._closed or self._waiting or self._prefetch)
+            if self._closed:
+                return None
+            self.interrupt.clear()
+            if self._waiting:
+                self._running = self._waiting.popleft()
+                return self._running
+            self._prefetching = True
+            return self._prefetch_id, self._prefetch.popleft()
+
+    def put_back(self, configuration: Configuration) -> None:
+        """A prefetch was interrupted: it is next again, unless another list replaced it."""
+        with self._condition:
+            self._prefetch.appendleft(configuration)
+
+
+class Server:
+    """Serves one window until its stdin closes."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source = source
+        self._sink = sink
+        self._lock = threading.Lock()
+        self._inbox = Inbox()
+        self._session: Session | None = None
+        self._last_progress = 0.0
+        self._expected_ops: dict[str, int] = {}
+
+    def send(self, event: Event) -> None:
+        data = protocol.encode(event)
+        with self._lock:
+            self._sink.write(data)
+            self._sink.flush()
+
+    def serve(self) -> None:
+        """Greet, import the frameworks, answer requests until stdin ends."""
+        self.send(protocol.Hello(version=protocol.PROTOCOL_VERSION, pid=os.getpid()))
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+        try:
+            versions = _import_frameworks()
+        except Exception as error:
+            self.send(Failed(0, describe(error)))
+            log.exception("The frameworks cannot be imported")
+            return
+        self.send(Ready(versions=versions, devices=("cpu",)))
+        while True:
+            work = self._inbox.get()
+            if work is None:
+                return
+            if isinstance(work, tuple):
+                self._prefetch(*work)
+            else:
+                self._answer(work)
+
+    def _read(self) -> None:
+        for line in self._source:
+            if not line.strip():
+                continue
+            try:
+                request = protocol.decode_request(line)
+            except protocol.ProtocolError as error:
+                log.error("%s: %.200r", error, line)
+                self.send(Failed(0, describe(InputError(str(error)))))
+                continue
+            for dropped in self._inbox.put(request):
+                self.send(Failed(dropped.id, describe(CancelledError())))
+        self._inbox.close()
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> None:
+        from engine.session import FailedAnalysisError
+
+        try:
+            self.send(self._handle(request))
+        except FailedAnalysisError as failed:
+            self.send(Failed(request.id, failed.error.info(), failed.partial))
+        except EngineError as error:
+            self.send(Failed(request.id, describe(error)))
+        except Exception as error:
+            log.exception("Request %d failed", request.id)
+            self.send(Failed(request.id, describe(error)))
+
+    def _handle(self, request: Request) -> Event:
+        if isinstance(request, Open):
+            return self._open(request)
+        if isinstance(request, Analyze):
+            return self._analyze(request)
+        if isinstance(request, Export):
+            from engine.export import write_report
+
+            write_report(request.path, request.format, request.analysis, request.baseline)
+            return Exported(request.id, request.path)
+        if isinstance(request, OpenReport):
+            from engine.export import read_report
+
+            return ReportOpened(request.id, read_report(request.path), request.path)
+        if isinstance(request, ListZoo):
+            from engine.loaders import torchvision_zoo
+
+            return ZooListing(request.id, torchvision_zoo.entries())
+        raise InputError(f"The engine does not answer {type(request).__name__}.")
+
+    def _open(self, request: Open) -> Event:
+        from engine.loaders import load
+        from engine.loaders.loaded import LoadOptions
+        from engine.session import Session
+
+        self.send(Progress(request.id, 0, None, f"Opening {request.source}"))
+        loaded = load(request.source, LoadOptions(request.trust, request.digest))
+        if self._inbox.interrupt.is_set():
+            raise CancelledError()
+        self._session = Session(loaded, request.inputs)
+        self._expected_ops.clear()
+        return Opened(request.id, self._session.info, self._session.specs, self._session.watch)
+
+    def _analyze(self, request: Analyze) -> Event:
+        session = self._require_session()
+        kept = session.kept(request.configuration)
+        if kept is not None:
+            return Analyzed(request.id, kept, 0.0)
+        started = time.perf_counter()
+        name = session.info.name
+        expected = self._expected_ops.get(name)
+        self._last_progress = started
+
+        def progress(done: int) -> None:
+            now = time.perf_counter()
+            if now - self._last_progress >= PROGRESS_INTERVAL_S:
+                self._last_progress = now
+                total = expected if expected is not None and expected >= done else None
+                of = f" of {total:,}" if total else ""
+                self.send(Progress(request.id, done, total, f"Tracing {name} · {done:,}{of} operations"))
+
+        analysis = session.analyze(request.configuration, stop=self._inbox.interrupt, progress=progress)
+        self._expected_ops[name] = analysis.coverage.calls
+        return Analyzed(request.id, analysis, time.perf_counter() - started)
+
+    def _prefetch(self, id: int, configuration: Configuration) -> None:
+        from engine.session import FailedAnalysisError
+
+        try:
+            analysis = self._require_session().analyze(configuration, stop=self._inbox.interrupt)
+            self.send(Point(id, configuration, totals=analysis.totals))
+        except CancelledError:
+            self._inbox.put_back(configuration)
+        except FailedAnalysisError as failed:
+            self.send(Point(id, configuration, error=failed.error.info()))
+        except Exception as error:
+            self.send(Point(id, configuration, error=describe(error)))
+
+    def _require_session(self) -> Session:
+        if self._session is None:
+            raise InputError("No model is open.", hint="Open one first.")
+        return self._session
+
+
+def _import_frameworks() -> dict[str, str]:
+    import torch
+
+    import engine.session  # noqa: F401  everything an analysis needs, so that the first one does not wait for it
+    import engine.trace.run  # noqa: F401
+
+    torch.set_num_threads(1)  # shapes only; the other cores belong to the window
+    return {"python": sys.version.split()[0], "torch": str(torch.__version__)}
+
+
+def main() -> int:
+    """``python -m engine serve``: keep stdout for the protocol alone and serve."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    sink = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    Server(sys.stdin.buffer, sink).serve()
+    sink.close()
+    # Threads and atexit handlers of frameworks have nothing to save; leaving at once cannot hang the window's close.
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,132 @@
+"""Turns an exception from inside a forward pass into one sentence: which layer, what it expected, what it got."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.errors import LayerError
+from engine.trace.modules import ModuleStack
+from engine.trace.ops import OpInfo
+
+
+def shape_text(shape: Any) -> str:
+    """``1×64×56×56``; ``scalar`` for no dimensions."""
+    return "×".join(str(size) for size in shape) or "scalar"
+
+
+def where(path: str) -> str:
+    return path or "the model's own forward()"
+
+
+def layer_error(
+    error: BaseException,
+    stack: ModuleStack,
+    current: tuple[OpInfo, tuple[Any, ...], dict[str, Any], str] | None,
+) -> LayerError:
+    """The LayerError for ``error``, which left a traced forward pass while ``current`` was (or was not) executing."""
+    path = stack.failed_path or ""
+    if current is not None:
+        info, args, _, op_path = current
+        path = op_path or path
+        expected, got = _mismatch(info, args)
+        if expected:
+            return LayerError(
+                f"{where(path)} cannot run {info.name}: it expects {expected} and gets {got}.",
+                layer=path,
+                expected=expected,
+                got=got,
+                hint="Undo the last change, or change the layer before it so that the sizes agree.",
+            )
+        return LayerError(
+            f"{where(path)} cannot run {info.name} on {_shapes(args)}: {first_sentence(error)}",
+            layer=path,
+            got=_shapes(args),
+        )
+    if isinstance(error, AssertionError):
+        return LayerError(
+            f"{where(path)} refuses this input: {first_sentence(error)}",
+            layer=path,
+            hint="The model checks this itself; choose a size it accepts.",
+        )
+    return LayerError(f"{where(path)} stopped with {type(error).__name__}: {first_sentence(error)}", layer=path)
+
+
+def first_sentence(error: BaseException) -> str:
+    """The first line of the message, without torch's boilerplate, ending in a full stop."""
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    text = re.sub(r"^\[?enforce fail.*?\]\s*", "", text)[:300].rstrip(". ")
+    return f"{text}."
+
+
+def _shapes(args: tuple[Any, ...]) -> str:
+    shapes: list[str] = []
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Tensor):
+            shapes.append(shape_text(value.shape))
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                visit(part)
+
+    visit(args)
+    return ", ".join(shapes[:6]) or "no tensors"
+
+
+def _mismatch(info: OpInfo, args: tuple[Any, ...]) -> tuple[str, str]:
+    """(expected, got) where the operation is known to compare sizes, else two empty strings."""
+    tensors = [value for value in args if isinstance(value, Tensor)]
+    name = info.name
+    if name.startswith("conv") and len(tensors) >= 2 and tensors[0].dim() == tensors[1].dim():
+        return _conv_mismatch(name, tensors[0], tensors[1], args)
+    if name == "linear" and len(tensors) >= 2 and tensors[0].shape[-1:] != tensors[1].shape[-1:]:
+        return f"{tensors[1].shape[-1]} features", f"{_last(tensors[0])} ({shape_text(tensors[0].shape)})"
+    if name in ("batch_norm", "instance_norm", "group_norm") and len(tensors) >= 2 and tensors[0].dim() > 1:
+        channels = tensors[1].shape[0]
+        if tensors[0].shape[1] != channels:
+            return f"{channels} channels", f"{tensors[0].shape[1]} ({shape_text(tensors[0].shape)})"
+    if name == "layer_norm" and len(args) > 1 and isinstance(args[1], (list, tuple, torch.Size)):
+        wanted = tuple(args[1])
+        if tuple(tensors[0].shape[-len(wanted) :]) != wanted:
+            return f"last sizes {shape_text(wanted)}", shape_text(tensors[0].shape)
+    if name in ("add", "sub", "mul", "div") and len(tensors) == 2:
+        try:
+            torch.broadcast_shapes(tensors[0].shape, tensors[1].shape)
+        except RuntimeError:
+            return shape_text(tensors[0].shape), shape_text(tensors[1].shape)
+    if name in ("cat", "concat") and args and isinstance(args[0], (list, tuple)):
+        dim = args[1] if len(args) > 1 and isinstance(args[1], int) else 0
+        first = args[0][0]
+        for other in args[0][1:]:
+            if any(
+                a != b
+                for axis, (a, b) in enumerate(zip(first.shape, other.shape, strict=False))
+                if axis != dim % first.dim()
+            ):
+                return (
+                    f"equal sizes but in dimension {dim}: {shape_text(first.shape)}",
+                    shape_text(other.shape),
+                )
+    if name in ("matmul", "bmm", "mm") and len(tensors) == 2 and min(t.dim() for t in tensors) >= 2:
+        if tensors[0].shape[-1] != tensors[1].shape[-2]:
+            return (
+                f"{tensors[0].shape[-1]} rows in its second factor",
+                f"{tensors[1].shape[-2]} ({shape_text(tensors[0].shape)} @ {shape_text(tensors[1].shape)})",
+            )
+    return "", ""
+
+
+def _conv_mismatch(name: str, x: Tensor, weight: Tensor, args: tuple[Any, ...]) -> tuple[str, str]:
+    groups = args[6] if len(args) > 6 and isinstance(args[6], int) else 1
+    channels = weight.shape[0] if "transpose" in name else weight.shape[1] * groups
+    if x.shape[1] != channels:
+        return f"{channels} channels", f"{x.shape[1]} ({shape_text(x.shape)})"
+    kernel = shape_text(weight.shape[2:])
+    return f"at least its {kernel} kernel after padding", shape_text(x.shape[2:])
+
+
+def _last(tensor: Tensor) -> str:
+    return str(tensor.shape[-1]) if tensor.dim() else "a scalar"

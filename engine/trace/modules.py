@@ -1,0 +1,72 @@
+"""Which module is running: a stack of frames kept by wrapping ``nn.Module.__call__`` while a trace runs.
+
+Wrapping the call, rather than registering hooks, costs half a microsecond per module, leaves the modules untouched
+and cannot change which path a module takes (TransformerEncoderLayer looks for hooks before it fuses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+
+class Frame:
+    """One running call of a module. ``counts`` numbers the operations of one kind within this call."""
+
+    __slots__ = ("counts", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.counts: dict[tuple[str, str], int] = {}
+
+
+class ModuleStack:
+    """The frames of the modules being called, innermost last, and how often each module was called.
+
+    A module that is not part of the traced model (made during the forward pass) runs in its caller's name.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.path_of: dict[int, str] = {}
+        for path, module in model.named_modules(remove_duplicate=True):
+            self.path_of[id(module)] = path
+        self.frames = [Frame("")]
+        self.calls: dict[str, int] = {}
+        self.failed_path: str | None = None
+        """Innermost module that the latest exception left, None while nothing failed."""
+        self._failed: BaseException | None = None
+
+    @property
+    def top(self) -> Frame:
+        return self.frames[-1]
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While active, every module call in this thread's process is a frame. Not reentrant; one trace at a time."""
+        original = nn.Module.__call__
+        path_of, frames, calls = self.path_of, self.frames, self.calls
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            path = path_of.get(id(module))
+            if path is None:
+                path = frames[-1].path
+            else:
+                calls[path] = calls.get(path, 0) + 1
+            frames.append(Frame(path))
+            try:
+                return original(module, *args, **kwargs)
+            except BaseException as error:
+                if self._failed is not error:
+                    self._failed, self.failed_path = error, path
+                raise
+            finally:
+                frames.pop()
+
+        nn.Module.__call__ = call  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            nn.Module.__call__ = original  # type: ignore[method-assign]

@@ -1,0 +1,353 @@
+"""The dispatch mode that records executed operations, who owns them, and how long their results live.
+
+Speed decides the design: this runs for every operation on every slider tick. Each operation costs one dictionary
+look-up of its signature (operator, shapes, dtypes, attributes); everything derived from a signature is computed once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from engine.errors import CancelledError
+from engine.graph import OpCall, Shape
+from engine.trace.modules import ModuleStack
+from engine.trace.ops import OpInfo, dtype_name, op_info
+
+PROGRESS_EVERY = 64
+"""Operations between two progress reports and two looks at slow cancel sources."""
+
+
+class Signature:
+    """One operator at one combination of shapes, dtypes and attributes, with its OpCall."""
+
+    __slots__ = ("call", "dtype", "info")
+
+    def __init__(self, info: OpInfo, call: OpCall, dtype: str) -> None:
+        self.info = info
+        self.call = call
+        self.dtype = dtype
+
+
+class Row:
+    """All calls of one operation of one module at one signature."""
+
+    __slots__ = (
+        "activation_bytes", "calls", "id", "live_bytes", "param_elements", "params", "path", "signature", "weight_bytes"
+    )  # fmt: skip
+
+    def __init__(self, id: str, path: str, signature: Signature) -> None:
+        self.id = id
+        self.path = path
+        self.signature = signature
+        self.calls = 0
+        self.activation_bytes = 0
+        self.live_bytes = 0
+        self.params: tuple[str, ...] = ()
+        self.param_elements = 0
+        self.weight_bytes = 0
+
+
+class ParameterRef:
+    """A parameter as the recorder meets it: first registered name, owner's path, size."""
+
+    __slots__ = ("element_bytes", "elements", "name", "owners")
+
+    def __init__(self, name: str, owners: tuple[str, ...], parameter: Tensor) -> None:
+        self.name = name
+        self.owners = owners
+        self.elements = parameter.numel()
+        self.element_bytes = parameter.element_size()
+
+
+def parameter_refs(model: nn.Module) -> dict[int, ParameterRef]:
+    """By id of the tensor: every distinct parameter with all modules that register it."""
+    owners: dict[int, list[str]] = {}
+    first: dict[int, tuple[str, Tensor]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(name.rpartition(".")[0])
+        first.setdefault(id(parameter), (name, parameter))
+    return {key: ParameterRef(name, tuple(owners[key]), tensor) for key, (name, tensor) in first.items()}
+
+
+class Recorder(TorchDispatchMode):
+    """Records into ``rows``; enter it around one forward pass inside ``stack.watching()``.
+
+    ``fast`` answers operations with a shortcut itself; without it every operation runs its own kernel.
+    ``intercept`` may answer operations whose result depends on data (see engine.trace.assume).
+    ``stop`` is asked before every operation; when set, CancelledError leaves the forward pass.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stack: ModuleStack,
+        refs: dict[int, ParameterRef],
+        static: tuple[Tensor, ...],
+        *,
+        fast: bool = True,
+        intercept: Callable[[OpInfo, Any, tuple[Any, ...], dict[str, Any], str], Any] | None = None,
+        stop: Event | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.rows: dict[Any, Row] = {}
+        self.row_ids: dict[str, int] = {}
+        self.calls = 0
+        self.touched: set[str] = set()
+        self.live = 0
+        self.peak = 0
+        self.current: tuple[OpInfo, tuple[Any, ...], dict[str, Any], str] | None = None
+        """The operation being executed, for the sentence when it fails."""
+        self._stack = stack
+        self._fast = fast
+        self._intercept = intercept
+        self._stop = stop
+        self._progress = progress
+        self._signatures: dict[Any, Signature] = {}
+        self._refs = dict(refs)
+        self._static = {tensor.untyped_storage()._cdata for tensor in static}
+        self._static.update(p.untyped_storage()._cdata for p in model.parameters())
+        self._static.update(b.untyped_storage()._cdata for b in model.buffers())
+        self._held: list[Any] = []
+        """Views of parameters, kept so that their ids stay theirs; they own no activation memory."""
+        self._storages: dict[int, tuple[weakref.ref[Any], int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._stop is not None and self._stop.is_set():
+            raise CancelledError()
+        info = op_info(func)
+        kwargs = kwargs or {}
+        path = self._stack.frames[-1].path
+        self.current = (info, args, kwargs, path)
+        out: Any = NotImplemented
+        if self._fast and info.shortcut is not None:
+            out = info.shortcut(*args, **kwargs)
+        if out is NotImplemented and self._intercept is not None:
+            out = self._intercept(info, func, args, kwargs, path)
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
+        if info.tracked:
+            self._record(info, args, kwargs, out)
+        self.current = None
+        return out
+
+    # -- one operation -------------------------------------------------------------------------------------------
+
+    def _record(self, info: OpInfo, args: Any, kwargs: dict[str, Any], out: Any) -> None:
+        refs: list[tuple[ParameterRef, int]] = []
+        key_parts: list[Any] = [info]
+        for value in args:
+            key_parts.append(self._key(value, refs))
+        for name, value in kwargs.items():
+            key_parts.append(name)
+            key_parts.append(self._key(value, refs))
+        outputs: list[Tensor] = []
+        _collect(out, outputs)
+        for tensor in outputs:
+            key_parts.append(tensor.shape)
+            key_parts.append(tensor.dtype)
+        if not outputs and not _has_tensor(args):
+            return  # a query that neither reads nor makes a tensor
+        created, is_view = self._account(info, args, outputs)
+        key_parts.append(is_view)
+
+        frame = self._stack.frames[-1]
+        path = frame.path
+        if refs:
+            path = self._owner(refs, path)
+            if is_view:
+                self._follow_views(refs, outputs)
+                refs = []
+        name = info.name
+        ordinal_key = (path, name)
+        ordinal = frame.counts.get(ordinal_key, 0)
+        frame.counts[ordinal_key] = ordinal + 1
+
+        key = tuple(key_parts)
+        row_key = (path, ordinal, key)
+        row = self.rows.get(row_key)
+        if row is None:
+            signature = self._signatures.get(key)
+            if signature is None:
+                signature = self._new_signature(info, args, kwargs, outputs, is_view)
+                self._signatures[key] = signature
+            row = self.rows[row_key] = self._new_row(signature, path, ordinal, refs)
+        row.calls += 1
+        row.activation_bytes += created
+        if self.live > row.live_bytes:
+            row.live_bytes = self.live
+        self.calls += 1
+        if self._progress is not None and self.calls % PROGRESS_EVERY == 0:
+            self._progress(self.calls)
+
+    def _key(self, value: Any, refs: list[tuple[ParameterRef, int]]) -> Any:
+        """``value`` as a hashable part of the signature; parameters among the tensors are added to ``refs``."""
+        if isinstance(value, Tensor):
+            ref = self._refs.get(id(value))
+            if ref is not None:
+                refs.append((ref, value.numel()))
+                return (value.shape, value.dtype, ref.name)
+            return (value.shape, value.dtype)
+        if isinstance(value, (list, tuple)):
+            return tuple([self._key(part, refs) for part in value])
+        try:
+            hash(value)
+        except TypeError:
+            return repr(value)
+        # 1, 1.0 and True are equal as keys but not as attributes.
+        return (type(value), value)
+
+    def _owner(self, refs: list[tuple[ParameterRef, int]], path: str) -> str:
+        """The module whose weight is used: the one being called where it registers the tensor, else the first."""
+        owners = refs[0][0].owners
+        return path if path in owners else owners[0]
+
+    def _follow_views(self, refs: list[tuple[ParameterRef, int]], outputs: list[Tensor]) -> None:
+        """A view of a parameter counts as that parameter when an operation reads it."""
+        for tensor in outputs:
+            self._refs[id(tensor)] = refs[0][0]
+            self._held.append(tensor)
+
+    def _account(self, info: OpInfo, args: Any, outputs: list[Tensor]) -> tuple[int, bool]:
+        """(bytes of storages this operation created, whether it only passed a view on).
+
+        A storage is alive until the last tensor on it is gone.
+        """
+        if info.inplace:
+            return 0, False
+        created = 0
+        is_view = bool(outputs)
+        for tensor in outputs:
+            storage = tensor.untyped_storage()
+            cdata = storage._cdata
+            if cdata in self._storages or cdata in self._static:
+                continue
+            if (info.may_alias or _is_argument(tensor, args)) and self._shares_storage(cdata, args):
+                # A constant the model holds outside its parameters and buffers.
+                self._static.add(cdata)
+                self._held.append(storage)
+                continue
+            is_view = False
+            size = storage.nbytes()
+            created += size
+            self._storages[cdata] = (weakref.ref(storage, self._make_release(cdata)), size)
+        if created:
+            self.live += created
+            if self.live > self.peak:
+                self.peak = self.live
+        return created, is_view
+
+    def _make_release(self, cdata: int) -> Callable[[Any], None]:
+        def release(_: Any) -> None:
+            entry = self._storages.pop(cdata, None)
+            if entry is not None:
+                self.live -= entry[1]
+
+        return release
+
+    @staticmethod
+    def _shares_storage(cdata: int, args: Any) -> bool:
+        tensors: list[Tensor] = []
+        _collect(args, tensors)
+        return any(tensor.untyped_storage()._cdata == cdata for tensor in tensors)
+
+    # -- first time ----------------------------------------------------------------------------------------------
+
+    def _new_row(
+        self, signature: Signature, path: str, ordinal: int, refs: list[tuple[ParameterRef, int]]
+    ) -> Row:
+        name = signature.info.name
+        base = f"{path}:{name}" if ordinal == 0 else f"{path}:{name}.{ordinal}"
+        variant = self.row_ids.get(base, 0)
+        self.row_ids[base] = variant + 1
+        row = Row(base if variant == 0 else f"{base}#{variant + 1}", path, signature)
+        read: dict[str, tuple[int, int]] = {}
+        for ref, elements in refs:
+            so_far = read.get(ref.name, (0, 0))[0]
+            read[ref.name] = (min(ref.elements, max(so_far, elements)), ref.element_bytes)
+            self.touched.add(ref.name)
+        row.params = tuple(read)
+        row.param_elements = sum(elements for elements, _ in read.values())
+        row.weight_bytes = sum(elements * size for elements, size in read.values())
+        return row
+
+    def _new_signature(
+        self,
+        info: OpInfo,
+        args: Any,
+        kwargs: dict[str, Any],
+        outputs: list[Tensor],
+        is_view: bool,
+    ) -> Signature:
+        inputs: list[Shape | None] = []
+        tensors: list[Tensor] = []
+        described: dict[str, object] = dict(info.defaults)
+        for name, value in zip(info.arg_names, args, strict=False):
+            described[name] = _describe(value, inputs, tensors)
+            if value is None and name in info.optional_tensors:
+                inputs.append(None)
+        for name, value in kwargs.items():
+            described[name] = _describe(value, inputs, tensors)
+        input_bytes = weight_bytes = 0
+        seen: set[int] = set()
+        for tensor in tensors:
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            if id(tensor) in self._refs:
+                weight_bytes += tensor.numel() * tensor.element_size()
+            else:
+                input_bytes += tensor.numel() * tensor.element_size()
+        output_bytes = sum(tensor.numel() * tensor.element_size() for tensor in outputs)
+        if is_view:
+            input_bytes = weight_bytes = output_bytes = 0
+        call = OpCall(
+            op=info.name,
+            inputs=tuple(inputs),
+            outputs=tuple(tuple(tensor.shape) for tensor in outputs),
+            args=described,
+            input_bytes=input_bytes,
+            weight_bytes=weight_bytes,
+            output_bytes=output_bytes,
+            inplace=info.inplace,
+        )
+        dtype = dtype_name(outputs[0].dtype) if outputs else (dtype_name(tensors[0].dtype) if tensors else "")
+        return Signature(info, call, dtype)
+
+
+def _collect(value: Any, into: list[Tensor]) -> None:
+    if isinstance(value, Tensor):
+        into.append(value)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _collect(part, into)
+
+
+def _is_argument(tensor: Tensor, args: Any) -> bool:
+    return any(tensor is argument for argument in args)
+
+
+def _has_tensor(args: Any) -> bool:
+    found: list[Tensor] = []
+    _collect(args, found)
+    return bool(found)
+
+
+def _describe(value: Any, inputs: list[Shape | None], tensors: list[Tensor]) -> object:
+    if isinstance(value, Tensor):
+        shape = tuple(value.shape)
+        inputs.append(shape)
+        tensors.append(value)
+        return shape
+    if isinstance(value, (list, tuple)):
+        return tuple(_describe(part, inputs, tensors) for part in value)
+    if isinstance(value, torch.dtype):
+        return dtype_name(value)
+    return value

@@ -1,0 +1,91 @@
+"""One traced forward pass: module and inputs in, rows and totals of memory out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from threading import Event
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from engine.errors import CancelledError, EngineError
+from engine.graph import Assumption, Shape
+from engine.trace.assume import Assumptions
+from engine.trace.explain import layer_error
+from engine.trace.modules import ModuleStack
+from engine.trace.recorder import ParameterRef, Recorder, Row
+
+log = logging.getLogger(__name__)
+
+
+class Trace:
+    """What one forward pass executed. ``failure`` is set when it stopped early; the rows before it are still here."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        stack: ModuleStack,
+        assumptions: tuple[Assumption, ...],
+        output_shapes: tuple[Shape, ...],
+        failure: EngineError | None,
+        cause: BaseException | None,
+    ) -> None:
+        self.rows: list[Row] = list(recorder.rows.values())
+        self.calls = recorder.calls
+        self.touched = recorder.touched
+        self.peak_bytes = recorder.peak
+        self.module_calls = stack.calls
+        self.assumptions = assumptions
+        self.output_shapes = output_shapes
+        self.failure = failure
+        self.cause = cause
+
+
+def trace(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    refs: dict[int, ParameterRef],
+    fast: bool = True,
+    assumptions: Mapping[str, int] | None = None,
+    stop: Event | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Trace:
+    """Run ``model(*args, **kwargs)`` once in inference mode and record what executes.
+
+    Tensors may be meta, fake or real; ``assumptions`` (None: real data, nothing to assume) answers data-dependent sizes.
+    Raises CancelledError when ``stop`` is set; any other exception of the forward pass becomes ``Trace.failure``.
+    """
+    stack = ModuleStack(model)
+    assume = None if assumptions is None else Assumptions(assumptions)
+    static = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+    recorder = Recorder(
+        model, stack, refs, static, fast=fast, intercept=assume, stop=stop, progress=progress
+    )
+    failure: EngineError | None = None
+    cause: BaseException | None = None
+    shapes: tuple[Shape, ...] = ()
+    try:
+        with torch.inference_mode(), stack.watching(), recorder:
+            output = model(*args, **kwargs)
+        shapes = output_shapes(output)
+    except CancelledError:
+        raise
+    except Exception as error:
+        failure = layer_error(error, stack, recorder.current)
+        failure.__cause__ = error
+        cause = error
+    made = tuple(assume.made.values()) if assume is not None else ()
+    return Trace(recorder, stack, made, shapes, failure, cause)
+
+
+def output_shapes(output: Any) -> tuple[Shape, ...]:
+    """Shapes of all tensors in a model's output, dataclass-like containers (Hugging Face) included."""
+    leaves = pytree.tree_leaves(output)
+    if len(leaves) == 1 and not isinstance(leaves[0], Tensor) and hasattr(leaves[0], "__dict__"):
+        leaves = pytree.tree_leaves(vars(leaves[0]))
+    return tuple(tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor))
