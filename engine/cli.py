@@ -1,0 +1,342 @@
+"""``python main.py report SOURCE``: an analysis on standard output or in a file, without a window.
+
+Exit status: 0 done, 1 a bug, 2 a bad request or model, 3 a ``--fail-if`` condition holds. Errors are one sentence on
+standard error; nothing but the report reaches standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from msgspec import Struct
+
+from engine.edits import Edit, RemoveLayer, add_edit, parse_set
+from engine.errors import EngineError, ExportError, InputError, LayerError
+from engine.export import FORMATS, format_of, read_report, render
+from engine.export.compare import Condition, parse_condition
+from engine.export.files import reason, write_file
+from engine.graph import DTYPE_BYTES, InputShape, InputSpec
+from engine.results import Analysis
+
+OK, BUG, BAD_REQUEST, CONDITION_HOLDS, INTERRUPTED = 0, 1, 2, 3, 130
+
+_SHAPE = re.compile(r"[\[(]?\s*(\d{1,12}(?:\s*[x×,]\s*\d{1,12})*)\s*,?\s*[\])]?")
+
+_ELSEWHERE = r"""
+import sys
+def refuse(words):
+    sys.stderr.write("misnomer: %s %s\n" % (sys.executable, words))
+    sys.exit(2)
+if sys.version_info < (3, 11):
+    refuse("is Python %d.%d; Misnomer needs 3.11 or newer." % sys.version_info[:2])
+from importlib.util import find_spec
+missing = [name for name in ("msgspec", "torch") if find_spec(name) is None]
+if missing:
+    refuse("has no %s; install it there." % " and no ".join(missing))
+sys.path[0] = sys.argv.pop(1)
+from engine.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""What ``--python`` runs there: readable by any Python, so that an old one answers with a sentence too."""
+
+
+class Request(Struct, frozen=True):
+    """A parsed command line."""
+
+    source: str
+    inputs: tuple[InputShape, ...]
+    """Name and dtype are empty where the command line left them out."""
+    edits: tuple[Edit, ...]
+    assumptions: dict[str, int]
+    format: str
+    output: str | None
+    trust: bool
+    allow_real_run: bool
+    against: str | None
+    conditions: tuple[Condition, ...]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``report …``, the leading ``report`` given or not; the exit status."""
+    arguments = list(argv[1:] if argv[:1] == ["report"] else argv)
+    try:
+        options = _parser().parse_args(arguments)
+        if options.python:
+            return _run_elsewhere(options.python, arguments)
+        return _report(_request(options))
+    except EngineError as error:
+        _complain(_sentence(error))
+        return BAD_REQUEST
+    except KeyboardInterrupt:
+        _complain("Interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the report has seen enough (``| head``); without this Python complains once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return OK
+    except Exception:  # noqa: BLE001  # the last resort of a program: a bug is shown whole and has its own status
+        traceback.print_exc()
+        _complain("Internal error, see the traceback above.")
+        return BUG
+
+
+def _complain(sentence: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"misnomer: {sentence}\n")
+        sys.stderr.flush()
+
+
+def _sentence(error: EngineError) -> str:
+    """The error as one line, with what was expected and got where that is known."""
+    info = error.info()
+    words = [info.message]
+    if isinstance(error, LayerError) and info.expected and info.expected not in info.message:
+        words.append(f"Expected {info.expected}, got {info.got}.")
+    words += [*info.details, info.hint]
+    return " ".join(" ".join(words).split())
+
+
+# -- arguments -----------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a bad command line as InputError instead of leaving the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[:1].upper()}{message[1:]}.", hint="See: report --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="misnomer report",
+        description="What a neural network costs, layer by layer, as a report.",
+        epilog="Exit status: 0 done, 1 internal error, 2 bad request or model, 3 a --fail-if condition holds.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="torchvision:NAME or file.py:callable")
+    add("--input", action="append", default=[], metavar="NAME=SHAPE[:dtype]",
+        help="x=1x3x224x224 or tokens=1x128:int64; the name may be left out when there is one input")  # fmt: skip
+    add("--set", action="append", default=[], metavar="LAYER.FIELD=VALUE", dest="edits", type=_set,
+        help="change a layer: --set layer2.0.conv2.stride=1")  # fmt: skip
+    add("--remove", action="append", metavar="LAYER", dest="edits", type=RemoveLayer,
+        help="replace a layer by identity: --remove maxpool")  # fmt: skip
+    add("--assume", action="append", default=[], metavar="KEY=VALUE",
+        help="set a size that depends on the data")  # fmt: skip
+    add("--format", choices=list(FORMATS), help="default: by the ending of -o, else md")
+    add("-o", "--output", metavar="FILE", help="write to FILE instead of standard output")
+    add("--trust", action="store_true", help="agree to run the code of SOURCE")
+    add(
+        "--allow-real-run",
+        action="store_true",
+        help="agree to a real run on the CPU where nothing else works",
+    )
+    add("--python", metavar="PATH", help="run in this Python interpreter, where the model's packages are")
+    add(
+        "--against",
+        metavar="OLD.json",
+        help="compare with this report; without it, edits compare with the unedited model",
+    )
+    add("--fail-if", action="append", default=[], metavar="EXPR",
+        help="exit with status 3 when it holds: macs>+5%%, params>26M, peak_activation_bytes>100MiB")  # fmt: skip
+    return parser
+
+
+def _set(text: str) -> Edit:
+    return parse_set(text)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    """The options, checked. Raises EngineError for the first that is wrong."""
+    edits: tuple[Edit, ...] = ()
+    for edit in options.edits or ():
+        edits = add_edit(edits, edit)
+    format = options.format or (format_of(options.output) if options.output else "md")
+    return Request(
+        source=options.source,
+        inputs=tuple(parse_input(text) for text in options.input),
+        edits=edits,
+        assumptions=dict(_assumption(text) for text in options.assume),
+        format=format,
+        output=options.output,
+        trust=options.trust,
+        allow_real_run=options.allow_real_run,
+        against=options.against,
+        conditions=tuple(parse_condition(text) for text in options.fail_if),
+    )
+
+
+def parse_input(text: str) -> InputShape:
+    """``x=1x3x224x224``, ``1x3x224x224`` or ``tokens=1x128:int64``; name and dtype are empty where left out.
+
+    Raises InputError.
+    """
+    name, equals, rest = text.rpartition("=")
+    shape, colon, dtype = rest.partition(":")
+    found = _SHAPE.fullmatch(shape.strip())
+    if found is None or (equals and not name.strip()):
+        raise InputError(
+            f"--input {text!r} is not NAME=SHAPE[:dtype].",
+            hint="For example: --input x=1x3x224x224 or tokens=1x128:int64.",
+        )
+    if colon and dtype not in DTYPE_BYTES:
+        raise InputError(
+            f"--input {text!r}: there is no dtype {dtype!r}.", hint=f"Known: {', '.join(DTYPE_BYTES)}."
+        )
+    sizes = tuple(int(size) for size in re.split(r"[x×,]", found[1]))
+    if 0 in sizes:
+        raise InputError(f"--input {text!r}: every size must be at least 1.")
+    return InputShape(name.strip(), sizes, dtype)
+
+
+def _assumption(text: str) -> tuple[str, int]:
+    key, _, value = text.partition("=")
+    if not key.strip() or not value.strip().isdecimal() or len(value) > 12:
+        raise InputError(
+            f"--assume {text!r} is not KEY=VALUE with a whole number.",
+            hint="For example: --assume proposals=100",
+        )
+    return key.strip(), int(value)
+
+
+# -- the report ----------------------------------------------------------------------------------------------------
+
+
+def _report(request: Request) -> int:
+    against = read_report(request.against).to_analysis() if request.against else None
+    if against is None and not request.edits:
+        for condition in request.conditions:
+            condition.require_reference()
+    with _private_stdout():
+        analysis, baseline = _analyses(request, against)
+        data = render(analysis, request.format, baseline)
+    findings = [
+        condition.finding(analysis.totals, baseline.totals if baseline else None)
+        for condition in request.conditions
+        if condition.holds(analysis.totals, baseline.totals if baseline else None)
+    ]
+    if request.output:
+        write_file(request.output, data)
+    else:
+        _write_stdout(data)
+    for finding in findings:
+        _complain(finding)
+    return CONDITION_HOLDS if findings else OK
+
+
+def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Analysis | None]:
+    """The analysis asked for, and what to compare it with: ``against``, else the unedited model when there are edits.
+
+    An unedited model that refuses this input is no baseline, which is an error only where a condition needs one.
+    """
+    # torch takes seconds to import; a mistake on the command line should not have to wait for it.
+    from engine.api import analyze_columns, open_session
+
+    given = tuple(InputShape(each.name, each.shape, each.dtype or "float32") for each in request.inputs)
+    session = open_session(request.source, given, trust=request.trust)
+    inputs = named_inputs(request.inputs, session.specs)
+
+    def analyze(edits: tuple[Edit, ...]) -> Analysis:
+        return analyze_columns(
+            session, inputs, edits, assumptions=request.assumptions, allow_real_run=request.allow_real_run
+        )
+
+    analysis = analyze(request.edits)
+    if against is not None or not request.edits:
+        return analysis, against
+    try:
+        return analysis, analyze(())
+    except EngineError as error:
+        if any(condition.needs_reference for condition in request.conditions):
+            raise
+        _complain(f"No comparison with the unedited model, which stops: {_sentence(error)}")
+        return analysis, None
+
+
+def named_inputs(given: tuple[InputShape, ...], specs: tuple[InputSpec, ...]) -> tuple[InputShape, ...]:
+    """``given`` with the names and dtypes that were left out taken from the model's inputs.
+
+    Raises InputError when it is not clear which input is meant.
+    """
+    known = {spec.name: spec.dtype for spec in specs}
+    if given and all(not each.name for each in given) and len(given) == len(specs):
+        given = tuple(
+            InputShape(name, each.shape, each.dtype) for name, each in zip(known, given, strict=True)
+        )
+    names = [each.name for each in given]
+    if "" in names:
+        raise InputError(
+            f"This model has {len(specs)} inputs, so --input needs a name.",
+            hint=f"Names: {', '.join(known)}.",
+        )
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--input gives {name} more than once.")
+    return tuple(
+        InputShape(each.name, each.shape, each.dtype or known.get(each.name, "float32")) for each in given
+    )
+
+
+def _write_stdout(data: bytes) -> None:
+    """The report as it is, whatever encoding and line ends the console would like."""
+    if sys.stdout is None:
+        raise ExportError("There is no standard output to write to.", hint="Give a file with -o.")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _private_stdout() -> Iterator[None]:
+    """While this is open, what libraries print goes to standard error, also from C and from child processes."""
+    saved = None
+    with contextlib.suppress(OSError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        saved = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+# -- another interpreter -------------------------------------------------------------------------------------------
+
+
+def _run_elsewhere(python: str, arguments: list[str]) -> int:
+    """The same command in the interpreter ``python``; its exit status."""
+    root = Path(__file__).resolve().parent.parent
+    command = [python, "-c", _ELSEWHERE, str(root), *_without_python(arguments)]
+    try:
+        status = subprocess.run(command, check=False).returncode
+    except OSError as error:
+        raise InputError(f"--python {python} cannot be started: {reason(error)}.") from error
+    if status in (OK, BAD_REQUEST, CONDITION_HOLDS, INTERRUPTED):
+        return status
+    if status != BUG:
+        _complain(f"{python} ended with status {status}.")
+    return BUG
+
+
+def _without_python(arguments: list[str]) -> list[str]:
+    """``arguments`` less ``--python PATH`` and ``--python=PATH``."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if not skip and argument != "--python" and not argument.startswith("--python="):
+            kept.append(argument)
+        skip = argument == "--python"
+    return kept

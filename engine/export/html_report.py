@@ -1,0 +1,200 @@
+"""HTML: one page that needs nothing but itself, good to read on a screen and on paper."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from engine.edits import python_lines
+from engine.errors import ExportError
+from engine.export import numbers, summary, svg
+from engine.export.formats import export_format
+from engine.metrics import METRIC, METRICS, Number, column
+from engine.results import FAMILIES, Analysis
+from resources import read
+
+CHARTS = ("macs", "params", "activation_bytes", "peak_activation_bytes")
+ICICLES = ("macs", "params")
+TABLE_KEYS = ("params", "macs", "flops", "activation_bytes", "peak_activation_bytes", "bytes_moved")
+_MODULE_KEYS = ("params", "macs", "activation_bytes", "peak_activation_bytes")
+
+_TITLES = {
+    "macs": "MACs per layer, in network order",
+    "params": "Parameters per layer, in network order",
+    "activation_bytes": "Activations written per layer, in network order",
+    "peak_activation_bytes": "Activations alive after each layer; the tallest is the peak",
+}
+
+
+@export_format("html", "Report for reading and printing (HTML)", ".html")
+def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
+    """The page in UTF-8. Raises ExportError when jinja2 is missing (a foreign interpreter may lack it)."""
+    try:
+        from jinja2 import DictLoader, Environment, StrictUndefined
+    except ImportError as error:
+        raise ExportError("The HTML report needs the package jinja2, which is missing here.") from error
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.loader = DictLoader({name: read(name) for name in ("report.html", "report.css")})
+    style = environment.get_template("report.css").render(
+        tokens=json.loads(read("tokens.json")), families=FAMILIES
+    )
+    script = read("report.js")
+    page = environment.get_template("report.html").render(
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+        **_context(analysis, baseline),
+    )
+    # A lone surrogate (a file name that is not UTF-8) must not cost the report.
+    return page.encode("utf-8", "replace")
+
+
+def _hash(text: str) -> str:
+    """What the content security policy lets run: this text and nothing else."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
+    return {
+        "analysis": analysis,
+        "model": analysis.model,
+        "cards": summary.cards(analysis, baseline),
+        "inputs": summary.input_sentence(analysis, baseline),
+        "outputs": numbers.shapes(analysis.output_shapes),
+        "baseline": summary.baseline_sentence(analysis, baseline) if baseline else "",
+        "change": summary.what_changed(analysis, baseline) if baseline else "",
+        "edits": python_lines(analysis.configuration.edits),
+        "coverage": summary.coverage_sentence(analysis),
+        "partial": analysis.coverage.counted_calls < analysis.coverage.calls,
+        "mode": summary.MODES[analysis.mode],
+        "charts": _charts(analysis, baseline),
+        "icicles": [(METRIC[key].label, svg.icicle(analysis, key)) for key in ICICLES],
+        "modules": _modules(analysis, baseline),
+        "module_metrics": [METRIC[key] for key in _MODULE_KEYS],
+        "layers": _layers(analysis, baseline),
+        "layer_metrics": [METRIC[key] for key in TABLE_KEYS],
+        "parameters": _parameters(analysis),
+        "metrics": METRICS,
+        "conventions": summary.CONVENTIONS,
+    }
+
+
+def _charts(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any]]:
+    charts = []
+    for key in CHARTS:
+        picture = svg.bars(analysis, baseline, key)
+        if picture:
+            shown = [family for family, _ in summary.families(analysis, key)]
+            total = numbers.value(METRIC[key], getattr(analysis.totals, key))
+            charts.append(
+                {
+                    "title": _TITLES[key],
+                    "svg": picture,
+                    "families": shown,
+                    "total": total,
+                    "ghost": '"ghost"' in picture,
+                }
+            )
+    return charts
+
+
+def _modules(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any]]:
+    deepest, levels = summary.overview_depth(analysis), summary.depths(analysis)
+    columns = {key: summary.module_totals(analysis, key) for key in _MODULE_KEYS}
+    modules = analysis.modules
+    before = (
+        dict(zip(baseline.modules.path, summary.module_totals(baseline, "macs"), strict=True))
+        if baseline
+        else {}
+    )
+    rows = []
+    for row, path in enumerate(modules.path):
+        if levels[row] > deepest:
+            continue
+        macs = columns["macs"][row]
+        rows.append(
+            {
+                "path": path,
+                "name": path.rpartition(".")[2] or analysis.model.name,
+                "class_name": modules.class_name[row],
+                "level": min(levels[row], 8),
+                "removed": modules.removed[row],
+                "unused": not modules.calls[row] and not modules.removed[row],
+                "values": [_cell(key, columns[key][row]) for key in _MODULE_KEYS],
+                "share": numbers.share(macs, analysis.totals.macs),
+                "bar": 100 * (macs or 0) / (analysis.totals.macs or 1),
+                "difference": numbers.difference(before[path], macs) if path in before else "new",
+            }
+        )
+    return rows
+
+
+def _layers(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any]]:
+    now = {key: column(analysis.layers, key) for key in TABLE_KEYS}
+    before = column(baseline.layers, "macs") if baseline else []
+    rows = []
+    for place, (row, old) in enumerate(
+        summary.pair_rows(analysis.layers, baseline.layers if baseline else None)
+    ):
+        source, index = (analysis, row) if row is not None else (baseline, old)
+        assert source is not None and index is not None
+        layers = source.layers
+        macs = now["macs"][row] if row is not None else 0
+        previous = before[old] if old is not None else None
+        rows.append(
+            {
+                "place": place + 1,
+                "path": layers.path[index],
+                "op": layers.op[index],
+                "calls": layers.calls[index],
+                "family": layers.family[index],
+                "shared": layers.shared[index],
+                "removed": row is None,
+                "output": numbers.shapes(layers.output_shapes[index]) if row is not None else "",
+                "dtype": layers.dtype[index],
+                "formula": layers.formula[index] if row is not None else "only in the baseline",
+                "values": [
+                    _cell(key, now[key][row]) if row is not None else (key, "", "—") for key in TABLE_KEYS
+                ],
+                "difference": "new"
+                if old is None
+                else "removed"
+                if row is None
+                else numbers.difference(previous, macs),
+                "factor": _factor(previous, macs),
+            }
+        )
+    return rows
+
+
+def _factor(before: Number, now: Number) -> str:
+    """What the difference column sorts by; empty, which sorts last, where there is no factor."""
+    if before is None or now is None:
+        return ""
+    if before == now:
+        return "1"
+    return repr(now / before) if before else ""
+
+
+def _cell(key: str, number: Number) -> tuple[str, str, str]:
+    """(metric, value to sort by, text) of one number, to the last digit."""
+    return (key, "" if number is None else repr(number), numbers.exact(number))
+
+
+def _parameters(analysis: Analysis) -> dict[str, Any]:
+    totals = analysis.totals
+    return {
+        "trainable": numbers.exact(totals.trainable_params),
+        "frozen": numbers.exact(totals.params - totals.trainable_params),
+        "buffers": numbers.exact(totals.buffers),
+        "untouched": numbers.exact(totals.untouched_params),
+    }

@@ -1,0 +1,176 @@
+"""Markdown: the breakdown for a pull request or an issue, as GitHub and GitLab render it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from engine.edits import python_lines
+from engine.export import numbers, summary
+from engine.export.formats import export_format
+from engine.metrics import METRIC, METRICS
+from engine.results import Analysis
+
+TOP_ROWS = 20
+_MODULE_KEYS = ("params", "macs", "flops", "activation_bytes", "peak_activation_bytes", "bytes_moved")
+
+
+@export_format("md", "Summary for a pull request (Markdown)", ".md")
+def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
+    """Headline, what changed, modules, largest layers, conventions; UTF-8."""
+    parts = [_head(analysis, baseline), _headline(analysis, baseline)]
+    if baseline is not None:
+        parts.append(_change(analysis, baseline))
+    if analysis.configuration.edits:
+        parts.append("## Edits\n\n" + _code(python_lines(analysis.configuration.edits)))
+    parts += [_modules(analysis, baseline), _top(analysis, baseline), _parameters(analysis), _notes(analysis)]
+    return ("\n\n".join(filter(None, parts)) + "\n").encode()
+
+
+def text(words: str) -> str:
+    """Foreign text inside a paragraph or table cell: nothing in it acts as Markdown or HTML."""
+    flat = " ".join(words.split())
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", flat)
+
+
+def code(words: str) -> str:
+    """Foreign text as inline code, also inside a table, where only ``|`` needs care."""
+    flat = " ".join(words.split())
+    longest = max((len(run) for run in re.findall("`+", flat)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if "`" in flat else ""
+    return f"{fence}{pad}{flat}{pad}{fence}".replace("|", "\\|") if flat else ""
+
+
+def _code(lines: Sequence[str]) -> str:
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}python", *lines, fence])
+
+
+def _table(header: Sequence[str], right: int, rows: Iterable[Sequence[str]]) -> str:
+    """A table whose columns from ``right`` on are numbers."""
+    rule = ["---" if index < right else "--:" for index in range(len(header))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def _head(analysis: Analysis, baseline: Analysis | None) -> str:
+    model = analysis.model
+    lines = [
+        f"# {text(model.name)}",
+        "",
+        f"{code(model.source)} at {text(summary.input_sentence(analysis, baseline))}.",
+    ]
+    if baseline is not None:
+        lines[-1] += f" Compared with {text(summary.baseline_sentence(analysis, baseline))}."
+    lines.append(text(summary.coverage_sentence(analysis)))
+    if model.note:
+        lines += ["", f"> {text(model.note)}"]
+    return "\n".join(lines)
+
+
+def _headline(analysis: Analysis, baseline: Analysis | None) -> str:
+    header = ["Total", "Value", "Exact"]
+    if baseline is None:
+        rows = [
+            [c.metric.label, c.value, _exact(analysis, c.metric.key)] for c in summary.cards(analysis, None)
+        ]
+        return _table(header, 1, rows)
+    header += ["Before", "Difference"]
+    return _table(
+        header,
+        1,
+        [
+            [
+                c.metric.label,
+                c.value,
+                _exact(analysis, c.metric.key),
+                _exact(baseline, c.metric.key),
+                c.difference,
+            ]
+            for c in summary.cards(analysis, baseline)
+        ],
+    )
+
+
+def _exact(analysis: Analysis, key: str) -> str:
+    return numbers.exact_value(METRIC[key], getattr(analysis.totals, key))
+
+
+def _change(analysis: Analysis, baseline: Analysis) -> str:
+    return f"**What changed.** {text(summary.what_changed(analysis, baseline))}"
+
+
+def _modules(analysis: Analysis, baseline: Analysis | None) -> str:
+    deepest, levels = summary.overview_depth(analysis), summary.depths(analysis)
+    columns = {key: summary.module_totals(analysis, key) for key in _MODULE_KEYS}
+    old: dict[str, float | None] = {}
+    header = ["Module", "Class", *(METRIC[key].label for key in _MODULE_KEYS)]
+    if baseline is not None:
+        header.append("MACs against baseline")
+        old = dict(zip(baseline.modules.path, summary.module_totals(baseline, "macs"), strict=True))
+    rows = []
+    for row, path in enumerate(analysis.modules.path):
+        if levels[row] > deepest:
+            continue
+        state = " (removed)" if analysis.modules.removed[row] else ""
+        cells = [code(path) + state if path else "whole model", text(analysis.modules.class_name[row])]
+        cells += [numbers.value(METRIC[key], columns[key][row]) for key in _MODULE_KEYS]
+        if baseline is not None:
+            cells.append(numbers.difference(old.get(path), columns["macs"][row]) if path in old else "new")
+        rows.append(cells)
+    return "## Modules\n\n" + _table(header, 2, rows)
+
+
+def _top(analysis: Analysis, baseline: Analysis | None) -> str:
+    layers = analysis.layers
+    order = sorted(
+        range(len(layers)), key=lambda row: (-(layers.macs[row] or 0), -layers.bytes_moved[row], row)
+    )
+    shown = order[:TOP_ROWS]
+    old = {} if baseline is None else dict(zip(baseline.layers.id, baseline.layers.macs, strict=True))
+    header = ["Layer", "Operation", "Output", "Params", "MACs", "Share", "Activations"]
+    if baseline is not None:
+        header.append("MACs before")
+    rows = []
+    for row in shown:
+        cells = [
+            code(layers.path[row]),
+            code(layers.op[row]),
+            numbers.shapes(layers.output_shapes[row]),
+            numbers.exact(layers.params[row]),
+            numbers.exact(layers.macs[row]),
+            numbers.share(layers.macs[row], analysis.totals.macs),
+            numbers.size(layers.activation_bytes[row]),
+        ]
+        if baseline is not None:
+            id_ = layers.id[row]
+            cells.append(numbers.exact(old[id_]) if id_ in old else "new")
+        rows.append(cells)
+    return f"## Largest layers by MACs ({len(shown)} of {len(layers)})\n\n" + _table(header, 3, rows)
+
+
+def _parameters(analysis: Analysis) -> str:
+    lines = []
+    totals = analysis.totals
+    frozen = totals.params - totals.trainable_params
+    lines.append(
+        f"- {totals.trainable_params:,} trainable, {frozen:,} frozen; {totals.buffers:,} elements of buffers beside them"
+    )
+    for shared in analysis.shared:
+        lines.append(f"- Shared, counted once: {', '.join(map(code, shared.names))} ({shared.params:,})")
+    for untouched in analysis.untouched:
+        lines.append(f"- Not used by this forward pass: {code(untouched.name)} ({untouched.params:,})")
+    return "## Parameters\n\n" + "\n".join(lines)
+
+
+def _notes(analysis: Analysis) -> str:
+    lines = [f"- {line}" for line in summary.CONVENTIONS]
+    lines += [f"- {metric.label}: {metric.description}" for metric in METRICS]
+    for assumption in analysis.assumptions:
+        lines.append(f"- Assumption {code(assumption.key)}: {text(assumption.label)} = {assumption.value:,}")
+    lines.append(f"- Found by: {summary.MODES[analysis.mode]}")
+    facts = ", ".join(f"{text(name)} {text(value)}" for name, value in analysis.environment.items())
+    if facts:
+        lines.append(f"- Environment: {facts}")
+    return "## What is counted\n\n" + "\n".join(lines)

@@ -1,0 +1,126 @@
+"""Numbers as text for people who read a report, worded as in the window; the exact value stands beside each of them."""
+
+from __future__ import annotations
+
+import math
+
+from engine.graph import InputShape, Shape
+from engine.metrics import Metric, Number
+
+THIN = "\N{THIN SPACE}"
+MINUS = "\N{MINUS SIGN}"
+NOT_COUNTED = "not counted"
+NOT_APPLICABLE = "—"
+
+_SI = ("", "k", "M", "G", "T", "P", "E")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """``number`` rounded to ``digits`` significant digits, in plain notation: ``4.09``, ``25.6``, ``0.0123``."""
+    if number == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(number)))
+    rounded = round(number, digits - 1 - exponent)
+    # 9.996 rounds to 10.0, which has one digit more before the point.
+    exponent = math.floor(math.log10(abs(rounded)))
+    return f"{rounded:,.{max(digits - 1 - exponent, 0)}f}".replace("-", MINUS)
+
+
+def _scaled(number: float, base: int, units: tuple[str, ...]) -> tuple[float, str]:
+    """``number`` in the smallest unit that keeps it below 1000 once rounded to three digits."""
+    step = 0
+    while abs(number) >= 999.5 and step < len(units) - 1:
+        number /= base
+        step += 1
+    return number, units[step]
+
+
+def count(number: Number) -> str:
+    """``4.09 G``, ``25.6 M``, ``128``."""
+    if number is None:
+        return NOT_COUNTED
+    if isinstance(number, int) and abs(number) < 1000:
+        return str(number).replace("-", MINUS)
+    scaled, prefix = _scaled(number, 1000, _SI)
+    text = significant(scaled)
+    return f"{text}{THIN}{prefix}" if prefix else text
+
+
+def size(number: Number) -> str:
+    """Bytes: ``97.5 MiB``, ``512 B``."""
+    if number is None:
+        return NOT_COUNTED
+    if abs(number) < 1024:
+        return f"{exact(number)}{THIN}B"
+    scaled, unit = _scaled(number, 1024, _BINARY)
+    return f"{significant(scaled)}{THIN}{unit}"
+
+
+def exact(number: Number) -> str:
+    """``4,089,184,256``; a ratio with six significant digits."""
+    if number is None:
+        return NOT_COUNTED
+    text = f"{number:,}" if isinstance(number, int) else f"{number:,.6g}"
+    return text.replace("-", MINUS)
+
+
+def value(metric: Metric, number: Number) -> str:
+    """``number`` with three significant digits in the unit of ``metric``."""
+    if metric.unit == "bytes":
+        return size(number)
+    if metric.unit == "count":
+        return count(number)
+    if number is None:
+        return NOT_APPLICABLE
+    text = count(number) if abs(number) >= 999.5 else significant(number)
+    return f"{text}{THIN}{metric.suffix}" if metric.suffix else text
+
+
+def exact_value(metric: Metric, number: Number) -> str:
+    """``number`` to the last digit with its unit: ``102,228,128 B``, ``4,089,184,256``."""
+    if number is None:
+        return NOT_APPLICABLE if metric.unit == "ratio" else NOT_COUNTED
+    unit = "B" if metric.unit == "bytes" else metric.suffix
+    return f"{exact(number)}{THIN}{unit}" if unit else exact(number)
+
+
+def difference(before: Number, after: Number) -> str:
+    """``× 3.91`` above a factor of 2 or below 0.5, else ``+12 %`` or ``−3.4 %``; ``=`` when equal.
+
+    ``new`` when there was nothing before, ``—`` when either is unknown.
+    """
+    if before is None or after is None:
+        return NOT_APPLICABLE
+    if before == after:
+        return "="
+    if before == 0:
+        return "new"
+    factor = after / before
+    if factor > 2 or 0 < factor < 0.5:
+        return f"×{THIN}{significant(factor)}"
+    percent = (factor - 1) * 100
+    sign = "+" if percent > 0 else MINUS
+    return f"{sign}{significant(abs(percent), 3 if abs(percent) >= 100 else 2)}{THIN}%"
+
+
+def share(part: Number, whole: Number) -> str:
+    """``2.9 %`` of a whole; ``—`` when either is unknown or the whole is 0."""
+    if part is None or not whole:
+        return NOT_APPLICABLE
+    return f"{significant(part / whole * 100, 2)}{THIN}%" if part < whole else f"100{THIN}%"
+
+
+def shape(sizes: Shape) -> str:
+    """``1×3×224×224``; ``scalar`` for no dimension."""
+    return "×".join(str(extent) for extent in sizes) or "scalar"
+
+
+def shapes(several: tuple[Shape, ...]) -> str:
+    """Several shapes with commas; ``—`` for none."""
+    return ", ".join(shape(each) for each in several) or NOT_APPLICABLE
+
+
+def inputs(several: tuple[InputShape, ...]) -> str:
+    """``x 1×3×224×224``: all inputs with their names."""
+    return ", ".join(f"{each.name} {each}" for each in several) or "no tensor input"

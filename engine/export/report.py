@@ -1,0 +1,279 @@
+"""The JSON report, schema ``misnomer-report/1``: what scripts read and what the window opens without the model.
+
+Rows are objects here and columns in :mod:`engine.results`; both ways are exact. Within version 1, fields may be
+added with a default, never renamed, moved or given another meaning.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Self, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from engine.edits import Edit
+from engine.errors import ExportError
+from engine.export.files import read_file, write_file
+from engine.export.formats import FORMATS
+from engine.graph import Assumption, AttributeValue, InputShape, Shape
+from engine.results import (
+    FAMILIES,
+    Analysis,
+    Configuration,
+    Coverage,
+    Layers,
+    ModelInfo,
+    Modules,
+    SharedParameter,
+    Totals,
+    TraceMode,
+    UntouchedParameter,
+)
+
+FAMILY = "misnomer-report"
+SCHEMA = f"{FAMILY}/1"
+
+
+class LayerRow(Struct, frozen=True):
+    """One executed operation; field by field the row of :class:`engine.results.Layers`."""
+
+    id: str
+    path: str
+    op: str
+    family: str
+    calls: int
+    params: int
+    shared: bool
+    macs: int | None
+    flops: int | None
+    special_ops: int | None
+    weight_bytes: int
+    activation_bytes: int
+    peak_activation_bytes: int
+    bytes_moved: int
+    input_shapes: tuple[Shape, ...]
+    output_shapes: tuple[Shape, ...]
+    dtype: str
+    formula: str
+
+
+class ModuleRow(Struct, frozen=True):
+    """One module; field by field the row of :class:`engine.results.Modules`. ``parent`` is an index, -1 for the model."""
+
+    path: str
+    class_name: str
+    parent: int
+    calls: int
+    params: int
+    weight_bytes: int
+    untouched_params: int
+    removed: bool
+    attributes: dict[str, AttributeValue]
+    editable: tuple[str, ...]
+
+
+Row = TypeVar("Row", bound=Struct)
+Columns = TypeVar("Columns", bound=Struct)
+
+
+def _rows(columns: Struct, row: type[Row]) -> tuple[Row, ...]:
+    fields = row.__struct_fields__
+    return tuple(map(row, *(getattr(columns, field) for field in fields)))
+
+
+def _columns(rows: tuple[Row, ...], columns: type[Columns]) -> Columns:
+    return columns(
+        **{field: tuple(getattr(row, field) for row in rows) for field in columns.__struct_fields__}
+    )
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """One analysis as it stands in a report. Counts are integers, sizes bytes, times seconds.
+
+    ``report.totals.macs`` is the model's; ``report.layers`` are the rows in execution order.
+    """
+
+    schema: str = SCHEMA
+    model: ModelInfo
+    inputs: tuple[InputShape, ...]
+    edits: tuple[Edit, ...]
+    assumptions: tuple[Assumption, ...]
+    """Data-dependent sizes and the values that the numbers are for."""
+    totals: Totals
+    coverage: Coverage
+    layers: tuple[LayerRow, ...]
+    latency: None = None
+    """No measurement is part of an analysis."""
+    environment: dict[str, str]
+    modules: tuple[ModuleRow, ...]
+    shared: tuple[SharedParameter, ...] = ()
+    untouched: tuple[UntouchedParameter, ...] = ()
+    output_shapes: tuple[Shape, ...] = ()
+    mode: TraceMode = "meta"
+    set_assumptions: tuple[tuple[str, int], ...] = ()
+    """Of the assumptions, (key, value) of those that the user set."""
+    allow_real_run: bool = False
+
+    @classmethod
+    def from_analysis(cls, analysis: Analysis) -> Self:
+        """``analysis`` as a report; :meth:`to_analysis` gives it back, field by field."""
+        configuration = analysis.configuration
+        return cls(
+            model=analysis.model,
+            inputs=configuration.inputs,
+            edits=configuration.edits,
+            assumptions=analysis.assumptions,
+            totals=analysis.totals,
+            coverage=analysis.coverage,
+            layers=_rows(analysis.layers, LayerRow),
+            environment=analysis.environment,
+            modules=_rows(analysis.modules, ModuleRow),
+            shared=analysis.shared,
+            untouched=analysis.untouched,
+            output_shapes=analysis.output_shapes,
+            mode=analysis.mode,
+            set_assumptions=configuration.assumptions,
+            allow_real_run=configuration.allow_real_run,
+        )
+
+    def to_analysis(self) -> Analysis:
+        """The analysis that this report was made from."""
+        return Analysis(
+            model=self.model,
+            configuration=Configuration(
+                inputs=self.inputs,
+                edits=self.edits,
+                assumptions=self.set_assumptions,
+                allow_real_run=self.allow_real_run,
+            ),
+            mode=self.mode,
+            totals=self.totals,
+            coverage=self.coverage,
+            layers=_columns(self.layers, Layers),
+            modules=_columns(self.modules, Modules),
+            assumptions=self.assumptions,
+            shared=self.shared,
+            untouched=self.untouched,
+            output_shapes=self.output_shapes,
+            environment=self.environment,
+        )
+
+    def to_json(self) -> bytes:
+        """The report file: indented JSON in UTF-8, one line end at the end."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+
+    def render(self, format: str = "md", against: Report | None = None) -> bytes:
+        """The report as ``json``, ``csv``, ``md`` or ``html``, compared with ``against`` when that is given.
+
+        Raises ExportError for an unknown format.
+        """
+        if format not in FORMATS:
+            raise ExportError(
+                f"There is no report format {format!r}.", hint=f"Formats: {', '.join(FORMATS)}."
+            )
+        return FORMATS[format].write(self.to_analysis(), against.to_analysis() if against else None)
+
+    def save(self, path: str | os.PathLike[str], format: str = "", against: Report | None = None) -> None:
+        """Write the report to ``path``; the format follows from the file ending when it is not given.
+
+        Raises ExportError for an unknown format or ending and for a place that cannot be written.
+        """
+        write_file(path, self.render(format or format_of(path), against))
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The key of the format that the ending of ``path`` names. Raises ExportError when it names none."""
+    name = os.fspath(path)
+    for key, known in FORMATS.items():
+        if name.lower().endswith(known.suffix):
+            return key
+    endings = ", ".join(known.suffix for known in FORMATS.values())
+    raise ExportError(f"The ending of {name} names no report format.", hint=f"Known endings: {endings}.")
+
+
+def read_report(path: str | os.PathLike[str]) -> Report:
+    """The JSON report at ``path``. Raises ExportError that says in which way it is none."""
+    return parse_report(read_file(path), os.fspath(path))
+
+
+class _Header(Struct):
+    schema: Any = None
+
+
+_header_decoder = msgspec.json.Decoder(_Header)
+_report_decoder = msgspec.json.Decoder(Report)
+
+
+def parse_report(data: bytes, name: str) -> Report:
+    """``data`` as a report; ``name`` opens the error sentences. Raises ExportError."""
+    try:
+        schema = _header_decoder.decode(data.removeprefix(b"\xef\xbb\xbf")).schema
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ExportError(
+            f"{name} is no Misnomer report: it is JSON of something else.", file=name
+        ) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ExportError(f"{name} is no Misnomer report: it is not JSON.", file=name) from error
+    if not isinstance(schema, str) or not schema.startswith(f"{FAMILY}/"):
+        raise ExportError(f'{name} is no Misnomer report: "schema" is not "{SCHEMA}".', file=name)
+    if schema != SCHEMA:
+        version = schema.removeprefix(f"{FAMILY}/")[:20]
+        raise ExportError(
+            f"{name} is a report of version {version}, and this program reads version 1.",
+            hint="Open it with the version of Misnomer that wrote it, or export it again.",
+            file=name,
+        )
+    try:
+        report = _report_decoder.decode(data.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _damaged(name, *_field_and_problem(str(error))) from error
+    _check(report, name)
+    return report
+
+
+def _field_and_problem(message: str) -> tuple[str, str]:
+    """msgspec's ``Expected `int`, got `str` - at `$.totals.macs` `` as ("totals.macs", "expected int, got str")."""
+    found = re.fullmatch(r"(.*?)(?: - at `(?:key in )?\$\.?(.*?)`)?", message, flags=re.DOTALL)
+    problem, field = (found[1], found[2] or "") if found else (message, "")
+    problem = problem.replace("`", "")
+    missing = re.fullmatch(r"Object missing required field (\S+)", problem)
+    if missing:
+        return f"{field}.{missing[1]}".lstrip("."), "is missing"
+    return field, problem[:1].lower() + problem[1:]
+
+
+def _damaged(name: str, field: str, problem: str) -> ExportError:
+    where = f"{field}: " if field else ""
+    return ExportError(f"{name} is a damaged report: {where}{problem}.", file=name)
+
+
+def _check(report: Report, name: str) -> None:
+    """What types cannot say and views rely on. Raises ExportError naming the field."""
+    paths = {}
+    for index, module in enumerate(report.modules):
+        if not (module.parent == -1 if index == 0 else 0 <= module.parent < index):
+            raise _damaged(
+                name, f"modules[{index}].parent", f"{module.parent} is not the row of a module above"
+            )
+        if module.path in paths:
+            raise _damaged(name, f"modules[{index}].path", f"{module.path!r} is there twice")
+        paths[module.path] = index
+    ids = set()
+    for index, layer in enumerate(report.layers):
+        if layer.path not in paths:
+            raise _damaged(name, f"layers[{index}].path", f"{layer.path!r} is not among the modules")
+        if layer.family not in FAMILIES:
+            raise _damaged(name, f"layers[{index}].family", f"{layer.family!r} is no family of operations")
+        if layer.id in ids:
+            raise _damaged(name, f"layers[{index}].id", f"{layer.id!r} is there twice")
+        ids.add(layer.id)
+    rows = [("totals", report.totals), ("coverage", report.coverage)]
+    rows += [(f"layers[{index}]", row) for index, row in enumerate(report.layers)]
+    rows += [(f"modules[{index}]", row) for index, row in enumerate(report.modules)]
+    for where, row in rows:
+        for field in row.__struct_fields__:
+            number = getattr(row, field)
+            if field != "parent" and type(number) in (int, float) and not 0 <= number < 2**63:
+                raise _damaged(name, f"{where}.{field}", f"{number} is not a possible number")

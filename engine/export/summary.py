@@ -1,0 +1,250 @@
+"""What the readable reports say about an analysis beside its rows: cards, modules, differences, coverage, in words."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from msgspec import Struct
+
+from engine.edits import attribute_text
+from engine.export import numbers
+from engine.metrics import METRIC, METRICS, Metric, Number, column, combined, ratio
+from engine.results import FAMILIES, Analysis, Layers
+
+HEADLINES = tuple(metric for metric in METRICS if metric.key not in ("special_ops", "weight_bytes"))
+"""Metrics with a card; weights stand with the parameters, special operations with the FLOPs."""
+
+Pair = tuple[int | None, int | None]
+"""Row now and row before; None where the layer is not there."""
+
+
+def pair_rows(now: Layers, before: Layers | None) -> list[Pair]:
+    """Every layer of either analysis once, matched by id, in execution order.
+
+    A layer that is only in ``before`` stands after the one that preceded it there.
+    """
+    if before is None:
+        return [(row, None) for row in range(len(now))]
+    current = {id_: row for row, id_ in enumerate(now.id)}
+    gone_after: dict[int | None, list[int]] = defaultdict(list)
+    anchor: int | None = None
+    for row, id_ in enumerate(before.id):
+        if id_ in current:
+            anchor = current[id_]
+        else:
+            gone_after[anchor].append(row)
+    previous = {id_: row for row, id_ in enumerate(before.id)}
+    pairs: list[Pair] = [(None, row) for row in gone_after[None]]
+    for row, id_ in enumerate(now.id):
+        pairs.append((row, previous.get(id_)))
+        pairs += [(None, gone) for gone in gone_after[row]]
+    return pairs
+
+
+def module_totals(analysis: Analysis, key: str) -> list[Number]:
+    """Metric ``key`` of every module, what lies below included; None where nothing in it is counted."""
+    metric, modules = METRIC[key], analysis.modules
+    if metric.parts is not None:
+        top, bottom = (module_totals(analysis, part) for part in metric.parts)
+        return [ratio(a, b) for a, b in zip(top, bottom, strict=True)]
+    if metric.combine == "params":
+        return list(getattr(modules, key))
+    index = {path: row for row, path in enumerate(modules.path)}
+    values: list[list[Number]] = [[] for _ in modules.path]
+    for path, number in zip(analysis.layers.path, column(analysis.layers, key), strict=True):
+        values[index[path]].append(number)
+    totals: list[Number] = [0] * len(modules)
+    combine = combined(key)
+    # Parents stand before their children, so that going backwards every child is done before its parent.
+    for row in reversed(range(len(modules))):
+        totals[row] = combine(values[row]) if values[row] else 0
+        if row:
+            values[modules.parent[row]].append(totals[row])
+    return totals
+
+
+def depths(analysis: Analysis) -> list[int]:
+    """How deep every module lies; 0 is the model."""
+    found: list[int] = []
+    for parent in analysis.modules.parent:
+        found.append(found[parent] + 1 if parent >= 0 else 0)
+    return found
+
+
+def overview_depth(analysis: Analysis, most: int = 40) -> int:
+    """The deepest level to which the module tree has at most ``most`` rows; at least 1."""
+    levels = Counter(depths(analysis))
+    rows, depth = 0, 0
+    while depth in levels and (rows + levels[depth] <= most or depth <= 1):
+        rows += levels[depth]
+        depth += 1
+    return max(depth - 1, 1)
+
+
+def layer_label(analysis: Analysis, row: int) -> str:
+    """``layer1.0.conv1`` and the operation where the module's path alone would not say it."""
+    path, op = analysis.layers.path[row], analysis.layers.op[row]
+    return f"{path} {op}".strip()
+
+
+class Card(Struct, frozen=True):
+    """One headline: a total, its exact value, the difference to the baseline."""
+
+    metric: Metric
+    value: str
+    exact: str
+    difference: str = ""
+    before: str = ""
+    direction: str = ""
+    """``better`` or ``worse`` where one direction is better for the user, else empty."""
+
+
+def cards(analysis: Analysis, baseline: Analysis | None) -> list[Card]:
+    """The headline cards in the order of the metric table."""
+    return [_card(metric, analysis, baseline) for metric in HEADLINES]
+
+
+def _card(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> Card:
+    now: Number = getattr(analysis.totals, metric.key)
+    text, detail = numbers.value(metric, now), numbers.exact_value(metric, now)
+    if metric.key == "params":
+        detail += f" · {numbers.size(analysis.totals.weight_bytes)}"
+    if metric.unit == "ratio":
+        detail = metric.description.partition(":")[0].rstrip(".")
+    if baseline is None:
+        return Card(metric, text, detail)
+    before: Number = getattr(baseline.totals, metric.key)
+    direction = ""
+    if metric.less_is_better and now is not None and before is not None and now != before:
+        direction = "better" if now < before else "worse"
+    return Card(
+        metric,
+        text,
+        detail,
+        numbers.difference(before, now),
+        f"{numbers.value(metric, before)} before",
+        direction,
+    )
+
+
+def what_changed(analysis: Analysis, baseline: Analysis) -> str:
+    """One sentence: which totals are the same and how the others differ, and where."""
+    changes: dict[str, list[str]] = {}
+    for metric in HEADLINES:
+        if metric.unit != "ratio":
+            before, now = getattr(baseline.totals, metric.key), getattr(analysis.totals, metric.key)
+            changes.setdefault(numbers.difference(before, now), []).append(_noun(metric))
+    same = changes.pop("=", [])
+    parts = [f"same {_listed(same)}"] if same else []
+    parts += [_change(difference, nouns) for difference, nouns in changes.items()]
+    text = ", ".join(parts)
+    where = _where(analysis, baseline)
+    return f"{text[:1].upper()}{text[1:]}{'. ' + where if where else ''}."
+
+
+def _noun(metric: Metric) -> str:
+    if metric.key == "params":
+        return "parameters"
+    return metric.label if metric.label[1:2].isupper() else metric.label.lower()
+
+
+def _change(difference: str, nouns: list[str]) -> str:
+    if difference.startswith("×"):
+        return f"{difference.removeprefix('×').strip()}{numbers.THIN}× the {_listed(nouns)}"
+    return f"{_listed(nouns)} {difference}"
+
+
+def _where(analysis: Analysis, baseline: Analysis) -> str:
+    """Which parts of the model hold most of the difference in MACs, or in activation bytes when MACs are the same."""
+    key = "macs" if analysis.totals.macs != baseline.totals.macs else "activation_bytes"
+    now, before = _parts(analysis, key), _parts(baseline, key)
+    changes = {name: now.get(name, 0) - before.get(name, 0) for name in now | before}
+    total = sum(abs(change) for change in changes.values())
+    largest: list[str] = []
+    held = 0
+    for name, change in sorted(changes.items(), key=lambda item: -abs(item[1])):
+        if not change or held >= 0.9 * total or len(largest) == 4:
+            break
+        largest.append(name)
+        held += abs(change)
+    if not largest or len(changes) == 1:
+        return ""
+    factors = {
+        name: numbers.difference(before.get(name, 0), now.get(name, 0)) for name in changes if name in largest
+    }
+    share = numbers.share(held, total)
+    names = [f"{name or 'the model itself'} ({factor})" for name, factor in factors.items()]
+    if len(factors) > 1 and len(set(factors.values())) == 1:
+        names = [name or "the model itself" for name in factors]
+        names[-1] += f" ({factors[largest[0]]} each)"
+    return f"{share} of the difference in {_noun(METRIC[key])} sits in {_listed(names)}"
+
+
+def _parts(analysis: Analysis, key: str) -> dict[str, int]:
+    """Sum of ``key`` per first component of the path."""
+    sums: dict[str, int] = defaultdict(int)
+    for path, number in zip(analysis.layers.path, getattr(analysis.layers, key), strict=True):
+        sums[path.partition(".")[0]] += number or 0
+    return sums
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+
+
+def input_sentence(analysis: Analysis, baseline: Analysis | None) -> str:
+    """The inputs, and those of the baseline when they differ."""
+    now = numbers.inputs(analysis.configuration.inputs)
+    if baseline is None or baseline.configuration.inputs == analysis.configuration.inputs:
+        return now
+    return f"{now} (baseline: {numbers.inputs(baseline.configuration.inputs)})"
+
+
+def baseline_sentence(analysis: Analysis, baseline: Analysis) -> str:
+    """What the numbers are compared with."""
+    name = baseline.model.name
+    if baseline.model.source != analysis.model.source:
+        name = f"{name} ({baseline.model.source})"
+    edits = len(baseline.configuration.edits)
+    state = "as published" if not edits else f"with {edits} edit{'s' if edits > 1 else ''}"
+    return f"{name}, {state}, at {numbers.inputs(baseline.configuration.inputs)}"
+
+
+MODES = {
+    "meta": "traced on the meta device: every operation with its shapes, no weights, no arithmetic",
+    "fake": "traced with fake tensors: every operation with its shapes, no arithmetic",
+    "cpu": "traced by a real run on the CPU",
+}
+
+
+def coverage_sentence(analysis: Analysis) -> str:
+    """``All 175 calls counted.`` or what is not."""
+    coverage = analysis.coverage
+    if not coverage.not_counted and coverage.counted_calls == coverage.calls:
+        return f"All {coverage.calls:,} executed operations are counted."
+    missing = ", ".join(f"{entry.calls} × {entry.op}" for entry in coverage.not_counted)
+    text = f"{coverage.counted_calls:,} of {coverage.calls:,} executed operations are counted"
+    return f"{text}; not counted: {missing}." if missing else f"{text}."
+
+
+def attributes(row: dict[str, object]) -> str:
+    """``kernel_size 3 × 3, stride 2 × 2``."""
+    return ", ".join(f"{name} {attribute_text(value)}" for name, value in row.items())  # type: ignore[arg-type]
+
+
+def families(analysis: Analysis, key: str) -> list[tuple[str, int]]:
+    """(family, sum of ``key``) of the families that have any, in the fixed order."""
+    sums: dict[str, int] = defaultdict(int)
+    for family, number in zip(analysis.layers.family, getattr(analysis.layers, key), strict=True):
+        sums[family] += number or 0
+    return [(family, sums[family]) for family in FAMILIES if sums[family]]
+
+
+CONVENTIONS = (
+    "1 MAC is one multiply–accumulate and 2 FLOPs. Some tools and papers call a MAC a FLOP: halve or double first.",
+    "Counted is what executes in one forward pass at the stated input, batch included, not what module classes promise.",
+    "Convolution taps that fall on zero padding are counted.",
+    "Shared parameters count once in totals; views and in-place results write no new bytes.",
+    "An operation without a formula is “not counted”, never 0; totals are then sums over the counted rows.",
+)
+"""What every number rests on; definitions of the metrics stand in engine.metrics."""

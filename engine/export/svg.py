@@ -1,0 +1,278 @@
+"""Charts as inline SVG: layout in user units, colours by class, so that the page's style sheet decides light or dark.
+
+All text that comes from a model passes through :func:`html.escape`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from html import escape
+
+from msgspec import Struct
+
+from engine.export import numbers, summary
+from engine.metrics import METRIC, Metric, Number, column
+from engine.results import Analysis
+
+WIDTH = 1080
+LEFT, RIGHT, TOP = 64, 4, 8
+MAX_BARS = WIDTH - LEFT - RIGHT
+"""Bars narrower than one unit are merged; the largest of a group stands for it."""
+CHARACTER = 6.2
+"""Width of an average character at 11 units; labels that would not fit are left out or elided."""
+
+
+class Bar(Struct, frozen=True):
+    """One layer of a bar chart."""
+
+    label: str
+    group: str
+    family: str
+    now: int
+    before: int
+    title: str
+
+
+# -- axis ----------------------------------------------------------------------------------------------------------
+
+
+def ticks(top: float, base: int) -> list[float]:
+    """Three to six round positions from 0 up to at least ``top``; powers of two times 1024 for bytes."""
+    if top <= 0:
+        return [0, 1]
+    power: float = 1
+    while top / power >= base:
+        power *= base
+    steps = (
+        [2.0**n for n in range(-3, 11)]
+        if base == 1024
+        else [m * 10.0**e for e in range(-2, 3) for m in (1, 2, 5)]
+    )
+    step = next((each * power for each in steps if top / (each * power) <= 5), top)
+    if power == 1:
+        step = max(step, 1)
+    return [step * n for n in range(int(-(-top // step)) + 1)]
+
+
+def tick_labels(positions: Sequence[float], metric: Metric) -> list[str]:
+    """All positions in the unit of the largest: ``0``, ``0.2 G``, ``0.4 G``."""
+    base = 1024 if metric.unit == "bytes" else 1000
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB") if base == 1024 else ("", "k", "M", "G", "T", "P")
+    scale, unit = 1, 0
+    while positions[-1] / scale >= base and unit < len(units) - 1:
+        scale, unit = scale * base, unit + 1
+    return [
+        f"{position / scale:g}{numbers.THIN if units[unit] else ''}{units[unit]}" if position else "0"
+        for position in positions
+    ]
+
+
+# -- bars per layer ------------------------------------------------------------------------------------------------
+
+
+def bars(analysis: Analysis, baseline: Analysis | None, key: str, height: int = 220) -> str:
+    """Metric ``key`` of every layer that has any, in network order, the baseline as a narrow ghost in front where it differs."""
+    metric = METRIC[key]
+    rows = _bars(analysis, baseline, metric)
+    if not rows:
+        return ""
+    positions = ticks(max(max(bar.now, bar.before) for bar in rows), 1024 if metric.unit == "bytes" else 1000)
+    bottom = height - 24
+    scale = (bottom - TOP) / positions[-1]
+    slot = (WIDTH - LEFT - RIGHT) / len(rows)
+    # With few layers, slots would make slabs of them.
+    slot = min(slot, 64.0)
+    width = slot * 0.8 if slot > 3 else slot
+    parts = [_open(height, f"{metric.label} per layer in network order")]
+    for position, label in zip(positions, tick_labels(positions, metric), strict=True):
+        y = bottom - position * scale
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text class="axis end" x="{LEFT - 8}" y="{y + 4:.1f}">{escape(label)}</text>')
+    parts += _groups(rows, slot, bottom)
+    for index, bar in enumerate(rows):
+        x = LEFT + index * slot + (slot - width) / 2
+        parts.append(f"<g><title>{escape(bar.title)}</title>")
+        # The whole column answers the pointer, so that a small bar has a readout too.
+        parts.append(f'<rect class="hit" x="{x:.2f}" y="{TOP}" width="{width:.2f}" height="{bottom - TOP}"/>')
+        if bar.now:
+            parts.append(_rect(f"f-{bar.family}", x, bottom - bar.now * scale, width, bar.now * scale))
+        # Where nothing changed, a ghost would only darken the bar.
+        if bar.before and bar.before != bar.now:
+            inset = width * 0.25 if slot > 3 else 0
+            parts.append(
+                _rect("ghost", x + inset, bottom - bar.before * scale, width - 2 * inset, bar.before * scale)
+            )
+        parts.append("</g>")
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _bars(analysis: Analysis, baseline: Analysis | None, metric: Metric) -> list[Bar]:
+    now = column(analysis.layers, metric.key)
+    before = column(baseline.layers, metric.key) if baseline else []
+    level = _group_level(analysis)
+    rows = []
+    for row, old in summary.pair_rows(analysis.layers, baseline.layers if baseline else None):
+        value, ghost = now[row] if row is not None else 0, before[old] if old is not None else 0
+        if not value and not ghost:
+            continue
+        source, index = (analysis, row) if row is not None else (baseline, old)
+        assert source is not None and index is not None
+        path = source.layers.path[index]
+        rows.append(
+            Bar(
+                summary.layer_label(source, index),
+                ".".join(path.split(".")[:level]),
+                source.layers.family[index],
+                int(value or 0),
+                int(ghost or 0),
+                _readout(
+                    metric, summary.layer_label(source, index), value, ghost, analysis, baseline is not None
+                ),
+            )
+        )
+    return _merged(rows)
+
+
+def _readout(
+    metric: Metric, label: str, now: Number, before: Number, analysis: Analysis, compared: bool
+) -> str:
+    text = f"{label}\n{numbers.exact_value(metric, now)} {metric.label if metric.unit == 'count' else ''}".rstrip()
+    if metric.combine in ("sum", "params"):
+        text += f" · {numbers.share(now, getattr(analysis.totals, metric.key))}"
+    return f"{text}\n{numbers.exact_value(metric, before)} before" if compared else text
+
+
+def _merged(rows: list[Bar]) -> list[Bar]:
+    size = -(-len(rows) // MAX_BARS)
+    if size <= 1:
+        return rows
+    return [
+        max(rows[start : start + size], key=lambda bar: max(bar.now, bar.before))
+        for start in range(0, len(rows), size)
+    ]
+
+
+def _group_level(analysis: Analysis) -> int:
+    """How many components of a path name a part of the network, so that there are a readable number of parts."""
+    for level in (1, 2, 3):
+        if len({tuple(path.split(".")[:level]) for path in analysis.layers.path}) >= 4:
+            return level
+    return 1
+
+
+def _groups(rows: list[Bar], slot: float, bottom: int) -> list[str]:
+    """A thin line where a new part of the network begins, with its name where there is room for it."""
+    starts = [index for index, bar in enumerate(rows) if index == 0 or rows[index - 1].group != bar.group]
+    parts: list[str] = []
+    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        room, x = (end - start) * slot, LEFT + start * slot
+        label = _fitted(rows[start].group, room - 6)
+        if not label:
+            continue
+        parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{bottom + 6}"/>')
+        parts.append(f'<text class="axis" x="{x + 4:.1f}" y="{bottom + 16}">{escape(label)}</text>')
+    return parts
+
+
+# -- icicle by module ----------------------------------------------------------------------------------------------
+
+
+class _Tree(Struct, frozen=True):
+    values: list[Number]
+    children: dict[int, list[int]]
+    own: dict[int, dict[str, int]]
+    """Per module: sum per family of the operations that belong to it directly."""
+
+
+def icicle(analysis: Analysis, key: str, row_height: int = 24, most_levels: int = 6) -> str:
+    """Metric ``key`` by module: the model on top, what it is made of below, as wide as its share."""
+    metric = METRIC[key]
+    tree = _tree(analysis, key)
+    if not tree.values or not tree.values[0]:
+        return ""
+    levels = min(max(summary.depths(analysis), default=0) + 1, most_levels)
+    height = levels * row_height + 2
+    parts = [_open(height, f"{metric.label} by module")]
+    _cell(parts, analysis, tree, metric, 0, (0.0, float(WIDTH)), (0, levels, row_height))
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _tree(analysis: Analysis, key: str) -> _Tree:
+    index = {path: row for row, path in enumerate(analysis.modules.path)}
+    own: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    layers = analysis.layers
+    for path, family, number in zip(layers.path, layers.family, getattr(layers, key), strict=True):
+        own[index[path]][family] += number or 0
+    children: dict[int, list[int]] = defaultdict(list)
+    for row, parent in enumerate(analysis.modules.parent):
+        if parent >= 0:
+            children[parent].append(row)
+    return _Tree(summary.module_totals(analysis, key), children, own)
+
+
+def _cell(
+    parts: list[str],
+    analysis: Analysis,
+    tree: _Tree,
+    metric: Metric,
+    row: int,
+    span: tuple[float, float],
+    place: tuple[int, int, int],
+) -> None:
+    """One module and all below it; ``span`` is (x, width), ``place`` (level, number of levels, row height)."""
+    (x, width), (level, levels, row_height) = span, place
+    value = tree.values[row] or 0
+    path = analysis.modules.path[row]
+    below = [child for child in tree.children.get(row, ()) if tree.values[child]]
+    own = tree.own.get(row, {})
+    family = max(own, key=lambda name: own[name]) if own and not below else ""
+    name = path.rpartition(".")[2] or analysis.model.name
+    title = (
+        f"{path or analysis.model.name}\n{numbers.exact_value(metric, value)}"
+        f" · {numbers.share(value, getattr(analysis.totals, metric.key))}"
+    )
+    label = _fitted(name, width - 10)
+    parts.append(f'<g class="{"leaf" if not below else "part"}"><title>{escape(title)}</title>')
+    y = 1 + level * row_height
+    fill = f"f-{family}" if family else "f-other" if not below else "box"
+    parts.append(_rect(fill, x + 0.5, y, max(width - 1, 0.3), row_height - 2))
+    if label:
+        parts.append(f'<text x="{x + 5:.1f}" y="{y + row_height / 2 + 3:.1f}">{escape(label)}</text>')
+    parts.append("</g>")
+    if level + 1 >= levels or width < 2:
+        return
+    # Parameters that two children share count in both of them and once in their parent.
+    whole = max(value, sum(tree.values[child] or 0 for child in below))
+    for child in below:
+        share = width * (tree.values[child] or 0) / whole
+        if share >= 0.4:
+            _cell(parts, analysis, tree, metric, child, (x, share), (level + 1, levels, row_height))
+        x += share
+
+
+# -- pieces --------------------------------------------------------------------------------------------------------
+
+
+def _open(height: int, label: str) -> str:
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}"'
+        ' xmlns="http://www.w3.org/2000/svg">'
+    )
+
+
+def _rect(kind: str, x: float, y: float, width: float, height: float) -> str:
+    return f'<rect class="{kind}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"/>'
+
+
+def _fitted(text: str, room: float) -> str:
+    """``text``, elided in the middle to ``room`` units; empty when not even three characters fit."""
+    fits = int(room / CHARACTER)
+    if len(text) <= fits:
+        return text
+    if fits < 4:
+        return ""
+    keep = fits - 1
+    return f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"

@@ -1,0 +1,13 @@
+"""Files that ship with the program: colour tokens, the report page. Plain data, no code of ours."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+
+def read(name: str) -> str:
+    """Text of the resource ``name`` (``report.css``), with ``\\n`` line ends.
+
+    Raises FileNotFoundError when no such resource is shipped.
+    """
+    return files(__name__).joinpath(name).read_text(encoding="utf-8")
