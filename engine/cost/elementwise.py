@@ -38,6 +38,7 @@ _one("isnan", "isinf", "isfinite", "isposinf", "isneginf")
 _one("logical_and", "logical_or", "logical_xor", "logical_not")
 _one("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift")
 _one("__and__", "__or__", "__xor__", "__lshift__", "__rshift__")
+_one("__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__")
 _one("where", "masked_fill", "diff", "deg2rad", "rad2deg")
 
 _one_special("sqrt", "rsqrt", "reciprocal", "pow", "float_power", "__rpow__")

@@ -51,7 +51,7 @@ _CREATION = (
     "zeros_like", "new_zeros", "_efficientzerotensor", "ones", "ones_like", "new_ones", "full", "full_like",
     "new_full", "fill", "zero", "arange", "range", "linspace", "logspace", "eye", "scalar_tensor", "tensor",
     "tril_indices", "triu_indices", "bartlett_window", "blackman_window", "hamming_window", "hann_window",
-    "kaiser_window", "fill_diagonal_", "fft_fftfreq", "fft_rfftfreq", "fill_diagonal",
+    "kaiser_window", "fft_fftfreq", "fft_rfftfreq", "fill_diagonal",
 )  # fmt: skip
 
 
