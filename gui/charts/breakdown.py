@@ -1,0 +1,156 @@
+"""The Breakdown panel: where the cost sits, by layers in network order or by modules."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QStackedWidget, QWidget
+
+from engine.metrics import METRIC
+from gui.charts.bars import BarsChart
+from gui.charts.header import LogButton, MetricButton, Panel, Segments
+from gui.charts.icicle import IcicleChart
+from gui.charts.icicle_layout import is_additive
+from gui.charts.rows import RowData
+from gui.selection import Selection
+from gui.settings import Settings
+from gui.theme import ThemeManager
+from gui.workspace import Workspace
+
+LAYERS, MODULES = 0, 1
+
+
+class BreakdownPanel(Panel):
+    """Header and the two charts; only the one in view is given new data."""
+
+    activated = Signal(str)
+    """The user asks for the details of this node (Enter or a double click)."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        selection: Selection,
+        theme: ThemeManager,
+        settings: Settings,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__("Breakdown", theme, "breakdownPanel", parent)
+        self._workspace = workspace
+        self._selection = selection
+        self._settings = settings
+        self._stale = True
+        self.segments = Segments(
+            (("Layers", "Bars per layer, in network order"), ("Modules", "Modules, as wide as their share")),
+            "breakdown",
+        )
+        self.log_button = LogButton("breakdownLog")
+        self.metric_button = MetricButton(workspace.count_mode, "breakdownMetric", several=True)
+        self.add_left(self.segments)
+        self.add_right(self.log_button)
+        self.add_right(self.metric_button)
+        self.bars = BarsChart(selection, theme)
+        self.icicle = IcicleChart(selection, theme)
+        self._stack = QStackedWidget(self)
+        self._stack.addWidget(self.bars)
+        self._stack.addWidget(self.icicle)
+        self.set_chart(self._stack)
+        self.setFocusProxy(self.bars)
+        self._restore()
+        self.segments.chosen.connect(self._on_view_chosen)
+        self.log_button.toggled.connect(self.bars.set_log)
+        self.bars.log_toggled.connect(self._on_log_toggled)
+        self.metric_button.keys_changed.connect(self._on_keys_changed)
+        for chart in (self.bars, self.icicle):
+            chart.activated.connect(self._on_activated)
+        workspace.model_changed.connect(self._on_model_changed)
+        workspace.analysis_changed.connect(self.update_data)
+        workspace.baseline_changed.connect(self.update_data)
+        workspace.count_mode_changed.connect(self._on_count_mode_changed)
+        self._show_view(self.segments.index)
+
+    def update_data(self) -> None:
+        """Give the chart in view the rows of the workspace's analysis."""
+        if not self.isVisible():
+            self._stale = True
+            return
+        self._stale = False
+        analysis = self._workspace.analysis
+        chart = self.icicle if self.segments.index == MODULES else self.bars
+        if analysis is None:
+            if self._workspace.model is None:
+                words = "Open a model to see where its cost sits: a file, or one of the zoo."
+            else:
+                words = "The bars appear with the first complete analysis."
+            chart.set_data(None, words)
+            self.caption.set_text("")
+            return
+        keys = self.metric_button.keys
+        if self.segments.index == MODULES:
+            keys = keys[:1]
+        data = RowData(analysis, self._workspace.baseline, keys)
+        chart.set_data(data)
+        self.caption.set_text(self._caption(data))
+
+    def showEvent(self, event: object) -> None:
+        super().showEvent(event)  # type: ignore[arg-type]
+        if self._stale:
+            self.update_data()
+
+    def _caption(self, data: RowData) -> str:
+        if self.segments.index == MODULES:
+            return f"{METRIC[data.keys[0]].label}, width is the share"
+        parts = ["in network order"]
+        if len(data.rows) < len(data.layers):
+            parts.append(f"{len(data.rows)} of {len(data.layers)} rows have any")
+        if data.several:
+            parts.insert(0, "each as % of its own total")
+        else:
+            parts[0] = f"{METRIC[data.keys[0]].label} per layer, {parts[0]}"
+        if data.has_before:
+            parts.append("outlined: before")
+        if data.only_before:
+            parts.append(f"{data.only_before} only before")
+        return " · ".join(parts)
+
+    # -- controls ------------------------------------------------------------------------------------------------
+
+    def _show_view(self, index: int) -> None:
+        self._stack.setCurrentIndex(index)
+        self.setFocusProxy(self._stack.currentWidget())
+        self.log_button.setVisible(index == LAYERS)
+        if index == MODULES:
+            self.metric_button.set_allowed(is_additive, "Does not add up by module")
+        else:
+            self.metric_button.set_allowed(lambda key: True, "")
+        self.update_data()
+
+    def _on_view_chosen(self, index: int) -> None:
+        self._settings.set("breakdown/view", index)
+        self._show_view(index)
+
+    def _on_log_toggled(self, log: bool) -> None:
+        self.log_button.setChecked(log)
+        self._settings.set("breakdown/log", log)
+
+    def _on_keys_changed(self, keys: tuple[str, ...]) -> None:
+        self._settings.set_texts("breakdown/metrics", keys)
+        self.update_data()
+
+    def _on_count_mode_changed(self) -> None:
+        self.metric_button.follow_count_mode(self._workspace.count_mode)
+
+    def _on_model_changed(self) -> None:
+        self._selection.set_range(None)
+        self.update_data()
+
+    def _on_activated(self, node: str) -> None:
+        self._selection.activate(node)
+        self.activated.emit(node)
+
+    def _restore(self) -> None:
+        keys = [key for key in self._settings.texts("breakdown/metrics") if key in METRIC]
+        if keys:
+            self.metric_button.set_keys(keys)
+            self.metric_button.follow_count_mode(self._workspace.count_mode)
+        self.bars.set_log(self._settings.flag("breakdown/log"))
+        self.log_button.setChecked(self.bars.log)
+        self.segments.choose(MODULES if self._settings.number("breakdown/view") == MODULES else LAYERS)

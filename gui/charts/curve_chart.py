@@ -1,0 +1,355 @@
+"""The picture of the Curve panel: one metric against one slider, refused stretches shaded, the slider as a cursor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import QPainter, QPolygonF
+from PySide6.QtWidgets import QWidget
+
+from engine.graph import Dim
+from engine.metrics import METRIC, Metric
+from gui import numbers
+from gui.charts.canvas import ChartCanvas
+from gui.charts.layout import Value
+from gui.charts.rows import before_words, value_words
+from gui.charts.sweep import Sweep, moved, pieces, refused_stretches, snapped
+from gui.charts.ticks import Scale, Tick, scale_for, ticks, whole_ticks
+from gui.theme import ThemeManager
+
+TOP = 26.0
+BOTTOM = 36.0
+RIGHT = 20.0
+MOST_DOTS = 80
+"""More known positions than this need no dot each: the line shows them."""
+
+
+@dataclass(frozen=True)
+class CurveData:
+    """What the chart shows, apart from the cursor."""
+
+    dim: Dim
+    name: str
+    """``height = width``"""
+    axis: str
+    """The name with its unit."""
+    metric: Metric = METRIC["macs"]
+    now: Sweep = field(default_factory=Sweep)
+    before: Sweep | None = None
+    """The baseline's sweep; None when it is the same curve or cannot be computed."""
+    before_at: tuple[int, Value] | None = None
+    """The baseline's own position and value."""
+    movable: bool = True
+
+
+class CurveChart(ChartCanvas):
+    """``set_data`` gives curves, ``set_cursor`` the slider's position; a drag or arrow keys ask for another one."""
+
+    moved = Signal(int)
+    """The size that the user asks for; only when it is another one."""
+    gesture_began = Signal()
+    gesture_ended = Signal()
+    log_toggled = Signal(bool)
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(theme, parent)
+        self._data: CurveData | None = None
+        self._words = ""
+        self._log = False
+        self._plot = QRectF()
+        self._scale = Scale(0, 1, 1)
+        self._ticks: list[Tick] = []
+        self._asked: int | None = None
+        self._shown: tuple[int, Value] | None = None
+        self._pointer: QPointF | None = None
+        self._held = False
+        self.setObjectName("curveChart")
+        self.setAccessibleName("Curve")
+
+    @property
+    def data(self) -> CurveData | None:
+        return self._data
+
+    @property
+    def log(self) -> bool:
+        return self._log
+
+    @property
+    def plot(self) -> QRectF:
+        """The plotting area in pixels."""
+        return self._plot
+
+    @property
+    def asked(self) -> int | None:
+        """Where the cursor stands."""
+        return self._asked
+
+    def set_data(self, data: CurveData | None, words: str = "") -> None:
+        """Show ``data``; ``words`` stand there while there is none."""
+        if data == self._data and words == self._words:
+            return
+        self._data, self._words = data, words
+        self.laid_out()
+        self.refresh()
+
+    def set_cursor(self, asked: int | None, shown: tuple[int, Value] | None) -> None:
+        """``asked`` is the slider's position, ``shown`` the position and value of the numbers on the screen."""
+        if (asked, shown) == (self._asked, self._shown):
+            return
+        self._asked, self._shown = asked, shown
+        value = None if shown is None else shown[1]
+        if value is not None and value > self._scale.high:
+            self.laid_out()
+            self.refresh()
+        else:
+            self.refresh_overlay()
+
+    def set_log(self, log: bool) -> None:
+        if log != self._log:
+            self._log = log
+            self.laid_out()
+            self.refresh()
+            self.log_toggled.emit(log)
+
+    # -- layout --------------------------------------------------------------------------------------------------
+
+    def laid_out(self) -> None:
+        left = self.brush.text_width("888.8 MiB") + 12
+        self._plot = QRectF(
+            left, TOP, max(1.0, self.width() - left - RIGHT), max(1.0, self.height() - TOP - BOTTOM)
+        )
+        if self._data is None:
+            return
+        key = self._data.metric.key
+        values = [value for _, value in self._data.now.values(key) if value]
+        if self._data.before is not None:
+            values += [value for _, value in self._data.before.values(key) if value]
+        for at in (self._shown, self._data.before_at):
+            if at is not None and at[1]:
+                values.append(at[1])
+        self._scale = scale_for(
+            min(values, default=0), max(values, default=0), self._plot.height(), self._log
+        )
+        self._ticks = ticks(self._scale, self._data.metric.unit)
+
+    def x(self, size: float) -> float:
+        """Pixel of a position of the slider."""
+        assert self._data is not None
+        dim = self._data.dim
+        share = (size - dim.minimum) / max(1, dim.maximum - dim.minimum)
+        return self._plot.left() + share * self._plot.width()
+
+    def _y(self, value: float) -> float:
+        return self._plot.bottom() - self._scale.height(value)
+
+    def _size_at(self, x: float) -> float:
+        assert self._data is not None
+        dim = self._data.dim
+        return dim.minimum + (x - self._plot.left()) / self._plot.width() * (dim.maximum - dim.minimum)
+
+    # -- painting ------------------------------------------------------------------------------------------------
+
+    def paint_picture(self, painter: QPainter) -> None:
+        data = self._data
+        if data is None:
+            self.brush.sentence(painter, self.area, self._words)
+            return
+        heights = [self._scale.height(tick.value) for tick in self._ticks]
+        self._paint_refused(painter, data)
+        self.brush.grid(painter, self._plot, self._ticks, heights)
+        self.brush.base_line(painter, self._plot)
+        self._paint_size_axis(painter, data)
+        strip = QRectF(8, 5, self.width() - 8 - RIGHT, 16)
+        unit = data.metric.suffix or ("bytes" if data.metric.unit == "bytes" else "")
+        label = data.metric.label + (f" ({unit})" if unit else "") + (", log scale" if self._log else "")
+        self.brush.small_text(painter, strip, label)
+        if data.before is not None:
+            self._paint_key(painter, strip)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if data.before is not None:
+            self._paint_line(painter, data.before, before=True)
+        if data.before_at is not None and data.before_at[1] is not None:
+            painter.setPen(self.brush.pen("secondary", 1.5))
+            painter.setBrush(self.brush.color("surface"))
+            painter.drawEllipse(QPointF(self.x(data.before_at[0]), self._y(data.before_at[1])), 3.5, 3.5)
+        self._paint_line(painter, data.now, before=False)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        known = sum(value is not None for _, value in data.now.values(data.metric.key))
+        if known < 2 and not data.now.refused and data.movable:
+            words = "Other sizes appear here as they are computed."
+            self.brush.sentence(painter, self._plot, words)
+
+    def _paint_key(self, painter: QPainter, strip: QRectF) -> None:
+        """``– – before`` at the right end of the top line."""
+        word = "before"
+        width = self.brush.text_width(word)
+        self.brush.small_text(painter, strip, word, Qt.AlignmentFlag.AlignRight)
+        pen = self.brush.pen("secondary", 1.5)
+        pen.setDashPattern([3, 2])
+        painter.setPen(pen)
+        y = strip.center().y() + 0.5
+        painter.drawLine(QPointF(strip.right() - width - 26, y), QPointF(strip.right() - width - 6, y))
+
+    def _paint_refused(self, painter: QPainter, data: CurveData) -> None:
+        for start, end in refused_stretches(data.now, data.dim.minimum, data.dim.maximum):
+            left, right = round(self.x(start)), round(self.x(end))
+            rect = QRectF(left, self._plot.top(), max(2, right - left), self._plot.height())
+            painter.fillRect(rect, self.brush.color("caution", 0.08))
+            painter.fillRect(
+                QRectF(left, self._plot.bottom(), rect.width(), 3), self.brush.color("caution", 0.6)
+            )
+
+    def _paint_size_axis(self, painter: QPainter, data: CurveData) -> None:
+        dim, bottom = data.dim, self._plot.bottom()
+        spacing = self.brush.text_width(str(dim.maximum)) + 26
+        for size in whole_ticks(dim.minimum, dim.maximum, self._plot.width(), spacing, max(1, dim.step)):
+            x = self.x(size)
+            painter.setPen(self.brush.pen("border"))
+            painter.drawLine(QPointF(round(x) + 0.5, bottom + 1), QPointF(round(x) + 0.5, bottom + 4))
+            self.brush.small_text(
+                painter, QRectF(x - 40, bottom + 4, 80, 15), str(size), Qt.AlignmentFlag.AlignHCenter
+            )
+        label = QRectF(self._plot.left(), bottom + 18, self._plot.width(), 16)
+        self.brush.small_text(painter, label, data.axis, Qt.AlignmentFlag.AlignHCenter)
+
+    def _paint_line(self, painter: QPainter, sweep: Sweep, before: bool) -> None:
+        assert self._data is not None
+        lines = pieces(sweep, self._data.metric.key)
+        pen = self.brush.pen("secondary" if before else "convolution", 1.5 if before else 2.0)
+        if before:
+            pen.setDashPattern([3, 2.5])
+        dots = sum(map(len, lines)) <= MOST_DOTS and not before
+        for line in lines:
+            points = [QPointF(self.x(size), self._y(value)) for size, value in line]
+            painter.setPen(pen)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawPolyline(QPolygonF(points))
+            if dots:
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(self.brush.color("convolution"))
+                for point in points:
+                    painter.drawEllipse(point, 2.2, 2.2)
+
+    def paint_overlay(self, painter: QPainter) -> None:
+        data = self._data
+        if data is None:
+            return
+        if self._asked is not None:
+            self._paint_cursor(painter, data, self._asked)
+        if self._pointer is not None and not self._held:
+            self._paint_hover(painter, data, self._pointer)
+
+    def _paint_cursor(self, painter: QPainter, data: CurveData, asked: int) -> None:
+        x = self.x(asked)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(self.brush.pen("accent", 1.6))
+        painter.drawLine(QPointF(x, self._plot.top() - 4), QPointF(x, self._plot.bottom()))
+        if self._shown is not None and self._shown[1] is not None:
+            at = QPointF(self.x(self._shown[0]), self._y(self._shown[1]))
+            # Numbers of another size than the one asked for are still on the screen: a hollow dot says so.
+            current = self._shown[0] == asked
+            painter.setBrush(self.brush.color("accent" if current else "surface"))
+            painter.drawEllipse(at, 4.5, 4.5)
+        text = str(asked)
+        width = self.brush.strong_metrics.horizontalAdvance(text) + 10
+        left = min(max(x - width / 2, self._plot.left() - 10), self.width() - width - 2)
+        tag = QRectF(left, self._plot.bottom() + 3, width, 16)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self.brush.color("surface"))
+        painter.drawRect(tag.adjusted(-6, 1, 6, 1))
+        painter.setFont(self.brush.strong)
+        painter.setPen(self.brush.color("accent"))
+        painter.drawText(tag, Qt.AlignmentFlag.AlignCenter, text)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+
+    def _paint_hover(self, painter: QPainter, data: CurveData, at: QPointF) -> None:
+        size = self._known_near(at.x())
+        if size is None:
+            return
+        title = f"{data.name} {size}"
+        if size in data.now.refused:
+            self.brush.readout(painter, self.area, at, f"{title}: refused", [data.now.refused[size]])
+            return
+        value = getattr(data.now.totals[size], data.metric.key)
+        lines = [value_words(data.metric, value)]
+        if data.metric.unit in ("count", "bytes") and value is not None:
+            lines.append(numbers.exact(value))
+        if data.before is not None and size in data.before.totals:
+            lines.append(before_words(data.metric, getattr(data.before.totals[size], data.metric.key), value))
+        if value is not None:
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(self.brush.pen("text", 1.2))
+            painter.setBrush(self.brush.color("surface"))
+            painter.drawEllipse(QPointF(self.x(size), self._y(value)), 3.5, 3.5)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        self.brush.readout(painter, self.area, at, title, lines)
+
+    def _known_near(self, x: float) -> int | None:
+        """The known position (accepted or refused) nearest to a pixel."""
+        assert self._data is not None
+        known = [*self._data.now.totals, *self._data.now.refused]
+        size = self._size_at(x)
+        return min(known, key=lambda other: abs(other - size), default=None)
+
+    # -- input ---------------------------------------------------------------------------------------------------
+
+    def _inside(self, at: QPointF) -> bool:
+        return self._data is not None and self._plot.adjusted(-10, -TOP, 10, BOTTOM).contains(at)
+
+    def hover(self, at: QPointF | None) -> None:
+        inside = at is not None and self._inside(at)
+        self._pointer = at if inside else None
+        movable = inside and self._data is not None and self._data.movable
+        self.viewport().setCursor(Qt.CursorShape.SizeHorCursor if movable else Qt.CursorShape.ArrowCursor)
+        self.refresh_overlay()
+
+    def press(self, at: QPointF) -> bool:
+        if not self._inside(at) or self._data is None or not self._data.movable:
+            return False
+        self._held = True
+        self._pointer = at
+        self.gesture_began.emit()
+        self._ask(snapped(self._data.dim, self._size_at(at.x())))
+        return True
+
+    def drag(self, at: QPointF, moved: QPointF) -> None:
+        if self._held and self._data is not None:
+            self._pointer = at
+            self._ask(snapped(self._data.dim, self._size_at(at.x())))
+
+    def released(self) -> None:
+        if self._held:
+            self._held = False
+            self.gesture_ended.emit()
+
+    def key(self, key: int) -> bool:
+        keys = Qt.Key
+        if key == keys.Key_L:
+            self.set_log(not self._log)
+            return True
+        if self._data is None or self._asked is None or not self._data.movable:
+            return False
+        dim = self._data.dim
+        far = max(1, (dim.maximum - dim.minimum) // max(1, dim.step) // 10)
+        steps = {
+            keys.Key_Left: -1,
+            keys.Key_Down: -1,
+            keys.Key_Right: 1,
+            keys.Key_Up: 1,
+            keys.Key_PageDown: -far,
+            keys.Key_PageUp: far,
+        }
+        if key in steps:
+            self._ask(moved(dim, self._asked, steps[keys(key)]))
+        elif key == keys.Key_Home:
+            self._ask(dim.minimum)
+        elif key == keys.Key_End:
+            self._ask(dim.maximum)
+        else:
+            return False
+        return True
+
+    def _ask(self, size: int) -> None:
+        if size != self._asked:
+            self.moved.emit(size)

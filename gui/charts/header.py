@@ -1,0 +1,240 @@
+"""The line above a chart: title, switches, a caption that gives way, and the menu of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QAction, QActionGroup, QPainter, QPaintEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.metrics import METRIC, METRICS
+from gui.theme import SECONDARY_PX, ThemeManager, ui_font
+
+MOST_TOGETHER = 4
+"""As many metrics fit side by side before their lanes get too low to read."""
+
+
+class Caption(QWidget):
+    """One line of secondary text that is elided where there is no room and never moves its neighbours."""
+
+    def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._text = ""
+        self.setObjectName("chartCaption")
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        theme.changed.connect(self.update)
+
+    @property
+    def text(self) -> str:
+        return self._text
+
+    def set_text(self, text: str) -> None:
+        if text != self._text:
+            self._text = text
+            self.setToolTip(text)
+            self.setAccessibleName(text)
+            self.update()
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, 20)
+
+    def sizeHint(self) -> QSize:
+        return QSize(120, 20)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setFont(ui_font(SECONDARY_PX))
+        painter.setPen(self._theme.current.color("secondary"))
+        text = painter.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, self.width())
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
+
+
+class Segments(QWidget):
+    """A switch between a few words; one is always chosen."""
+
+    chosen = Signal(int)
+
+    def __init__(self, words: Sequence[tuple[str, str]], name: str, parent: QWidget | None = None) -> None:
+        """``words`` are (text, tooltip); ``name`` begins the object names."""
+        super().__init__(parent)
+        self._group = QButtonGroup(self)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        for index, (word, tip) in enumerate(words):
+            button = QToolButton(self)
+            button.setText(word)
+            button.setToolTip(tip)
+            button.setCheckable(True)
+            button.setObjectName(f"{name}{word}")
+            button.setAccessibleName(f"{word}: {tip}")
+            place = "first" if index == 0 else "last" if index == len(words) - 1 else "middle"
+            button.setProperty("segment", place)
+            self._group.addButton(button, index)
+            row.addWidget(button)
+        self._group.button(0).setChecked(True)
+        self._group.idClicked.connect(self.chosen)
+
+    @property
+    def index(self) -> int:
+        return self._group.checkedId()
+
+    def choose(self, index: int) -> None:
+        """Check a segment without a signal."""
+        self._group.button(index).setChecked(True)
+
+
+class MetricButton(QToolButton):
+    """Chooses one metric, or (``several``) up to four to be shown side by side."""
+
+    keys_changed = Signal(object)
+    """tuple[str, ...] of metric keys, in the order of METRICS."""
+
+    def __init__(self, key: str, name: str, several: bool = False, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._keys: tuple[str, ...] = (key,)
+        self.setObjectName(name)
+        self.setAccessibleName("Metric")
+        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self)
+        menu.setToolTipsVisible(True)
+        self._single = QActionGroup(self)
+        self._single.setExclusionPolicy(QActionGroup.ExclusionPolicy.ExclusiveOptional)
+        for metric in METRICS:
+            action = menu.addAction(metric.label)
+            action.setCheckable(True)
+            action.setData(metric.key)
+            action.setToolTip(metric.description)
+            self._single.addAction(action)
+        self._single.triggered.connect(self._on_single)
+        self._together: QActionGroup | None = None
+        if several:
+            menu.addSeparator()
+            self._together = self._side_by_side(menu.addMenu("Side by side"))
+        self.setMenu(menu)
+        self._show_keys()
+
+    def _side_by_side(self, menu: QMenu) -> QActionGroup:
+        menu.setToolTipsVisible(True)
+        head = menu.addAction("Params, MACs and activations")
+        head.setToolTip("Three metrics that disagree, each as a share of its own total")
+        head.triggered.connect(self._on_usual_three)
+        menu.addSeparator()
+        group = QActionGroup(self)
+        group.setExclusionPolicy(QActionGroup.ExclusionPolicy.None_)
+        for metric in METRICS:
+            action = menu.addAction(metric.label)
+            action.setCheckable(True)
+            action.setData(metric.key)
+            action.setToolTip(metric.description)
+            group.addAction(action)
+        group.triggered.connect(self._on_together)
+        return group
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self._keys
+
+    def set_keys(self, keys: Sequence[str]) -> None:
+        """Choose these; emits if they are others than before."""
+        ordered = tuple(metric.key for metric in METRICS if metric.key in keys)[:MOST_TOGETHER]
+        changed = bool(ordered) and ordered != self._keys
+        if changed:
+            self._keys = ordered
+        self._show_keys()
+        if changed:
+            self.keys_changed.emit(ordered)
+
+    def follow_count_mode(self, mode: str) -> None:
+        """MACs become FLOPs, or FLOPs MACs; other metrics stay."""
+        if mode in ("macs", "flops"):
+            self.set_keys([mode if key in ("macs", "flops") else key for key in self._keys])
+
+    def set_allowed(self, allowed: Callable[[str], bool], why: str) -> None:
+        """Disable the metrics that the chart cannot show now; ``why`` is their tooltip."""
+        for action in self._single.actions():
+            key = action.data()
+            action.setEnabled(allowed(key))
+            action.setToolTip(METRIC[key].description if allowed(key) else why)
+
+    def _on_single(self, action: QAction) -> None:
+        self.set_keys([action.data()])
+
+    def _on_usual_three(self) -> None:
+        count = next((key for key in self._keys if key in ("macs", "flops")), "macs")
+        self.set_keys(["params", count, "activation_bytes"])
+
+    def _on_together(self, action: QAction) -> None:
+        rest = [key for key in self._keys if key != action.data()]
+        self.set_keys([*rest, action.data()] if action.isChecked() else rest)
+
+    def _show_keys(self) -> None:
+        keys = self._keys
+        words = METRIC[keys[0]].label if len(keys) == 1 else f"{len(keys)} metrics"
+        self.setText(f"{words} ▾")
+        self.setToolTip("Metric: " + ", ".join(METRIC[key].label for key in keys))
+        for action in self._single.actions():
+            action.setChecked(len(keys) == 1 and action.data() in keys)
+        if self._together is not None:
+            for action in self._together.actions():
+                action.setChecked(action.data() in keys)
+                action.setEnabled(action.data() in keys or len(keys) < MOST_TOGETHER)
+
+
+class LogButton(QToolButton):
+    """Linear by default, logarithmic when down."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setText("Log")
+        self.setCheckable(True)
+        self.setObjectName(name)
+        self.setAccessibleName("Logarithmic scale")
+        self.setToolTip("Logarithmic scale (L)")
+        self.setProperty("flat", True)
+
+
+class Panel(QFrame):
+    """A frame with a header line and one chart (or a stack of them) below."""
+
+    def __init__(self, title: str, theme: ThemeManager, name: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self.setAccessibleName(title)
+        self.setProperty("panel", True)
+        self.caption = Caption(theme, self)
+        self._header = QHBoxLayout()
+        self._header.setContentsMargins(12, 6, 8, 6)
+        self._header.setSpacing(8)
+        label = QLabel(title, self)
+        label.setProperty("role", "title")
+        self._header.addWidget(label)
+        self._header.addWidget(self.caption, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(1, 1, 1, 1)
+        column.setSpacing(0)
+        column.addLayout(self._header)
+        self._column = column
+
+    def add_left(self, widget: QWidget) -> None:
+        """Place a control beside the title."""
+        self._header.insertWidget(self._header.indexOf(self.caption), widget)
+
+    def add_right(self, widget: QWidget) -> None:
+        """Place a control at the right end."""
+        self._header.addWidget(widget)
+
+    def set_chart(self, widget: QWidget) -> None:
+        self._column.addWidget(widget, 1)

@@ -1,0 +1,215 @@
+"""What the breakdown shows of the layer rows: one lane per metric, before beside now, and words for a row. No Qt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.metrics import METRIC, Metric, column, combined, ratio
+from engine.results import Analysis, Totals
+from gui import numbers
+from gui.charts.layout import Value, is_within, normalised, shown_rows
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One metric over all rows. With several lanes, values are per cent of ``whole``, the metric's own total."""
+
+    metric: Metric
+    values: Sequence[Value]
+    before: Sequence[Value] | None
+    """Of the baseline, by row id; None when there is no baseline or nothing in this lane differs from it."""
+    whole: Value
+
+    def label(self, several: bool) -> str:
+        """What the vertical axis shows, with its unit."""
+        if several:
+            word = {"max": "its largest", "ratio": "its largest"}.get(self.metric.combine, "its total")
+            return f"{self.metric.label}, % of {word} ({numbers.value(self.metric, self.whole)})"
+        unit = self.metric.suffix or ("bytes" if self.metric.unit == "bytes" else "")
+        return f"{self.metric.label} ({unit})" if unit else self.metric.label
+
+
+class RowData:
+    """The rows of one analysis (and of the baseline behind it) for the chosen metrics."""
+
+    def __init__(self, analysis: Analysis, baseline: Analysis | None, keys: Sequence[str]) -> None:
+        self.analysis = analysis
+        self.layers = analysis.layers
+        self.baseline = baseline
+        self.keys = tuple(keys)
+        self.several = len(self.keys) > 1
+        self.unknown = [False] * len(self.layers)
+        """Rows of which a shown metric is not counted."""
+        same_rows = baseline is not None and baseline.layers.id == self.layers.id
+        self._before_rows: list[int | None] | None = None
+        if baseline is not None and not same_rows:
+            place = {node: index for index, node in enumerate(baseline.layers.id)}
+            self._before_rows = [place.get(node) for node in self.layers.id]
+        self.lanes = [self._lane(METRIC[key]) for key in self.keys]
+        shown: list[Sequence[Value]] = [lane.values for lane in self.lanes]
+        shown += [lane.before for lane in self.lanes if lane.before is not None]
+        self.rows = shown_rows(shown, self.unknown)
+        """Row numbers that have a slot."""
+
+    @property
+    def has_before(self) -> bool:
+        return any(lane.before is not None for lane in self.lanes)
+
+    @property
+    def only_before(self) -> int:
+        """Rows of the baseline that this analysis does not have."""
+        if self.baseline is None or self._before_rows is None:
+            return 0
+        return len(self.baseline.layers) - sum(row is not None for row in self._before_rows)
+
+    def _lane(self, metric: Metric) -> Lane:
+        values = column(self.layers, metric.key)
+        counted = values if metric.parts is None else column(self.layers, metric.parts[0])
+        for row, value in enumerate(counted):
+            if value is None:
+                self.unknown[row] = True
+        before = self.before_column(metric.key)
+        if before is not None and list(before) == list(values):
+            before = None
+        whole = whole_of(self.analysis, metric, values)
+        if self.several:
+            values = normalised(values, whole)
+            before = None if before is None else normalised(before, whole)
+        return Lane(metric, values, before, whole)
+
+    def before_column(self, key: str) -> Sequence[Value] | None:
+        """Metric ``key`` of the baseline for the rows of now; None where it has no such row."""
+        if self.baseline is None:
+            return None
+        values = column(self.baseline.layers, key)
+        if self._before_rows is None:
+            return values
+        return [None if row is None else values[row] for row in self._before_rows]
+
+    def families(self) -> list[str]:
+        """Families with a slot, the most frequent first."""
+        counts = Counter(self.layers.family[row] for row in self.rows)
+        return [family for family, _ in counts.most_common()]
+
+    def rows_of(self, node: str) -> list[int]:
+        """Rows of a node: the one with this id, or all of a module. The whole model gives none: no need to mark it."""
+        if not node:
+            return []
+        if ":" in node:
+            try:
+                return [self.layers.id.index(node)]
+            except ValueError:
+                return []
+        return [row for row, path in enumerate(self.layers.path) if is_within(path, node)]
+
+    def title(self, row: int) -> str:
+        """A row for eyes: its module, and the operation where the module runs several."""
+        path, op = self.layers.path[row], self.layers.op[row]
+        if not path:
+            return op
+        return f"{path} · {op}" if self.layers.path.count(path) > 1 else path
+
+    def sentences(self, row: int) -> list[str]:
+        """Value, share and before of each shown metric; then the operation with its output shape."""
+        lines = []
+        for key in self.keys:
+            metric = METRIC[key]
+            value = column(self.layers, key)[row]
+            whole = whole_of(self.analysis, metric, column(self.layers, key))
+            before = self.before_column(key)
+            parts = [value_words(metric, value)]
+            if share := share_words(metric, value, whole):
+                parts.append(share)
+            if before is not None:
+                parts.append(before_words(metric, before[row], value))
+            lines.append(" · ".join(parts))
+        if self.unknown[row]:
+            lines.append(self.layers.formula[row])
+        shapes = ", ".join(numbers.shape(shape) for shape in self.layers.output_shapes[row][:2])
+        lines.append(f"{self.layers.op[row]} → {shapes}" if shapes else self.layers.op[row])
+        return lines
+
+    def module_sentences(self, module: str, rows: Sequence[int]) -> list[str]:
+        """Combined value, share and before of each shown metric for ``rows``, the rows of ``module``."""
+        place = {path: index for index, path in enumerate(self.analysis.modules.path)}.get(module)
+        lines = []
+        for key in self.keys:
+            metric = METRIC[key]
+            value = module_value(self.analysis, key, module, place)
+            parts = [value_words(metric, value)]
+            whole = whole_of(self.analysis, metric, column(self.layers, key))
+            if share := share_words(metric, value, whole):
+                parts.append(share)
+            if self.baseline is not None:
+                there = self.baseline.modules.path
+                index = there.index(module) if module in there else None
+                before = module_value(self.baseline, key, module, index)
+                parts.append(before_words(metric, before, value))
+            lines.append(" · ".join(parts))
+        kind = "" if place is None else f"{self.analysis.modules.class_name[place]}, "
+        lines.append(f"{kind}{len(rows)} {'row' if len(rows) == 1 else 'rows'}")
+        return lines
+
+
+def whole_of(analysis: Analysis, metric: Metric, values: Sequence[Value]) -> Value:
+    """What a row of this metric is a share of: the model's total, or for maxima and ratios the largest row."""
+    if metric.combine in ("sum", "params"):
+        return total_of(analysis.totals, metric.key)
+    return max((value for value in values if value is not None), default=None)
+
+
+def module_value(analysis: Analysis, key: str, module: str, place: int | None) -> Value:
+    """Metric ``key`` of ``module`` and everything below it; ``place`` is its row in Modules, None when it is not there.
+
+    None where nothing was counted or nothing ran.
+    """
+    metric = METRIC[key]
+    if place is None:
+        return None
+    if metric.combine == "params":
+        value: Value = getattr(analysis.modules, key)[place]
+        return value
+    if metric.parts is not None:
+        top, bottom = (module_value(analysis, part, module, place) for part in metric.parts)
+        return ratio(top, bottom)
+    values = column(analysis.layers, key)
+    paths = analysis.layers.path
+    return combined(key)([values[row] for row in range(len(paths)) if is_within(paths[row], module)])
+
+
+def total_of(totals: Totals, key: str) -> Value:
+    """Metric ``key`` of the whole model."""
+    value: Value = getattr(totals, key)
+    return value
+
+
+def value_words(metric: Metric, value: Value) -> str:
+    """``462 M MACs``, ``Activations 3.06 MiB``, ``MACs not counted``."""
+    text = numbers.value(metric, value)
+    if metric.unit == "count" and value is not None:
+        word = (
+            metric.label
+            if metric.label.endswith("s") and metric.label[:-1].isupper()
+            else metric.label.lower()
+        )
+        return f"{text} {word}"
+    return f"{metric.label} {text}"
+
+
+def share_words(metric: Metric, value: Value, whole: Value) -> str:
+    """``2.9 %`` of the total, ``40 % of the peak``; nothing for ratios and unknown values."""
+    if metric.combine == "ratio" or value is None or not whole:
+        return ""
+    share = numbers.share(value, whole)
+    return f"{share} of the peak" if metric.combine == "max" else share
+
+
+def before_words(metric: Metric, before: Value, now: Value) -> str:
+    """``116 M before (× 3.98)``, ``as before``, ``not there before``."""
+    if before == now:
+        return "as before"
+    if before is None:
+        return "no value before"
+    return f"{numbers.value(metric, before)} before ({numbers.difference(before, now)})"

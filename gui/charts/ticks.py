@@ -1,0 +1,133 @@
+"""Scales and tick labels: numbers on an axis share one prefix and one number of decimals. No Qt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+Unit = Literal["count", "bytes", "seconds", "ratio", "percent"]
+
+_SI = ("", "k", "M", "G", "T", "P", "E")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_THIN = "\u2009"
+
+
+class Tick(NamedTuple):
+    value: float
+    label: str
+
+
+class Scale(NamedTuple):
+    """Maps values to pixels above the base line. ``low`` is 0 on a linear scale and the first decade on a log one."""
+
+    low: float
+    high: float
+    pixels: float
+    log: bool = False
+
+    def height(self, value: float | None) -> float:
+        """Pixels above the base line, clamped to the scale; 0 for unknown, for 0 and for less than ``low``."""
+        if value is None or value <= 0:
+            return 0.0
+        if not self.log:
+            share = value / self.high
+        elif value <= self.low:
+            return 0.0
+        else:
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        return min(share, 1.0) * self.pixels
+
+
+def scale_for(smallest: float, largest: float, pixels: float, log: bool = False) -> Scale:
+    """A scale with a little air above ``largest``; on a log scale it begins a decade or less below ``smallest`` (> 0)."""
+    if largest <= 0:
+        return Scale(0.0, 1.0, pixels)
+    if not log:
+        return Scale(0.0, largest * 1.06, pixels)
+    low = 10.0 ** math.floor(math.log10(smallest) - 1e-9)
+    return Scale(low, max(largest * 1.5, low * 10), pixels, log=True)
+
+
+def ticks(scale: Scale, unit: Unit, spacing: float = 36.0) -> list[Tick]:
+    """Ticks about ``spacing`` pixels apart, from the base line up."""
+    if scale.log:
+        return _log_ticks(scale, unit, spacing)
+    count = max(1, min(8, int(scale.pixels / spacing)))
+    base = 1024.0 if unit == "bytes" else 1000.0
+    power = _power(scale.high, base) if unit in ("count", "bytes") else 0
+    factor = base**power
+    step = nice_step(scale.high / factor / count)
+    if unit in ("count", "bytes") and power == 0:
+        step = max(1.0, step)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    steps = int(scale.high / factor / step + 1e-9)
+    return [
+        Tick(index * step * factor, _label(index * step, decimals, unit, power)) for index in range(steps + 1)
+    ]
+
+
+def nice_step(rough: float) -> float:
+    """The smallest of 1, 2, 5 × 10ⁿ that is not below ``rough``."""
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
+    for nice in (1.0, 2.0, 5.0):
+        if rough <= nice * power * (1 + 1e-9):
+            return nice * power
+    return 10.0 * power
+
+
+def whole_ticks(low: int, high: int, pixels: float, spacing: float = 64.0, grain: int = 1) -> list[int]:
+    """Positions between two whole numbers about ``spacing`` pixels apart: multiples of ``grain`` × 1, 2, 4, 5, 8, 10 …
+
+    The ends are always there; a multiple too near to an end gives way. ``grain`` is the slider's step.
+    """
+    if high <= low or pixels <= 0:
+        return [low]
+    room = (high - low) * spacing / pixels
+    step = grain
+    for multiple in _multiples():
+        step = grain * multiple
+        if step >= room:
+            break
+    inner = range((low // step + 1) * step, high, step)
+    return [low, *(at for at in inner if at - low >= room * 0.65 and high - at >= room * 0.65), high]
+
+
+def _multiples() -> list[int]:
+    return [nice * 10**power for power in range(9) for nice in (1, 2, 4, 5, 8)]
+
+
+def _log_ticks(scale: Scale, unit: Unit, spacing: float) -> list[Tick]:
+    if unit == "bytes":
+        lowest, highest = math.ceil(math.log2(scale.low)), math.floor(math.log2(scale.high))
+        candidates: Sequence[float] = [2.0**power for power in range(lowest, highest + 1) if power % 5 == 0]
+    else:
+        lowest, highest = round(math.log10(scale.low)), math.floor(math.log10(scale.high))
+        candidates = [10.0**power for power in range(lowest, highest + 1)]
+    room = max(1, int(scale.pixels / spacing))
+    stride = max(1, math.ceil(len(candidates) / (room + 1)))
+    return [Tick(value, _plain_label(value, unit)) for value in candidates[::stride]]
+
+
+def _plain_label(value: float, unit: Unit) -> str:
+    base = 1024.0 if unit == "bytes" else 1000.0
+    power = _power(value, base) if unit in ("count", "bytes") else 0
+    scaled = value / base**power
+    decimals = max(0, -math.floor(math.log10(scaled) + 1e-9)) if scaled > 0 else 0
+    return _label(scaled, decimals, unit, power)
+
+
+def _power(value: float, base: float) -> int:
+    if value < base:
+        return 0
+    return min(int(math.log(value * (1 + 1e-12), base)), len(_SI) - 1)
+
+
+def _label(number: float, decimals: int, unit: Unit, power: int) -> str:
+    if number == 0:
+        return "0"
+    text = f"{number:,.{decimals}f}"
+    if unit == "percent":
+        return f"{text}{_THIN}%"
+    suffix = _BINARY[power] if unit == "bytes" else _SI[power] if unit == "count" else ""
+    return f"{text}{_THIN}{suffix}" if suffix else text
