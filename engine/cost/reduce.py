@@ -85,7 +85,13 @@ def deviation(call: OpCall) -> Work:
 
 
 @cost_formula(
-    "linalg_vector_norm", "norm", "linalg_norm", "linalg_matrix_norm", "frobenius_norm", family="elementwise"
+    "linalg_vector_norm",
+    "norm",
+    "norm_except_dim",
+    "linalg_norm",
+    "linalg_matrix_norm",
+    "frobenius_norm",
+    family="elementwise",
 )
 def norm(call: OpCall) -> Work:
     """Vector norm of order p of each row; Frobenius norm of a matrix as the vector norm of order 2.
@@ -96,20 +102,11 @@ def norm(call: OpCall) -> Work:
     Source: definition of ``torch.linalg.vector_norm``.
     """
     args = call.args
-    p: Any = args.get("ord", args.get("p", 2))
-    if call.op == "linalg_matrix_norm":
-        p = args.get("ord", "fro")
-    dim: Any = args.get("dim")
+    p: Any = args.get("ord", args.get("p", args.get("pow")))
     x: Any = call.inputs[0]
-    is_matrix = call.op == "linalg_matrix_norm" or (
-        call.op == "linalg_norm"
-        and "ord" in args
-        and args["ord"] is not None
-        and (len(dim) == 2 if isinstance(dim, (tuple, list)) else dim is None and len(x) == 2)
-    )
-    if p == "fro" or p is None:
+    if p is None or p == "fro":
         p = 2
-    elif is_matrix:
+    elif _is_matrix_norm(call):
         return not_counted(f"matrix norm of order {p}")
     if p == 2:
         return _per_row(call, 2, 0, 1, "square n, add n − 1, root")
@@ -118,6 +115,17 @@ def norm(call: OpCall) -> Work:
     total, rows = prod(x), prod(call.outputs[0])
     text = f"FLOPs = 3 (abs, pow, add) · {total:,} elements = {3 * total:,}, special {total + rows:,}"
     return Work(0, 3 * total, total + rows, text)
+
+
+def _is_matrix_norm(call: OpCall) -> bool:
+    """Whether an order given to this norm means that of a matrix: two dimensions, or a matrix without any."""
+    if call.op != "linalg_norm":
+        return call.op == "linalg_matrix_norm"
+    dim: Any = call.args.get("dim")
+    if dim is None:
+        x: Any = call.inputs[0]
+        return len(x) == 2
+    return isinstance(dim, (tuple, list)) and len(dim) == 2
 
 
 @cost_formula("dist", "pairwise_distance", family="elementwise")
