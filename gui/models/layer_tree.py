@@ -15,8 +15,8 @@ from engine.results import Analysis
 from gui.models.cells import Cell, LayerCells
 from gui.models.columns import DEFAULT_BARS, LayerColumn, columns
 from gui.models.roles import Role
-from gui.models.structure import LayerStructure, structure_key
-from gui.models.values import NodeValues
+from gui.models.comparison import Comparer
+from gui.models.structure import LayerStructure
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
 
@@ -40,7 +40,7 @@ class LayerTreeModel(QAbstractItemModel):
         self.structure: LayerStructure | None = None
         self.cells: LayerCells | None = None
         self.columns: tuple[LayerColumn, ...] = columns("macs")
-        self._baseline: NodeValues | None = None
+        self._comparer = Comparer()
         self._bars = frozenset(DEFAULT_BARS)
         self._made: dict[tuple[int, int], Cell] = {}
 
@@ -48,22 +48,20 @@ class LayerTreeModel(QAbstractItemModel):
 
     def show(self, analysis: Analysis | None, baseline: Analysis | None) -> bool:
         """Show ``analysis`` against ``baseline``; returns whether the tree itself changed (a model reset)."""
-        self._baseline = self._values_of(baseline)
         if analysis is None:
             self.beginResetModel()
             self.structure = self.cells = None
             self._made.clear()
             self.endResetModel()
             return True
-        if self.structure is not None and self.structure.key == structure_key(analysis):
-            self.cells = LayerCells(NodeValues(self.structure, analysis), self._baseline)
+        cells = self._comparer.compare(analysis, baseline)
+        if cells.structure is self.structure:
+            self.cells = cells
             self._made.clear()
             self._numbers_changed()
             return False
-        structure = LayerStructure(analysis)
         self.beginResetModel()
-        self.structure = structure
-        self.cells = LayerCells(NodeValues(structure, analysis), self._baseline)
+        self.structure, self.cells = cells.structure, cells
         self._made.clear()
         self.endResetModel()
         return True
@@ -198,12 +196,6 @@ class LayerTreeModel(QAbstractItemModel):
         return None
 
     # -- inside --------------------------------------------------------------------------------------------------
-
-    def _values_of(self, baseline: Analysis | None) -> NodeValues | None:
-        """Values of the baseline, kept as long as it is the same object: it is compared at every tick."""
-        if baseline is None or self._baseline is None or self._baseline.analysis is not baseline:
-            return None if baseline is None else NodeValues(LayerStructure(baseline), baseline)
-        return self._baseline
 
     def _numbers_changed(self) -> None:
         if self.structure is not None:
