@@ -273,6 +273,8 @@ QLineEdit:focus, QSpinBox:focus, QPlainTextEdit:focus, QTextEdit:focus, QComboBo
     border-color: {accent};
 }}
 QLineEdit:disabled, QSpinBox:disabled, QComboBox:disabled {{ color: {disabled}; background: {window}; }}
+/* NoButtons would leave one pixel for the text (Qt 6.11 with a styled border): buttons without size instead. */
+QSpinBox::up-button, QSpinBox::down-button {{ width: 0; height: 0; border: none; }}
 QComboBox QAbstractItemView {{ background: {surface}; border: 1px solid {border}; }}
 
 QMenu {{ background: {surface}; border: 1px solid {border}; padding: 4px; }}
