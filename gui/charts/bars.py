@@ -21,7 +21,7 @@ from gui.theme import ThemeManager
 TOP = 24.0
 BOTTOM = 22.0
 RIGHT = 12.0
-LANE_GAP = 20.0
+LANE_GAP = 28.0
 UNKNOWN_HEIGHT = 9.0
 
 
@@ -138,11 +138,22 @@ class BarsChart(ChartCanvas):
             )
             now = layout.peaks(self._columns, rows, lane.values)
             before = None if lane.before is None else layout.peaks(self._columns, rows, lane.before)
-            known = [peak.value for peak in (*now, *(before or ())) if peak.value]
-            scale = scale_for(min(known, default=0), max(known, default=0), plot.height(), self._log)
+            scale = self._scale(lane, now, before, plot.height())
             unit: Unit = "percent" if self._data.several else lane.metric.unit
             marks = ticks(scale, unit, spacing=30 if self._data.several else 38)
             self._drawn.append(_Drawn(lane, plot, scale, marks, now, before))
+
+    def _scale(self, lane: Lane, now: list[Peak], before: list[Peak] | None, pixels: float) -> Scale:
+        """The scale of what is in view; shares of totals side by side have one scale, so that they can be compared."""
+        assert self._data is not None
+        if self._data.several and lane.is_share:
+            lanes = [other for other in self._data.lanes if other.is_share]
+            rows = [self._data.rows[slot] for bar in self._columns for slot in range(bar.first, bar.last + 1)]
+            columns = [column for other in lanes for column in (other.values, other.before) if column]
+            known = [value for column in columns for row in rows if (value := column[row])]
+        else:
+            known = [peak.value for peak in (*now, *(before or ())) if peak.value]
+        return scale_for(min(known, default=0), max(known, default=0), pixels, self._log)
 
     # -- painting ------------------------------------------------------------------------------------------------
 
@@ -193,7 +204,7 @@ class BarsChart(ChartCanvas):
             outlined = self._axis.slot_width >= 6
             painter.setBrush(self.brush.color("ghost"))
             if outlined:
-                painter.setPen(self.brush.pen("text", 1.0, 0.5))
+                painter.setPen(self.brush.pen("text", 1.0, 0.3))
                 ghosts = [rect.adjusted(0.5, 0.5, -0.5, 0) for rect in ghosts]
             painter.drawRects(ghosts)
             painter.setPen(Qt.PenStyle.NoPen)
@@ -215,7 +226,7 @@ class BarsChart(ChartCanvas):
                 painter.setPen(self.brush.pen("border"))
                 x = round(left) - 0.5
                 painter.drawLine(QPointF(x, TOP - 2), QPointF(x, bottom + 14))
-            for label in (group.path, group.short):
+            for label in (group.path, group.short, group.tail):
                 width = self.brush.text_width(label)
                 if label and width + 6 <= right - left and left + 4 >= free:
                     self.brush.small_text(painter, QRectF(left + 4, bottom + 3, width + 4, 16), label)
@@ -234,7 +245,7 @@ class BarsChart(ChartCanvas):
         hovered = selection.hovered
         if hovered is not None and hovered not in marked:
             self._outline(painter, self._data.rows_of(hovered), "text", 1.0)
-        told = hovered if hovered is not None else selection.current if self.hasFocus() else None
+        told = hovered if hovered is not None else selection.current if self.by_keyboard else None
         if told:
             self._paint_readout(painter, told)
 

@@ -98,17 +98,13 @@ class BreakdownPanel(Panel):
     def _caption(self, data: RowData) -> str:
         if self.segments.index == MODULES:
             return f"{METRIC[data.keys[0]].label}, width is the share"
-        parts = ["in network order"]
-        if len(data.rows) < len(data.layers):
-            parts.append(f"{len(data.rows)} of {len(data.layers)} rows have any")
-        if data.several:
-            parts.insert(0, "each as % of its own total")
-        else:
-            parts[0] = f"{METRIC[data.keys[0]].label} per layer, {parts[0]}"
+        parts = ["each in % of its own total" if data.several else f"{METRIC[data.keys[0]].label} per layer"]
         if data.has_before:
             parts.append("outlined: before")
         if data.only_before:
-            parts.append(f"{data.only_before} only before")
+            parts.append(f"{data.only_before} {'row' if data.only_before == 1 else 'rows'} gone")
+        if len(data.rows) < len(data.layers):
+            parts.append(f"{len(data.rows)} of {len(data.layers)} rows have any")
         return " · ".join(parts)
 
     # -- controls ------------------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ class ChartCanvas(pg.GraphicsView):
         self._pressed_at: QPointF | None = None
         self._dragging = False
         self._moved_to = QPointF()
+        self._by_keyboard = False
         self._picture = Sheet(self._paint_picture, 0)
         self._picture.setCacheMode(QGraphicsItem.CacheMode.DeviceCoordinateCache)
         self._overlay = Sheet(self._paint_overlay, 1)
@@ -114,6 +115,11 @@ class ChartCanvas(pg.GraphicsView):
         """A key without Ctrl or Alt; False when the chart does not use it."""
         return False
 
+    @property
+    def by_keyboard(self) -> bool:
+        """Whether the keyboard leads here: then the ring is shown, and the current node has the read-out."""
+        return self._by_keyboard and self.hasFocus()
+
     # -- painting ------------------------------------------------------------------------------------------------
 
     @property
@@ -140,7 +146,7 @@ class ChartCanvas(pg.GraphicsView):
 
     def _paint_overlay(self, painter: QPainter) -> None:
         self.paint_overlay(painter)
-        if self.hasFocus():
+        if self.by_keyboard:
             self.brush.focus_frame(painter, self.area)
 
     def _on_theme_changed(self) -> None:
@@ -161,6 +167,7 @@ class ChartCanvas(pg.GraphicsView):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         self.setFocus(Qt.FocusReason.MouseFocusReason)
+        self._lead_by_keyboard(False)
         if event.button() == Qt.MouseButton.LeftButton:
             self._pressed_at = self._moved_to = event.position()
             self._dragging = self.press(event.position())
@@ -211,9 +218,22 @@ class ChartCanvas(pg.GraphicsView):
         other = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
         if event.modifiers() & other or not self.key(event.key()):
             event.ignore()
+        else:
+            self._lead_by_keyboard(True)
+
+    def _lead_by_keyboard(self, leads: bool) -> None:
+        if leads != self._by_keyboard:
+            self._by_keyboard = leads
+            self.refresh_overlay()
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
+        reasons = Qt.FocusReason
+        self._by_keyboard = event.reason() in (
+            reasons.TabFocusReason,
+            reasons.BacktabFocusReason,
+            reasons.ShortcutFocusReason,
+        )
         self.refresh_overlay()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:

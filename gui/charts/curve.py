@@ -108,7 +108,8 @@ class CurvePanel(Panel):
         if baseline is not None and sizes.matches(workspace.specs, baseline.configuration.inputs):
             like = baseline.configuration
             place = sizes.size_of(workspace.specs, like.inputs, symbol)
-            before_at = (place, total_of(baseline.totals, metric.key))
+            if like != asked:
+                before_at = (place, total_of(baseline.totals, metric.key))
             if self._base(symbol, like) != self._base(symbol, asked):
                 before = collect(workspace.specs, moving, like, workspace.points, [baseline])
         labels = [workspace.dim_of(each).label for each in moving]
@@ -133,15 +134,19 @@ class CurvePanel(Panel):
         """What decides which points belong to the curve; unchanged while only the sweep's slider moves."""
         symbol, asked = self._workspace.sweep_symbol, self._workspace.configuration
         assert asked is not None
-        return (self._workspace.model, symbol, self._base(symbol, asked))
+        baseline = self._workspace.baseline
+        at_baseline = baseline is not None and baseline.configuration == asked
+        return (self._workspace.model, symbol, self._base(symbol, asked), at_baseline)
 
     def _on_tick(self) -> None:
         workspace = self._workspace
         if not self.isVisible():
             self._stale = True
-        elif workspace.configuration is None or workspace.sweep_symbol not in workspace.symbols():
-            self.update_data()
-        elif self._current_key() != self._sweep_key:
+        elif (
+            workspace.configuration is None
+            or workspace.sweep_symbol not in workspace.symbols()
+            or self._current_key() != self._sweep_key
+        ):
             self.update_data()
         else:
             self._move_cursor()

@@ -131,7 +131,7 @@ class CurveChart(ChartCanvas):
         self._scale = scale_for(
             min(values, default=0), max(values, default=0), self._plot.height(), self._log
         )
-        self._ticks = ticks(self._scale, self._data.metric.unit)
+        self._ticks = ticks(self._scale, self._data.metric.unit, spacing=30)
 
     def x(self, size: float) -> float:
         """Pixel of a position of the slider."""
@@ -164,32 +164,54 @@ class CurveChart(ChartCanvas):
         unit = data.metric.suffix or ("bytes" if data.metric.unit == "bytes" else "")
         label = data.metric.label + (f" ({unit})" if unit else "") + (", log scale" if self._log else "")
         self.brush.small_text(painter, strip, label)
-        if data.before is not None:
-            self._paint_key(painter, strip)
+        if data.before is not None or data.before_at is not None:
+            self._paint_key(painter, strip, dashed=data.before is not None)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         if data.before is not None:
             self._paint_line(painter, data.before, before=True)
         if data.before_at is not None and data.before_at[1] is not None:
-            painter.setPen(self.brush.pen("secondary", 1.5))
-            painter.setBrush(self.brush.color("surface"))
-            painter.drawEllipse(QPointF(self.x(data.before_at[0]), self._y(data.before_at[1])), 3.5, 3.5)
+            self._paint_ring(painter, QPointF(self.x(data.before_at[0]), self._y(data.before_at[1])))
         self._paint_line(painter, data.now, before=False)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        known = sum(value is not None for _, value in data.now.values(data.metric.key))
-        if known < 2 and not data.now.refused and data.movable:
-            words = "Other sizes appear here as they are computed."
-            self.brush.sentence(painter, self._plot, words)
+        if words := self._words_over(data):
+            at = self._plot.left() if self._asked is None else self.x(self._asked)
+            left, right = QRectF(self._plot), QRectF(self._plot)
+            left.setRight(at)
+            right.setLeft(at)
+            self.brush.sentence(painter, max(left, right, key=QRectF.width), words)
 
-    def _paint_key(self, painter: QPainter, strip: QRectF) -> None:
-        """``– – before`` at the right end of the top line."""
+    def _words_over(self, data: CurveData) -> str:
+        """What stands where a curve would be: that it is on its way, or that the model takes one size only."""
+        known = [size for size, value in data.now.values(data.metric.key) if value is not None]
+        tried = len(data.now.refused) + len(data.now.totals)
+        if data.now.totals and not known:
+            return f"{data.metric.label} is not counted for this model."
+        if len(known) < 2 and not data.now.refused:
+            return "Other sizes appear here as they are computed."
+        if len(known) == 1 and tried > 3:
+            return f"Of {tried} sizes tried, the model accepts only {known[0]}."
+        return ""
+
+    def _paint_key(self, painter: QPainter, strip: QRectF, dashed: bool) -> None:
+        """``–○– before`` at the right end of the top line; only the ring when both share one curve."""
         word = "before"
         width = self.brush.text_width(word)
         self.brush.small_text(painter, strip, word, Qt.AlignmentFlag.AlignRight)
         pen = self.brush.pen("secondary", 1.5)
         pen.setDashPattern([3, 2])
         painter.setPen(pen)
-        y = strip.center().y() + 0.5
-        painter.drawLine(QPointF(strip.right() - width - 26, y), QPointF(strip.right() - width - 6, y))
+        middle = QPointF(strip.right() - width - 18, strip.center().y() + 0.5)
+        if dashed:
+            painter.drawLine(middle - QPointF(12, 0), middle + QPointF(12, 0))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._paint_ring(painter, middle)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+
+    def _paint_ring(self, painter: QPainter, at: QPointF) -> None:
+        """The mark of the baseline's own position."""
+        painter.setPen(self.brush.pen("secondary", 1.5))
+        painter.setBrush(self.brush.color("surface"))
+        painter.drawEllipse(at, 3.5, 3.5)
 
     def _paint_refused(self, painter: QPainter, data: CurveData) -> None:
         for start, end in refused_stretches(data.now, data.dim.minimum, data.dim.maximum):

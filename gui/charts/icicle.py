@@ -27,7 +27,7 @@ from gui.theme import ThemeManager
 TOP = 24.0
 LEFT = 12.0
 RIGHT = 12.0
-LOWEST, HIGHEST = 17.0, 36.0
+LOWEST, HIGHEST = 17.0, 42.0
 """Pixels of one depth."""
 
 
@@ -158,7 +158,7 @@ class IcicleChart(ChartCanvas):
         inner = rect.adjusted(5, 2, -4, 0)
         room = inner.width() - self.brush.text_width(name) - 14
         fitted = self.brush.small_metrics.elidedText(name, Qt.TextElideMode.ElideMiddle, inner.width())
-        if fitted != "…":
+        if fitted == name or len(fitted) > 4:
             self.brush.small_text(painter, inner, fitted, token="text")
         if self.brush.text_width(value) <= room:
             self.brush.small_text(painter, inner, value, Qt.AlignmentFlag.AlignRight)
@@ -187,7 +187,7 @@ class IcicleChart(ChartCanvas):
                 painter.setPen(self.brush.pen("accent", 2.0) if path in marked else self.brush.pen("text"))
                 edge = 1.0 if path in marked else 0.5
                 painter.drawRect(self._rect(cell).adjusted(edge, edge, -edge, -edge))
-        told = hovered if hovered is not None else self._current_module() if self.hasFocus() else None
+        told = hovered if hovered is not None else self._current_module() if self.by_keyboard else None
         if told is not None:
             self._paint_readout(painter, told)
 

@@ -46,6 +46,12 @@ class Group(NamedTuple):
         """Last component of the path, for when the whole path does not fit."""
         return self.path.rpartition(".")[2]
 
+    @property
+    def tail(self) -> str:
+        """The number a component ends in (``encoder_layer_3`` → ``…3``), for less room still; else empty."""
+        digits = len(self.short) - len(self.short.rstrip("0123456789"))
+        return f"…{self.short[-digits:]}" if digits else ""
+
 
 class RowAxis:
     """The horizontal axis of the breakdown: which rows have a slot, and which slots are in view.

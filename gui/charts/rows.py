@@ -22,10 +22,15 @@ class Lane:
     """Of the baseline, by row id; None when there is no baseline or nothing in this lane differs from it."""
     whole: Value
 
+    @property
+    def is_share(self) -> bool:
+        """Whether a normalised value is a share of a sum (and not of the largest)."""
+        return self.metric.combine in ("sum", "params")
+
     def label(self, several: bool) -> str:
         """What the vertical axis shows, with its unit."""
         if several:
-            word = {"max": "its largest", "ratio": "its largest"}.get(self.metric.combine, "its total")
+            word = "its total" if self.is_share else "its largest"
             return f"{self.metric.label}, % of {word} ({numbers.value(self.metric, self.whole)})"
         unit = self.metric.suffix or ("bytes" if self.metric.unit == "bytes" else "")
         return f"{self.metric.label} ({unit})" if unit else self.metric.label

@@ -57,7 +57,7 @@ def ticks(scale: Scale, unit: Unit, spacing: float = 36.0) -> list[Tick]:
     base = 1024.0 if unit == "bytes" else 1000.0
     power = _power(scale.high, base) if unit in ("count", "bytes") else 0
     factor = base**power
-    step = nice_step(scale.high / factor / count)
+    step = nice_step(scale.high / factor / count, scale.high / factor)
     if unit in ("count", "bytes") and power == 0:
         step = max(1.0, step)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -67,13 +67,14 @@ def ticks(scale: Scale, unit: Unit, spacing: float = 36.0) -> list[Tick]:
     ]
 
 
-def nice_step(rough: float) -> float:
-    """The smallest of 1, 2, 5 × 10ⁿ that is not below ``rough``."""
-    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
-    for nice in (1.0, 2.0, 5.0):
-        if rough <= nice * power * (1 + 1e-9):
-            return nice * power
-    return 10.0 * power
+def nice_step(rough: float, most: float = math.inf) -> float:
+    """The 1, 2 or 5 × 10ⁿ nearest to ``rough`` on a logarithmic scale, but not above ``most``."""
+    if rough <= 0:
+        return 1.0
+    power = math.floor(math.log10(rough))
+    steps = [nice * 10.0**each for each in (power - 1, power, power + 1) for nice in (1, 2, 5)]
+    fitting = [step for step in steps if step <= most * (1 + 1e-9)]
+    return min(fitting, key=lambda step: abs(math.log(step / rough)))
 
 
 def whole_ticks(low: int, high: int, pixels: float, spacing: float = 64.0, grain: int = 1) -> list[int]:

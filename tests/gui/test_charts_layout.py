@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from gui.charts import icicle_layout, layout, ticks
@@ -26,7 +28,7 @@ def test_bars_narrower_than_a_pixel_merge_and_keep_their_members() -> None:
     assert len(bars) == 250
     assert all(bar.width == 1 for bar in bars)
     assert bars[0].first == 0 and bars[-1].last == 999
-    assert all(left.last + 1 == right.first for left, right in zip(bars, bars[1:], strict=False))
+    assert all(left.last + 1 == right.first for left, right in pairwise(bars))
 
 
 def test_a_merged_bar_shows_its_largest_known_row() -> None:
@@ -89,6 +91,12 @@ def test_groups_are_runs_of_one_module() -> None:
     assert layout.groups(paths, 2)[1].short == "0"
 
 
+def test_a_group_label_gives_way_in_steps() -> None:
+    group = layout.Group("encoder.layers.encoder_layer_11", 0, 4)
+    assert (group.short, group.tail) == ("encoder_layer_11", "…11")
+    assert layout.Group("layer.norm", 0, 4).tail == ""
+
+
 def test_a_group_that_holds_nearly_everything_is_opened() -> None:
     paths = [f"features.{index // 3}.conv" for index in range(30)] + ["classifier"]
     assert layout.best_groups(paths, 0, 30)[0] == ("features.0", 0, 2)
@@ -112,7 +120,7 @@ def test_a_readout_stays_inside_and_never_under_the_pointer(x: int, y: int, widt
 def test_ticks_share_one_prefix() -> None:
     scale = ticks.scale_for(1, 462_422_016, 170)
     labels = [tick.label.replace("\u2009", " ") for tick in ticks.ticks(scale, "count")]
-    assert labels == ["0", "200 M", "400 M"]
+    assert labels == ["0", "100 M", "200 M", "300 M", "400 M"]
     scale = ticks.scale_for(1, 3.2 * 2**20, 170)
     assert [tick.value for tick in ticks.ticks(scale, "bytes")] == [0, 2**20, 2 * 2**20, 3 * 2**20]
     assert ticks.ticks(scale, "bytes")[1].label == "1\u2009MiB"
@@ -122,6 +130,11 @@ def test_small_counts_have_whole_ticks() -> None:
     scale = ticks.scale_for(1, 3, 400)
     assert [tick.label for tick in ticks.ticks(scale, "count")] == ["0", "1", "2", "3"]
     assert [tick.label for tick in ticks.ticks(scale, "ratio")][1] == "0.5"
+
+
+def test_a_low_chart_still_has_a_tick_above_zero() -> None:
+    for largest in (9.5, 1.7e8, 4.9, 0.03):
+        assert len(ticks.ticks(ticks.scale_for(1, largest, 30), "ratio")) >= 2
 
 
 def test_nothing_to_show_still_has_a_scale() -> None:
@@ -143,7 +156,7 @@ def test_whole_ticks_keep_the_ends_and_leave_room() -> None:
     assert ticks.whole_ticks(7, 7, 320) == [7]
     found = ticks.whole_ticks(1, 64, 400)
     assert found[0] == 1 and found[-1] == 64
-    assert all(right - left >= 8 for left, right in zip(found, found[1:], strict=False))
+    assert all(right - left >= 8 for left, right in pairwise(found))
 
 
 def test_icicle_widths_are_shares_of_the_parent() -> None:
