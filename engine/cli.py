@@ -212,7 +212,7 @@ def _assumption(text: str) -> tuple[str, int]:
 
 
 def _report(request: Request) -> int:
-    against = read_report(request.against).to_analysis() if request.against else None
+    against = read_report(request.against) if request.against else None
     if against is None and not request.edits:
         for condition in request.conditions:
             condition.require_reference()

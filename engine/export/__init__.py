@@ -12,10 +12,10 @@ import pkgutil
 from engine.errors import ExportError
 from engine.export.files import write_file
 from engine.export.formats import FORMATS
-from engine.export.report import Report, format_of, read_report
+from engine.export.report import Report, format_of, load_report
 from engine.results import Analysis
 
-__all__ = ["FORMATS", "Report", "export", "format_of", "read_report", "render"]
+__all__ = ["FORMATS", "Report", "format_of", "load_report", "read_report", "render", "write_report"]
 
 _ORDER = ("html", "md", "csv", "json")
 """What menus show first; formats that are not named here follow."""
@@ -34,8 +34,13 @@ def render(analysis: Analysis, format: str, baseline: Analysis | None = None) ->
     return FORMATS[format].write(analysis, baseline)
 
 
-def export(
-    analysis: Analysis, format: str, path: str | os.PathLike[str], baseline: Analysis | None = None
+def write_report(
+    path: str | os.PathLike[str], format: str, analysis: Analysis, baseline: Analysis | None = None
 ) -> None:
     """Write ``analysis`` to ``path``, whole or not at all. Raises ExportError."""
     write_file(path, render(analysis, format, baseline))
+
+
+def read_report(path: str | os.PathLike[str]) -> Analysis:
+    """The analysis in the JSON report at ``path``. Raises ExportError that says in which way it is none."""
+    return load_report(path).to_analysis()

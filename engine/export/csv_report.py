@@ -53,7 +53,7 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
             cells += theirs
         writer.writerow(cells)
     text = stream.getvalue()
-    return text.encode("ascii" if text.isascii() else "utf-8-sig")
+    return text.encode("ascii" if text.isascii() else "utf-8-sig", "replace")
 
 
 def _metric_columns(layers: Layers) -> list[list[Number]]:

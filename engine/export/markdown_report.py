@@ -24,7 +24,8 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
     if analysis.configuration.edits:
         parts.append("## Edits\n\n" + _code(python_lines(analysis.configuration.edits)))
     parts += [_modules(analysis, baseline), _top(analysis, baseline), _parameters(analysis), _notes(analysis)]
-    return ("\n\n".join(filter(None, parts)) + "\n").encode()
+    # A lone surrogate (a file name that is not UTF-8) must not cost the report.
+    return ("\n\n".join(filter(None, parts)) + "\n").encode("utf-8", "replace")
 
 
 def text(words: str) -> str:

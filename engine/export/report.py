@@ -6,6 +6,7 @@ added with a default, never renamed, moved or given another meaning.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import Any, Self, TypeVar
@@ -162,7 +163,12 @@ class Report(Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> bytes:
         """The report file: indented JSON in UTF-8, one line end at the end."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        try:
+            data = msgspec.json.encode(self)
+        except UnicodeEncodeError:
+            # A file name that is not UTF-8 holds lone surrogates; a question mark there must do.
+            data = json.dumps(msgspec.to_builtins(self), ensure_ascii=False).encode("utf-8", "replace")
+        return msgspec.json.format(data, indent=1) + b"\n"
 
     def render(self, format: str = "md", against: Report | None = None) -> bytes:
         """The report as ``json``, ``csv``, ``md`` or ``html``, compared with ``against`` when that is given.
@@ -193,7 +199,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
     raise ExportError(f"The ending of {name} names no report format.", hint=f"Known endings: {endings}.")
 
 
-def read_report(path: str | os.PathLike[str]) -> Report:
+def load_report(path: str | os.PathLike[str]) -> Report:
     """The JSON report at ``path``. Raises ExportError that says in which way it is none."""
     return parse_report(read_file(path), os.fspath(path))
 

@@ -1,0 +1,302 @@
+"""The ``report`` command: the same numbers in every format, exit statuses, one sentence per error, a clean stdout."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import analyze
+from engine.api import analyze_columns, open_session
+from engine.cli import main, named_inputs, parse_input
+from engine.edits import RemoveLayer
+from engine.errors import InputError
+from engine.export import render
+from engine.graph import Dim, InputShape, InputSpec
+from engine.results import Analysis
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PARAMS, MACS, MACS_WITHOUT_MAXPOOL = 25_557_032, 4_089_184_256, 15_996_551_168
+
+TINY = """
+import os
+import torch
+from torch import nn
+
+print("chatter from Python")
+os.system("echo chatter from a child")
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.fc = nn.Linear(8 * 4 * 4, 10)
+
+    def forward(self, image):
+        return self.fc(self.pool(self.conv(image)).flatten(1))
+
+def build():
+    return Tiny(), (torch.zeros(1, 3, 8, 8),)
+"""
+TINY_MACS = 8 * 8 * 8 * 3 * 9 + 8 * 4 * 4 * 10
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    (tmp_path / "tiny.py").write_text(TINY)
+    return f"{tmp_path / 'tiny.py'}:build"
+
+
+@pytest.fixture(scope="module")
+def resnet() -> tuple[Analysis, Analysis]:
+    """ResNet-50 without and with its maxpool."""
+    session = open_session("torchvision:resnet50")
+    inputs = (InputShape("", (1, 3, 224, 224)),)
+    return analyze_columns(session, inputs, (RemoveLayer("maxpool"),)), analyze_columns(session, inputs)
+
+
+def run(capfdbinary: pytest.CaptureFixture[bytes], *argv: str) -> tuple[int, bytes, str]:
+    """(exit status, standard output, standard error without the library's chatter)."""
+    status = main(["report", *argv])
+    out, err = capfdbinary.readouterr()
+    lines = [line for line in err.decode().splitlines() if line.startswith("misnomer: ")]
+    return status, out, "\n".join(lines)
+
+
+# -- numbers -------------------------------------------------------------------------------------------------------
+
+
+def test_resnet_50_has_the_same_numbers_in_all_formats(resnet: tuple[Analysis, Analysis]) -> None:
+    now, before = resnet
+    report = json.loads(render(now, "json", before))
+    assert (report["totals"]["params"], report["totals"]["macs"]) == (PARAMS, MACS_WITHOUT_MAXPOOL)
+    assert sum(row["macs"] for row in report["layers"]) == MACS_WITHOUT_MAXPOOL
+    rows = list(csv.DictReader(io.StringIO(render(now, "csv", before).decode("utf-8-sig"))))
+    assert sum(int(row["macs"] or 0) for row in rows) == MACS_WITHOUT_MAXPOOL
+    assert sum(int(row["baseline_macs"] or 0) for row in rows) == MACS
+    assert sum(int(row["params"] or 0) for row in rows) == PARAMS
+    assert [row["path"] for row in rows if row["change"] == "removed"] == ["maxpool"]
+    for key in ("md", "html"):
+        text = render(now, key, before).decode()
+        for number in (
+            PARAMS,
+            MACS,
+            MACS_WITHOUT_MAXPOOL,
+            now.totals.flops,
+            now.totals.peak_activation_bytes,
+        ):
+            assert f"{number:,}" in text or (key == "html" and number == MACS)
+        assert "model.maxpool = nn.Identity()" in text
+        assert "3.91" in text
+
+
+def test_the_command_prints_the_report(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    status, out, err = run(capfdbinary, "torchvision:resnet50", "--input", "1x3x224x224", "--format", "json")
+    report = json.loads(out)
+    assert (status, err) == (0, "")
+    assert (report["totals"]["params"], report["totals"]["macs"]) == (PARAMS, MACS)
+    assert report["inputs"][0]["shape"] == [1, 3, 224, 224]
+
+
+def test_the_maxpool_experiment_fails_a_budget(
+    capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> None:
+    out_file = tmp_path / "out.html"
+    argv = ["torchvision:resnet50", "--remove", "maxpool", "--fail-if", "macs>+5%", "--fail-if", "params>+0"]
+    status, out, err = run(capfdbinary, *argv, "-o", str(out_file))
+    assert status == 3
+    assert out == b""
+    assert err == f"misnomer: macs>+5% holds: {MACS:,} → {MACS_WITHOUT_MAXPOOL:,} (×\u20093.91)."
+    assert f"{MACS_WITHOUT_MAXPOOL:,}" in out_file.read_text("utf-8")
+
+
+def test_python_call_and_command_agree(tiny: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    _, out, _ = run(capfdbinary, tiny, "--trust", "--format", "json")
+    assert json.loads(out) == json.loads(analyze(tiny, trust=True).to_json())
+
+
+# -- against -------------------------------------------------------------------------------------------------------
+
+
+def test_against_an_old_report(tiny: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    old = str(tmp_path / "old.json")
+    assert run(capfdbinary, tiny, "--trust", "-o", old)[0] == 0
+    compare = [tiny, "--trust", "--against", old, "--fail-if", "macs>+0"]
+    assert run(capfdbinary, *compare)[0] == 0
+    status, out, err = run(capfdbinary, *compare, "--input", "2x3x8x8")
+    assert status == 3
+    assert f"{TINY_MACS:,} → {2 * TINY_MACS:,}" in err
+    assert "+100" in out.decode()
+
+
+def test_an_absolute_budget_needs_no_reference(tiny: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert run(capfdbinary, tiny, "--trust", "--fail-if", f"macs>{TINY_MACS}")[0] == 0
+    assert run(capfdbinary, tiny, "--trust", "--fail-if", f"macs>={TINY_MACS}")[0] == 3
+
+
+def test_an_unedited_model_that_refuses_the_input_is_no_baseline(
+    tiny: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    # Without its pool the classifier fits an image of half the size only.
+    argv = [tiny, "--trust", "--remove", "pool", "--input", "image=1x3x4x4"]
+    status, out, err = run(capfdbinary, *argv)
+    assert status == 0
+    assert "No comparison with the unedited model" in err
+    assert "Difference" not in out.decode()
+    status, out, err = run(capfdbinary, *argv, "--fail-if", "macs>+5%")
+    assert (status, out) == (2, b"")
+
+
+# -- output --------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_but_the_report_reaches_standard_output(tiny: str) -> None:
+    code = "import sys; from engine.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "report", tiny, "--trust", "--format", "json"],
+        cwd=ROOT, capture_output=True, check=False, env={"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["totals"]["macs"] == TINY_MACS
+    assert b"chatter from Python" in done.stderr
+    assert b"chatter from a child" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("a.csv", b"id,path"), ("a.md", b"# Tiny"), ("a.HTML", b"<!DOCTYPE html>")]
+)
+def test_the_file_ending_names_the_format(
+    tiny: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], name: str, first: bytes
+) -> None:
+    assert run(capfdbinary, tiny, "--trust", "-o", str(tmp_path / name))[0] == 0
+    assert (tmp_path / name).read_bytes().startswith(first)
+
+
+# -- errors --------------------------------------------------------------------------------------------------------
+
+REFUSED = [
+    ([], r"The following arguments are required: SOURCE\."),
+    (["torchvision:resnet50", "--latency", "cpu"], r"Unrecognized arguments: --latency cpu\."),
+    (["torchvision:resnet50", "--form", "json"], r"Unrecognized arguments: --form json\."),
+    (["torchvision:resnet50", "--format", "pdf"], r"Argument --format: invalid choice: 'pdf'"),
+    (["torchvision:resnet50", "--input", "x=1x3xbig"], r"--input 'x=1x3xbig' is not NAME=SHAPE"),
+    (["torchvision:resnet50", "--input", "1x0x2"], r"every size must be at least 1\."),
+    (["torchvision:resnet50", "--input", "1x3:int3"], r"there is no dtype 'int3'\."),
+    (["torchvision:resnet50", "--set", "conv1.stride"], r"--set 'conv1.stride' is not LAYER\.FIELD=VALUE\."),
+    (["torchvision:resnet50", "--assume", "n=many"], r"--assume 'n=many' is not KEY=VALUE"),
+    (["torchvision:resnet50", "--fail-if", "macs>+5%"], r"compares with a reference, and there is none\."),
+    (["torchvision:resnet50", "--fail-if", "speed>5"], r"there is no total 'speed'\."),
+    (["torchvision:resnet50", "-o", "out.docx"], r"The ending of out.docx names no report format\."),
+    (
+        ["torchvision:resnet50", "--against", "none.json"],
+        r"none.json cannot be read: no such file or directory\.",
+    ),
+    (
+        ["torchvision:resnet50", "--python", "/nowhere/python"],
+        r"cannot be started: no such file or directory\.",
+    ),
+    (["torchvision:resnet5000"], r"resnet5000"),
+    (["torchvision:resnet18", "--remove", "conv9"], r"conv9"),
+    (["torchvision:resnet18", "--input", "y=1x3x224x224"], r"y"),
+    (["torchvision:resnet18", "--input", "x=1x3x8x8", "--input", "x=1x3x9x9"], r"gives x more than once\."),
+    (["torchvision:resnet18", "--input", "1x4x224x224"], r"conv1"),
+]
+
+
+@pytest.mark.parametrize(("argv", "sentence"), REFUSED, ids=[" ".join(argv)[-40:] for argv, _ in REFUSED])
+def test_a_bad_request_is_one_sentence_and_status_2(
+    argv: list[str], sentence: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    status = main(["report", *argv])
+    out, err = capfdbinary.readouterr()
+    assert (status, out) == (2, b"")
+    assert re.fullmatch(r"misnomer: [^\n]+\n", err.decode())
+    assert re.search(sentence, err.decode())
+
+
+def test_code_does_not_run_without_consent(tiny: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    status = main(["report", tiny])
+    out, err = capfdbinary.readouterr()
+    assert (status, out) == (2, b"")
+    assert b"--trust" in err
+    assert b"chatter from Python" not in err
+
+
+def test_a_bug_has_its_traceback_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr("engine.api.open_session", broken)
+    assert main(["torchvision:resnet18"]) == 1
+    assert b"RuntimeError: a bug of ours" in capfdbinary.readouterr().err
+
+
+def test_help_names_every_option(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["report", "--help"])
+    assert left.value.code == 0
+    assert b"--fail-if" in capfdbinary.readouterr().out
+
+
+# -- inputs --------------------------------------------------------------------------------------------------------
+
+
+def test_shapes_are_read_in_the_ways_people_write_them() -> None:
+    shape = (1, 3, 224, 224)
+    for text in ("1x3x224x224", "1×3×224×224", "1,3,224,224", "(1, 3, 224, 224)", "[1,3,224,224]"):
+        assert parse_input(f"x={text}") == InputShape("x", shape, "")
+        assert parse_input(text) == InputShape("", shape, "")
+    assert parse_input("tokens=1x128:int64") == InputShape("tokens", (1, 128), "int64")
+
+
+def test_names_and_dtypes_that_are_left_out_come_from_the_model() -> None:
+    specs = (InputSpec("tokens", (Dim("batch", 1), Dim("sequence", 8)), "int64"),)
+    assert named_inputs((InputShape("", (1, 16), ""),), specs) == (InputShape("tokens", (1, 16), "int64"),)
+    two = (*specs, InputSpec("mask", (Dim("batch", 1),), "bool"))
+    assert named_inputs((InputShape("mask", (4,), ""),), two) == (InputShape("mask", (4,), "bool"),)
+    with pytest.raises(InputError, match=r"has 2 inputs, so --input needs a name\."):
+        named_inputs((InputShape("", (1, 16), ""),), two)
+
+
+# -- another interpreter -------------------------------------------------------------------------------------------
+
+
+def wrapper(tmp_path: Path, options: str) -> str:
+    """A program that is this Python with ``options``."""
+    path = tmp_path / "python"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {options} "$@"\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in interpreter is a shell script")
+def test_another_python_gives_the_same_report(
+    tiny: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    python = wrapper(tmp_path, "-B")
+    status, out, err = run(
+        capfdbinary, f"--python={python}", tiny, "--trust", "--format", "json", "--fail-if", "macs>1"
+    )
+    assert status == 3
+    assert json.loads(out)["totals"]["macs"] == TINY_MACS
+    assert err == f"misnomer: macs>1 holds: {TINY_MACS:,}."
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in interpreter is a shell script")
+def test_another_python_without_packages_says_what_is_missing(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    # -S: without the site packages of the environment.
+    status, out, err = run(capfdbinary, "torchvision:resnet18", "--python", wrapper(tmp_path, "-S"))
+    assert (status, out) == (2, b"")
+    assert re.fullmatch(r"misnomer: .* has no msgspec and no torch; install it there\.", err)
