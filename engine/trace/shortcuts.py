@@ -54,6 +54,18 @@ def _like(x: Tensor) -> Any:
     return NotImplemented
 
 
+def _like_packed(x: Tensor) -> Any:
+    """What ``empty_like`` makes of any ``x``: its order of dimensions without gaps."""
+    if not x.is_meta:
+        return NotImplemented
+    strides = [0] * x.dim()
+    expected = 1
+    for axis in sorted(range(x.dim()), key=lambda axis: (x.stride(axis), -axis)):
+        strides[axis] = expected
+        expected *= max(x.shape[axis], 1)
+    return _empty_strided(x.shape, strides, dtype=x.dtype, device=META)
+
+
 def _like_contiguous(x: Tensor) -> Any:
     if x.is_meta and x.is_contiguous():
         return _empty(x.shape, dtype=x.dtype, device=META)
@@ -135,12 +147,13 @@ def _binary_out(a: Tensor, b: Any) -> Any:
         if a.stride() == b.stride():
             return _like(a)
         return _like_contiguous(a) if b.is_contiguous() else NotImplemented
-    if a.is_contiguous() and b.is_contiguous():
-        if _broadcasts_into(b.shape, a.shape):
-            return _like_contiguous(a)
-        if _broadcasts_into(a.shape, b.shape):
-            return _like_contiguous(b)
-    return NotImplemented
+    small, large = (b, a) if _broadcasts_into(b.shape, a.shape) else (a, b)
+    if not _broadcasts_into(small.shape, large.shape):
+        return NotImplemented
+    if large.is_contiguous() and small.is_contiguous():
+        return _like_contiguous(large)
+    # An operand with one real dimension has no order of its own: the other one decides the layout.
+    return _like(large) if sum(size != 1 for size in small.shape) <= 1 else NotImplemented
 
 
 @_shortcut(
@@ -196,6 +209,8 @@ def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, training
     channels = x.shape[1]
     if any(t is not None and t.shape[0] != channels for t in (weight, bias, mean, var)):
         return NotImplemented
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return _like(x)
     return _like_contiguous(x)
 
 
@@ -204,9 +219,9 @@ def _layer_norm(x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any =
     wanted = tuple(shape)
     if tuple(x.shape[-len(wanted) :]) != wanted or not x.is_floating_point():
         return NotImplemented
-    if any(t is not None and tuple(t.shape) != wanted for t in (weight, bias)):
+    if any(t is not None and tuple(t.shape) != wanted for t in (weight, bias)) or not x.is_meta:
         return NotImplemented
-    return _like_contiguous(x)
+    return _empty(x.shape, dtype=x.dtype, device=META)  # contiguous whatever the input's layout
 
 
 @_shortcut(aten.group_norm.default)
@@ -250,6 +265,30 @@ def _matmul(a: Tensor, b: Tensor) -> Any:
     return _empty((*a.shape[:-1], b.shape[-1]), dtype=a.dtype, device=META)
 
 
+@_shortcut(aten.scaled_dot_product_attention.default)
+def _attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Any = None,
+    dropout: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """The CPU's fused kernel; other cases (3-D, grouped queries, unlike value width) keep their own."""
+    if enable_gqa or dropout or q.dim() != 4 or k.shape != v.shape or not (q.is_meta and k.is_meta and v.is_meta):
+        return NotImplemented
+    if q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3] or not q.dtype == k.dtype == v.dtype:
+        return NotImplemented
+    if q.stride(3) != 1 or k.stride(3) != 1 or v.stride(3) != 1:
+        return NotImplemented
+    if mask is not None and (is_causal or not _broadcasts_into(mask.shape, (*q.shape[:3], k.shape[2]))):
+        return NotImplemented
+    return _like_packed(q)
+
+
 def _convolution(rank: int) -> Callable[..., Any]:
     ones, zeros = (1,) * rank, (0,) * rank
 
@@ -267,7 +306,12 @@ def _convolution(rank: int) -> Callable[..., Any]:
             return NotImplemented
         if shape[1] != kernel[1] * groups or kernel[0] % groups or not shape[0]:
             return NotImplemented
-        if not x.is_contiguous() or not weight.is_contiguous():
+        channels_last = False
+        if not x.is_contiguous():
+            channels_last = rank == 2 and x.is_contiguous(memory_format=torch.channels_last)
+            if not channels_last:
+                return NotImplemented
+        if not weight.is_contiguous():
             return NotImplemented
         if bias is not None and (bias.dim() != 1 or bias.shape[0] != kernel[0] or bias.dtype != x.dtype):
             return NotImplemented
@@ -280,6 +324,8 @@ def _convolution(rank: int) -> Callable[..., Any]:
             if size < 1:
                 return NotImplemented
             out.append(size)
+        if channels_last:
+            return _empty(out, dtype=x.dtype, device=META, memory_format=torch.channels_last)
         return _empty(out, dtype=x.dtype, device=META)
 
     return conv
