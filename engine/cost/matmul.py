@@ -80,11 +80,19 @@ def addbmm(call: OpCall) -> Work:
     return _summed(macs, _added(call, prod(out)), f"b·m·n·k = {left[0]}·{product(out)}·{left[2]}")
 
 
-@cost_formula("_scaled_mm", "_scaled_mm_v2", family="linear")
+@cost_formula(
+    "_scaled_mm",
+    "_scaled_mm_v2",
+    "_weight_int8pack_mm",
+    "_weight_int4pack_mm",
+    "_weight_int4pack_mm_for_cpu",
+    family="linear",
+)
 def scaled_mm(call: OpCall) -> Work:
-    """Matrix product of scaled low-precision numbers, A ``(m, k)``, B ``(k, n)``.
+    """Matrix product of scaled low-precision numbers, A ``(m, k)`` with n columns.
 
-    MACs = m · n · k; FLOPs = 2 · MACs + 1 per output element for the scale, + 1 with a bias. Source: ``torch._scaled_mm``.
+    MACs = m · n · k; FLOPs = 2 · MACs + 1 per output element for the scale, + 1 with a bias. Scales per group of 4-bit
+    weights are left out (2 / m of a MAC's FLOPs). Source: ``torch._scaled_mm``, ``torch._weight_int8pack_mm``.
     """
     left: Any = call.inputs[0]
     outputs = prod(call.outputs[0])

@@ -24,7 +24,7 @@ _uncounted(
     "nanquantile", "unique", "_unique", "_unique2", "unique_dim", "unique_consecutive",
     "unique_dim_consecutive", "isin", "searchsorted", "bucketize", "histc", "histogram", "histogramdd",
     "bincount", "nms",
-    reason="sorts or searches: comparisons depend on the data",
+    reason="compares as often as the data demands",
 )  # fmt: skip
 _uncounted(
     "nonzero", "nonzero_numpy", "nonzero_static", "argwhere", "masked_select",

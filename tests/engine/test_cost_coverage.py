@@ -142,10 +142,22 @@ def movement() -> None:
         assert moved is not None
     x[:, :2] = 0
     x.copy_(x)
+
+
+def losses() -> None:
+    x = meta(4, 10)
+    target = torch.zeros(4, dtype=torch.long, device="meta")
+    for loss in (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy_with_logits):
+        loss(x, x)
+    F.kl_div(x, x, reduction="batchmean")
+    F.cross_entropy(x, target)
+    F.nll_loss(x, target)
 # fmt: on
 
 
-@pytest.mark.parametrize("run", [activations, pools_and_sampling, norms_and_reductions, arithmetic, movement])
+@pytest.mark.parametrize(
+    "run", [activations, pools_and_sampling, norms_and_reductions, arithmetic, movement, losses]
+)
 def test_every_operation_has_flops(run: Callable[[], None]) -> None:
     with torch.inference_mode(), Calls() as recorded:
         run()

@@ -174,6 +174,15 @@ def test_per_output_element(op: str, flops: int, special: int) -> None:
             0,
         ),
         (call("embedding_bag", ((10, 4), (6,), (2,)), (2, 4), indices=(6,), mode=1), 6 * 4, 2 * 4),
+        # losses: terms, then the mean
+        (call("mse_loss", ((4, 6), (4, 6)), (), reduction=1), 2 * 24 + 24, 1),
+        (call("l1_loss", ((4, 6), (4, 6)), (4, 6), reduction=0), 2 * 24, 0),
+        (
+            call("cross_entropy_loss", ((4, 10), (4,)), (), reduction=1),
+            4 * (5 * 10 - 1) + 4 + 4,
+            4 * (10 + 1) + 1,
+        ),
+        (call("nll_loss_nd", ((4, 10), (4,)), (), reduction=2), 4 + 3, 0),
         # scattered additions
         (call("scatter_add", ((9,), (5,), (5,)), (9,), index=(5,), src=(5,)), 5, 0),
         (call("index_add", ((9, 4), (5,), (5, 4)), (9, 4), index=(5,), source=(5, 4), alpha=1), 20, 0),

@@ -11,28 +11,41 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.cost import cost_of
+from engine.graph import OpCall
 from tests.engine.op_calls import Calls, meta
 
 
-def macs(run: Callable[[], object]) -> int:
-    """Our MACs of everything ``run`` executes on meta in inference mode."""
-    with torch.inference_mode(), Calls() as recorded:
+def recorded(run: Callable[[], object]) -> list[OpCall]:
+    """Everything ``run`` executes on meta in inference mode."""
+    with torch.inference_mode(), Calls() as mode:
         run()
-    counted = [cost_of(call)[1].macs for call in recorded.calls]
-    assert None not in counted, [call.op for call in recorded.calls if cost_of(call)[1].macs is None]
-    return sum(number for number in counted if number is not None)
+    return mode.calls
+
+
+def total(numbers: list[int | None]) -> int:
+    assert None not in numbers
+    return sum(number for number in numbers if number is not None)
+
+
+def macs(run: Callable[[], object]) -> int:
+    return total([cost_of(call)[1].macs for call in recorded(run)])
+
+
+def flops(run: Callable[[], object]) -> int:
+    return total([cost_of(call)[1].flops for call in recorded(run)])
 
 
 def oracle(run: Callable[[], object]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
-    flops = counter.get_total_flops()
-    assert flops % 2 == 0
-    return flops // 2
+    counted = counter.get_total_flops()
+    assert counted % 2 == 0
+    return counted // 2
 
 
 CASES: dict[str, Callable[[], object]] = {
@@ -120,9 +133,40 @@ def test_what_flop_counter_does_not_know_is_counted() -> None:
 
 
 def test_deformable_convolution_counts_like_a_direct_one() -> None:
-    from torchvision.ops import deform_conv2d
-
     def run() -> Tensor:
-        return deform_conv2d(meta(2, 4, 8, 8), meta(2, 18, 8, 8), meta(6, 2, 3, 3), meta(6), padding=1)
+        return torchvision.ops.deform_conv2d(
+            meta(2, 4, 8, 8), meta(2, 18, 8, 8), meta(6, 2, 3, 3), meta(6), padding=1
+        )
 
     assert macs(run) == 2 * 6 * 8 * 8 * 2 * 3 * 3
+
+
+def test_resnet50_flops() -> None:
+    """Convolutions without bias; batch norm 2, ReLU and residual 1 per element, maxpool 8 comparisons, mean of 7×7."""
+    with torch.device("meta"):
+        model = torchvision.models.resnet50().eval()
+    stem, pooled = 64 * 112 * 112, 64 * 56 * 56
+    normed, rectified, added = stem, stem, 0
+    # blocks, width, output size, size of the first block's first convolution
+    for blocks, width, size, first in ((3, 64, 56, 56), (4, 128, 28, 56), (6, 256, 14, 28), (3, 512, 7, 14)):
+        narrow, wide = width * size * size, 4 * width * size * size
+        reduced = width * first * first + (blocks - 1) * narrow
+        normed += reduced + blocks * (narrow + wide) + wide
+        rectified += reduced + blocks * (narrow + wide)
+        added += blocks * wide
+    expected = 2 * normed + rectified + added + 8 * pooled + 2048 * 49 + 1000
+    assert macs(lambda: model(meta(1, 3, 224, 224))) == 4_089_184_256
+    assert flops(lambda: model(meta(1, 3, 224, 224))) == 2 * 4_089_184_256 + expected
+
+
+def test_vit_b_16_flops() -> None:
+    """196 patches and a class token, width 768, 12 layers of 12 heads, GELU by erf on 3072."""
+    with torch.device("meta"):
+        model = torchvision.models.vit_b_16().eval()
+    tokens, width, hidden, heads = 197, 768, 3072, 12
+    norm = tokens * (5 * width + 2 + 2 * width)
+    attention = heads * tokens * (tokens + 5 * tokens - 2)
+    biases = tokens * (3 * width + width + hidden + width)
+    layer = 2 * norm + attention + biases + 5 * tokens * hidden + 2 * tokens * width
+    expected = 196 * width + tokens * width + 12 * layer + norm + 1000
+    assert flops(lambda: model(meta(1, 3, 224, 224))) == 2 * 17_563_828_224 + expected
