@@ -1,0 +1,159 @@
+"""What the inspector says about one node, as plain lines and a table. Pure; no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.edits import attribute_text
+from engine.graph import AttributeValue, Shape
+from engine.metrics import METRICS, Metric, Number
+from engine.results import Analysis
+from gui import numbers
+from gui.models.cells import LayerCells
+
+MAX_NAMES = 4
+"""Parameter names listed before "and 12 more"."""
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """One row of the table of numbers."""
+
+    metric: Metric
+    exact: str
+    share: str
+    """Part of the model's total; for a ratio its unit."""
+    before: str
+    """For eyes (the exact number is in the tree's tooltip). Empty without a baseline, and where nothing changed."""
+    difference: str
+    tone: str
+    """Token of the difference's colour."""
+
+
+@dataclass(frozen=True)
+class Details:
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    """(label, text) in display order."""
+    formula: str
+    metrics: tuple[MetricLine, ...]
+    editable: tuple[tuple[str, AttributeValue], ...]
+
+
+def details(cells: LayerCells, node: int, *, compare: bool) -> Details:
+    """Everything about ``node``; ``compare`` adds the baseline's numbers where they differ."""
+    structure, analysis = cells.structure, cells.analysis
+    module, row = structure.module[node], structure.row[node]
+    path = analysis.modules.path[module]
+    is_module = structure.stands_for_module(node)
+    attributes = analysis.modules.attributes[module] if is_module else {}
+    fields = analysis.modules.editable[module] if is_module else ()
+    title = path or structure.labels[0]
+    if not is_module:
+        title = f"{path}.{structure.labels[node]}" if path else structure.labels[node]
+    return Details(
+        title=title,
+        subtitle=_subtitle(cells, node, is_module),
+        facts=tuple(_facts(cells, node, {key: attributes[key] for key in attributes if key not in fields})),
+        formula=analysis.layers.formula[row] if row >= 0 else "",
+        metrics=tuple(line for metric in METRICS if (line := _metric_line(cells, node, metric, compare))),
+        editable=tuple((key, attributes[key]) for key in fields if key in attributes),
+    )
+
+
+def _subtitle(cells: LayerCells, node: int, is_module: bool) -> str:
+    structure, analysis = cells.structure, cells.analysis
+    module, row = structure.module[node], structure.row[node]
+    parts = [analysis.modules.class_name[module]] if is_module else []
+    if row >= 0:
+        parts += [analysis.layers.op[row], analysis.layers.family[row]]
+    state = cells.state(node)
+    return " · ".join([*parts, state] if state else parts)
+
+
+def _facts(cells: LayerCells, node: int, attributes: dict[str, AttributeValue]) -> list[tuple[str, str]]:
+    structure, analysis = cells.structure, cells.analysis
+    layers, row, module = analysis.layers, structure.row[node], structure.module[node]
+    facts: list[tuple[str, str]] = []
+    if cells.state(node) == "removed":
+        facts.append(("Now", "Identity: what comes in goes out, at no cost"))
+    outputs = cells.output_shapes(node)
+    if row >= 0:
+        facts.append(("Shapes", f"{_shapes(layers.input_shapes[row])} → {_shapes(outputs)}"))
+        facts.append(("Dtype", layers.dtype[row]))
+    elif outputs:
+        facts.append(("Output", _shapes(outputs)))
+    calls = layers.calls[row] if row >= 0 else analysis.modules.calls[module]
+    if calls != 1:
+        facts.append(("Calls", f"{calls:,}" if calls else "none in this forward pass"))
+    if row < 0 and structure.rows[node]:
+        facts.append(("Operations", f"{len(structure.rows[node]):,} rows"))
+    facts.extend(_parameter_facts(analysis, structure.row[node], module, node == 0))
+    if attributes:
+        text = " · ".join(f"{key} {attribute_text(value)}" for key, value in attributes.items())
+        facts.append(("Attributes", text))
+    return facts
+
+
+def _parameter_facts(analysis: Analysis, row: int, module: int, is_model: bool) -> list[tuple[str, str]]:
+    path = analysis.modules.path[module]
+    facts = []
+    shared = [each for each in analysis.shared if any(_owns(path, name) for name in each.names)]
+    if shared:
+        lines = (
+            f"{_names(each.names)}: one tensor of {numbers.exact(each.params)}, counted once" for each in shared
+        )
+        facts.append(("Shared", "; ".join(lines)))
+    elif row >= 0 and analysis.layers.shared[row]:
+        facts.append(("Shared", "Another layer reads these parameters too; the total counts them once"))
+    untouched = [each for each in analysis.untouched if _owns(path, each.name)]
+    if untouched and (row < 0 or is_model):
+        total = sum(each.params for each in untouched)
+        names = _names(tuple(each.name for each in untouched))
+        facts.append(("Untouched", f"{numbers.exact(total)} parameters are not read by this forward pass: {names}"))
+    return facts
+
+
+def _metric_line(cells: LayerCells, node: int, metric: Metric, compare: bool) -> MetricLine | None:
+    """None where there is nothing to count, now and before."""
+    after = cells.values.value(node, metric.key)
+    share = ""
+    if metric.combine in ("sum", "params") and after:
+        share = numbers.share(after, cells.values.total(metric.key))
+    text = numbers.NOT_APPLICABLE if after is None and metric.parts is not None else numbers.exact(after)
+    if metric.unit == "bytes" and after is not None:
+        text += f"{numbers.THIN}B"
+    if metric.suffix:
+        share = metric.suffix
+    before_text, difference, tone = "", "", "secondary"
+    if compare:
+        before = cells.before(node, metric.key)
+        if before != after and not (before is None and not after):
+            before_text = numbers.value(metric, before).removesuffix(metric.suffix).strip()
+            difference = numbers.difference(before, after)
+            tone = _tone(metric, before, after)
+    nothing = after == 0 or text == numbers.NOT_APPLICABLE
+    if nothing and not before_text:
+        return None
+    return MetricLine(metric, text, share, before_text, difference, tone)
+
+
+def _tone(metric: Metric, before: Number, after: Number) -> str:
+    if not metric.less_is_better or before is None or after is None:
+        return "secondary"
+    return "better" if after < before else "worse"
+
+
+def _owns(path: str, name: str) -> bool:
+    return not path or name.startswith(path + ".")
+
+
+def _names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:MAX_NAMES])
+    rest = len(names) - MAX_NAMES
+    return f"{shown} and {rest:,} more" if rest > 0 else shown
+
+
+def _shapes(shapes: tuple[Shape, ...]) -> str:
+    return ", ".join(numbers.shape(shape) for shape in shapes) or numbers.NOT_APPLICABLE

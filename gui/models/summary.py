@@ -1,0 +1,320 @@
+"""What changed against the baseline, in words: one sentence, where the change sits, and what the user did. Pure; no Qt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from engine.edits import RemoveLayer, python_lines
+from engine.graph import InputShape, Shape, elements
+from engine.metrics import METRIC, Metric, ratio
+from engine.results import Analysis
+from gui import numbers
+from gui.models.cells import LayerCells
+from gui.models.comparison import is_same
+
+SAME_FACTOR = 0.01
+"""Layers whose factors differ by less than this part are said to change by one factor."""
+MAX_NAMED = 5
+"""Layers named in a sentence before "and 3 more"."""
+MAX_CONTRIBUTORS = 4
+FEW = 6
+"""At most this many unchanged layers are named as "only …"."""
+ALL_BUT = "Everything but "
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a sentence: plain, ``strong``, or a link to ``node``."""
+
+    text: str
+    strong: bool = False
+    node: str | None = None
+
+
+Sentence = tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """One part of the difference; ``share`` is its part of the whole difference, signed like it."""
+
+    node: str
+    label: str
+    change: str
+    share: str
+    difference: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    headline: Sentence
+    where: tuple[Sentence, ...]
+    contributors: tuple[Contributor, ...]
+    circumstances: tuple[str, ...]
+    """Changes of input, of assumed sizes, of the model itself."""
+    python: tuple[str, ...]
+    """The edits of the analysis; also given when nothing changed against the baseline."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.headline
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A node of the comparison; ``work`` is FLOPs, which speak for layers without MACs too."""
+
+    node: str
+    label: str
+    before: int | float
+    after: int | float
+    work_before: int | float
+    work_after: int | float
+    positions: float | None
+    """Factor of the output's elements."""
+
+    @property
+    def same(self) -> bool:
+        return self.before == self.after and self.work_before == self.work_after
+
+    @property
+    def factor(self) -> float | None:
+        if self.before and self.after:
+            return self.after / self.before
+        return ratio(self.work_after, self.work_before)
+
+
+def summarise(cells: LayerCells, count_mode: str) -> Summary:
+    """``cells``' analysis against its baseline, in ``macs`` or ``flops``; empty when there is nothing to compare."""
+    analysis = cells.analysis
+    baseline = cells.baseline.analysis if cells.baseline is not None else None
+    python = tuple(python_lines(analysis.configuration.edits))
+    if baseline is None or is_same(analysis, baseline):
+        return Summary((), (), (), (), python)
+    parts = _frontier(cells, count_mode)
+    return Summary(
+        headline=headline(analysis, baseline, count_mode),
+        where=tuple(_where(cells, parts, count_mode)),
+        contributors=tuple(_contributors(parts, METRIC[count_mode])),
+        circumstances=tuple(_circumstances(analysis, baseline)),
+        python=python,
+    )
+
+
+def headline(analysis: Analysis, baseline: Analysis, count_mode: str) -> Sentence:
+    """``Same parameters, 3.91 × the MACs, 4.00 × the peak memory.``"""
+    spans: list[Span] = []
+    phrases = (("params", "parameters"), (count_mode, METRIC[count_mode].label), ("peak_activation_bytes", "peak memory"))
+    for key, noun in phrases:
+        before, after = getattr(baseline.totals, key), getattr(analysis.totals, key)
+        if spans:
+            spans.append(Span(", "))
+        spans.extend(_compared(before, after, noun, first=not spans, many=key != "peak_activation_bytes"))
+    return (*spans, Span("."))
+
+
+def _compared(before: int, after: int, noun: str, *, first: bool, many: bool) -> list[Span]:
+    if before == after:
+        return [Span(f"Same {noun}" if first else f"the same {noun}")]
+    factor = ratio(after, before)
+    if factor is None:
+        return [Span(f"{'New' if first else 'new'} {noun}")]
+    if factor > 2 or factor < 0.5:
+        return [Span(f"{numbers.significant(factor)} ×", strong=True), Span(f" the {noun}")]
+    percent = numbers.significant(abs(factor - 1) * 100, 2)
+    word = "more" if factor > 1 else "fewer" if many else "less"
+    return [Span(f"{percent} %", strong=True), Span(f" {word} {noun}")]
+
+
+# -- where the change sits -----------------------------------------------------------------------------------------
+
+
+def _frontier(cells: LayerCells, metric: str) -> list[_Part]:
+    """The model's parts to speak about: its children, opened up while all change sits in one of them."""
+    structure = cells.structure
+    nodes = structure.children[0]
+    while True:
+        parts = [_part(cells, node, metric) for node in nodes]
+        changed = [node for node, part in zip(nodes, parts, strict=True) if not part.same]
+        if len(changed) != 1 or not structure.children[changed[0]]:
+            return parts
+        place = nodes.index(changed[0])
+        nodes = [*nodes[:place], *structure.children[changed[0]], *nodes[place + 1 :]]
+
+
+def _part(cells: LayerCells, node: int, metric: str) -> _Part:
+    structure = cells.structure
+    path = cells.analysis.modules.path[structure.module[node]]
+    label = path if structure.stands_for_module(node) else structure.labels[node]
+    other = cells.baseline_node(node)
+    positions = None
+    if other is not None and cells.baseline is not None:
+        was = LayerCells(cells.baseline, None).output_shapes(other)
+        positions = _growth(was, cells.output_shapes(node))
+    return _Part(
+        node=structure.names[node],
+        label=label,
+        before=cells.before(node, metric) or 0,
+        after=cells.values.value(node, metric) or 0,
+        work_before=cells.before(node, "flops") or 0,
+        work_after=cells.values.value(node, "flops") or 0,
+        positions=positions,
+    )
+
+
+def _growth(before: Sequence[Shape], after: Sequence[Shape]) -> float | None:
+    if not before or not after:
+        return None
+    return ratio(elements(after[0]), elements(before[0]))
+
+
+def _where(cells: LayerCells, parts: list[_Part], metric: str) -> list[Sentence]:
+    """Which parts changed by which factor, and which cost what they did."""
+    working = [part for part in parts if part.work_before and part.work_after]
+    changed = [part for part in working if not part.same]
+    kept = [part for part in working if part.same]
+    if not changed:
+        return []
+    sentences: list[Sentence] = []
+    groups = _by_factor(changed)
+    if len(groups) == 1 and len(changed) > 1:
+        sentences.append(_one_factor(cells, parts, changed, kept))
+        if sentences[0][0].text == ALL_BUT:
+            return sentences
+    else:
+        for factor, members in groups[:3]:
+            verb = " costs " if len(members) == 1 else " cost "
+            words = Span(f"{numbers.significant(factor)} ×", strong=True)
+            sentences.append((*_listed(members), Span(verb), words, Span(" what it did." if len(members) == 1 else " what they did.")))
+    if kept:
+        only = "Only " if len(kept) <= min(FEW, len(changed)) else ""
+        verb = " costs what it did." if len(kept) == 1 else " cost what they did."
+        sentences.append((Span(only), *_listed(kept), Span(verb)) if only else (*_listed(kept), Span(verb)))
+    return sentences
+
+
+def _one_factor(cells: LayerCells, parts: list[_Part], changed: list[_Part], kept: list[_Part]) -> Sentence:
+    """``Everything after maxpool works on 4.00 × the positions`` where an edit explains it, else a plain list."""
+    factor = changed[0].factor or 1.0
+    amount = Span(f"{numbers.significant(factor)} ×", strong=True)
+    grown = [part for part in changed if part.positions is not None and _close(part.positions, factor)]
+    # A global pool or a classifier at the end does more work per element it puts out, or none more.
+    on_positions = len(grown) >= len(changed) - 1
+    edited = _edited_part(cells, parts)
+    if edited is not None and on_positions:
+        first = parts.index(edited)
+        if all(parts.index(part) >= first for part in changed):
+            start = Span("Everything after ")
+            return (start, Span(edited.label, node=edited.node), Span(" works on "), amount, Span(" the positions."))
+    if on_positions and not kept:
+        return (Span("Every layer works on "), amount, Span(" the positions."))
+    what = " the positions." if on_positions else " what it did."
+    if kept and len(kept) <= FEW and len(changed) > MAX_NAMED:
+        return (Span(ALL_BUT), *_listed(kept), Span(" works on " if on_positions else " costs "), amount, Span(what))
+    if on_positions:
+        return (*_listed(changed), Span(" work on "), amount, Span(" the positions."))
+    return (*_listed(changed), Span(" cost "), amount, Span(" what they did."))
+
+
+def _edited_part(cells: LayerCells, parts: list[_Part]) -> _Part | None:
+    """The part that holds the only edit the baseline does not have."""
+    assert cells.baseline is not None
+    old = cells.baseline.analysis.configuration.edits
+    new = [edit for edit in cells.analysis.configuration.edits if edit not in old]
+    if len(new) != 1:
+        return None
+    layer = new[0].layer
+    for part in parts:
+        if layer == part.label or (layer.startswith(part.label + ".") and not isinstance(new[0], RemoveLayer)):
+            return part
+    return None
+
+
+def _by_factor(parts: Iterable[_Part]) -> list[tuple[float, list[_Part]]]:
+    """Parts of (nearly) one factor together, the group with the largest cost first."""
+    groups: list[tuple[float, list[_Part]]] = []
+    for part in parts:
+        factor = part.factor
+        if factor is None:
+            continue
+        for known, members in groups:
+            if _close(known, factor):
+                members.append(part)
+                break
+        else:
+            groups.append((factor, [part]))
+    return sorted(groups, key=lambda group: -sum(part.work_after for part in group[1]))
+
+
+def _close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=SAME_FACTOR)
+
+
+def _listed(parts: Sequence[_Part]) -> list[Span]:
+    """``conv1, bn1 and fc`` as links."""
+    shown = parts[:MAX_NAMED] if len(parts) > MAX_NAMED + 1 else parts
+    spans: list[Span] = []
+    for place, part in enumerate(shown):
+        if place:
+            last = place == len(shown) - 1 and len(shown) == len(parts)
+            spans.append(Span(" and " if last else ", "))
+        spans.append(Span(part.label, node=part.node))
+    if len(shown) < len(parts):
+        spans.append(Span(f" and {len(parts) - len(shown)} more"))
+    return spans
+
+
+def _contributors(parts: list[_Part], metric: Metric) -> list[Contributor]:
+    """The parts that make up most of the difference, largest first."""
+    moved = [part for part in parts if part.after != part.before]
+    whole = sum(part.after - part.before for part in moved)
+    moved.sort(key=lambda part: -abs(part.after - part.before))
+    return [
+        Contributor(
+            part.node,
+            part.label,
+            _signed(metric, part.after - part.before),
+            f"{numbers.significant((part.after - part.before) / whole * 100, 2)} %" if whole else "",
+            numbers.difference(part.before, part.after),
+        )
+        for part in moved[:MAX_CONTRIBUTORS]
+    ]
+
+
+def _signed(metric: Metric, change: int | float) -> str:
+    text = numbers.value(metric, change)
+    return f"+{text}" if change > 0 else text
+
+
+# -- what the user did ---------------------------------------------------------------------------------------------
+
+
+def _circumstances(analysis: Analysis, baseline: Analysis) -> list[str]:
+    lines = []
+    if (analysis.model.source, analysis.model.sha256) != (baseline.model.source, baseline.model.sha256):
+        lines.append(f"Compared with {baseline.model.name}")
+    before = {given.name: given for given in baseline.configuration.inputs}
+    for given in analysis.configuration.inputs:
+        old = before.get(given.name)
+        if old is not None and old != given:
+            lines.append(f"{given.name}: {input_change(old, given)}")
+    assumed = dict(baseline.configuration.assumptions)
+    for key, value in analysis.configuration.assumptions:
+        if assumed.get(key) != value:
+            was = f"{assumed[key]:,} → " if key in assumed else ""
+            lines.append(f"{key}: {was}{value:,}")
+    return lines
+
+
+def input_change(before: InputShape, after: InputShape) -> str:
+    """``224×224 → 256×256``, with the batch when that changed too."""
+    if before.dtype != after.dtype or len(before.shape) != len(after.shape):
+        return f"{before} → {after}"
+    differing = [axis for axis, pair in enumerate(zip(before.shape, after.shape, strict=True)) if len(set(pair)) > 1]
+    if len(before.shape) == 4 and min(differing) >= 2:
+        return f"{numbers.shape(before.shape[2:])} → {numbers.shape(after.shape[2:])}"
+    if differing == [0]:
+        return f"batch {before.shape[0]:,} → {after.shape[0]:,}"
+    return f"{before} → {after}"

@@ -1,0 +1,262 @@
+"""The inspector: everything about the current node, its attributes as editors, and the button that removes it."""
+
+from __future__ import annotations
+
+from html import escape
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from engine.results import Analysis
+from gui.models.comparison import Comparer, is_same
+from gui.models.details import Details, MetricLine, details
+from gui.models.removal import Removal, module_path, removal
+from gui.selection import Selection
+from gui.theme import SECONDARY_PX, Theme, ThemeManager, mono_font
+from gui.views.attribute_editors import AttributeEditor, EditValue, editor_shape
+from gui.workspace import Workspace
+
+LABEL_WIDTH = 84
+SELECTABLE = Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+
+
+class InspectorPanel(QFrame):
+    """Follows the current node of the selection and the workspace's analysis."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        selection: Selection,
+        theme: ThemeManager,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("inspector")
+        self.setProperty("panel", True)
+        self.setAccessibleName("Inspector")
+        self._workspace = workspace
+        self._selection = selection
+        self._theme = theme
+        self._comparer = Comparer()
+        self._removal: Removal | None = None
+        self._path = ""
+        self._editors: dict[str, AttributeEditor] = {}
+        self._editors_for: tuple[object, ...] = ()
+        self._build()
+        workspace.analysis_changed.connect(self.refresh)
+        workspace.model_changed.connect(self.refresh)
+        workspace.baseline_changed.connect(self.refresh)
+        selection.current_changed.connect(self.refresh)
+        theme.changed.connect(self._on_theme_changed)
+        self.refresh()
+
+    # -- set-up --------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self._title = _label(self, "inspector_title", role="title")
+        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._subtitle = _label(self, "inspector_subtitle", role="secondary")
+        self._remove = QPushButton("Remove layer", self)
+        self._remove.setObjectName("inspector_remove")
+        self._remove.setAccessibleName("Remove layer")
+        self._remove.clicked.connect(self._on_remove_clicked)
+        head = QHBoxLayout()
+        head.setContentsMargins(12, 8, 8, 8)
+        head.setSpacing(8)
+        titles = QVBoxLayout()
+        titles.setSpacing(0)
+        titles.addWidget(self._title)
+        titles.addWidget(self._subtitle)
+        head.addLayout(titles, 1)
+        head.addWidget(self._remove)
+
+        body = QWidget(self)
+        self._grid = QGridLayout(body)
+        self._grid.setContentsMargins(12, 4, 12, 12)
+        self._grid.setHorizontalSpacing(12)
+        self._grid.setVerticalSpacing(6)
+        self._grid.setColumnStretch(1, 1)
+        self._facts = _label(body, "inspector_facts", wrap=True)
+        self._attributes = QWidget(body)
+        self._attributes.setObjectName("inspector_attributes")
+        self._attribute_grid = QGridLayout(self._attributes)
+        self._attribute_grid.setContentsMargins(0, 0, 0, 0)
+        self._attribute_grid.setHorizontalSpacing(12)
+        self._attribute_grid.setVerticalSpacing(4)
+        self._attribute_grid.setColumnMinimumWidth(0, LABEL_WIDTH)
+        self._attribute_grid.setColumnStretch(3, 1)
+        self._formula = _label(body, "inspector_formula", wrap=True)
+        self._formula.setFont(mono_font())
+        self._formula.setAccessibleName("Formula")
+        self._numbers = _label(body, "inspector_numbers")
+        self._numbers.setAccessibleName("Exact values")
+        column = QVBoxLayout()
+        column.setSpacing(10)
+        for part in (self._facts, self._attributes, self._formula, self._numbers):
+            column.addWidget(part)
+        column.addStretch(1)
+        self._grid.addLayout(column, 0, 0, 1, 2)
+        self._scroll = QScrollArea(self)
+        self._scroll.setObjectName("inspector_scroll")
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setWidget(body)
+        body.setAutoFillBackground(False)
+        self._scroll.viewport().setAutoFillBackground(False)
+
+        self._empty = _label(self, "inspector_empty", role="secondary", wrap=True)
+        self._empty.setText("Select a layer to see its shapes, formula and exact numbers.")
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(1, 1, 1, 1)
+        layout.setSpacing(0)
+        layout.addLayout(head)
+        layout.addWidget(self._scroll, 1)
+        layout.addWidget(self._empty, 1)
+
+    # -- what it shows -------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show the current node of the current analysis; fields being edited keep their text."""
+        analysis, current = self._workspace.analysis, self._selection.current
+        shown = self._details(analysis, current)
+        for widget in (self._subtitle, self._remove, self._scroll):
+            widget.setVisible(shown is not None)
+        self._empty.setVisible(shown is None)
+        if shown is None or analysis is None or current is None:
+            self._title.setText("Inspector")
+            self._title.setToolTip("")
+            return
+        self._path = module_path(current)
+        self._title.setText(shown.title)
+        self._title.setToolTip(shown.title)
+        self._subtitle.setText(shown.subtitle)
+        self._show_removal(removal(analysis, self._path, self._workspace.editable))
+        self._facts.setText(_facts_html(shown, self._theme.current))
+        self._facts.setVisible(bool(shown.facts))
+        self._show_editors(shown)
+        self._formula.setText(shown.formula)
+        self._formula.setVisible(bool(shown.formula))
+        self._numbers.setText(_numbers_html(shown.metrics, self._theme.current))
+
+    def _details(self, analysis: Analysis | None, current: str | None) -> Details | None:
+        if analysis is None or current is None:
+            return None
+        baseline = self._workspace.baseline
+        compare = not is_same(analysis, baseline)
+        cells = self._comparer.compare(analysis, baseline)
+        node = cells.structure.find(current)
+        if node is None:
+            node = cells.structure.find(module_path(current))
+        return None if node is None else details(cells, node, compare=compare)
+
+    def _show_removal(self, able: Removal) -> None:
+        self._removal = able
+        self._remove.setText(able.label)
+        self._remove.setAccessibleName(able.label)
+        self._remove.setToolTip(able.tooltip)
+        self._remove.setEnabled(not able.obstacle)
+
+    def _show_editors(self, shown: Details) -> None:
+        """Keep the editors while the same layer has the same kinds of fields; a tick must not take the focus."""
+        wanted = (self._path, *((field, *editor_shape(value)) for field, value in shown.editable))
+        if wanted != self._editors_for:
+            self._editors_for = wanted
+            self._make_editors(shown)
+        editable = self._workspace.editable
+        for field, value in shown.editable:
+            if field in self._editors:
+                self._editors[field].set_value(value)
+                self._editors[field].setEnabled(editable)
+        self._attributes.setVisible(bool(self._editors))
+
+    def _make_editors(self, shown: Details) -> None:
+        while (item := self._attribute_grid.takeAt(0)) is not None:
+            widget = item.widget()
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
+        self._editors.clear()
+        # Two beside each other, unless there are three axes.
+        across = 2 if all(editor_shape(value)[1] <= 2 for _, value in shown.editable) else 1
+        for field, value in shown.editable:
+            if not AttributeEditor.fits(value):
+                continue
+            editor = AttributeEditor(field, value, self._attributes)
+            editor.committed.connect(self._on_committed)
+            label = _label(self._attributes, f"attribute_label_{field}", role="secondary")
+            label.setText(field.replace("_", " ").capitalize())
+            row, place = divmod(len(self._editors), across)
+            self._attribute_grid.addWidget(label, row, 2 * place)
+            self._attribute_grid.addWidget(editor, row, 2 * place + 1)
+            self._editors[field] = editor
+
+    # -- slots ---------------------------------------------------------------------------------------------------
+
+    def _on_committed(self, field: str, value: EditValue) -> None:
+        self._workspace.set_attribute(self._path, field, value)
+
+    def _on_remove_clicked(self) -> None:
+        able = self._removal
+        if able is None:
+            return
+        if able.is_removed:
+            self._workspace.restore_layer(able.path)
+        else:
+            self._workspace.remove_layer(able.path)
+
+    def _on_theme_changed(self) -> None:
+        self._formula.setFont(mono_font())
+        self.refresh()
+
+
+def _label(parent: QWidget, name: str, role: str = "", wrap: bool = False) -> QLabel:
+    label = QLabel(parent)
+    label.setObjectName(name)
+    label.setWordWrap(wrap)
+    label.setTextInteractionFlags(SELECTABLE)
+    if role:
+        label.setProperty("role", role)
+    return label
+
+
+def _facts_html(shown: Details, theme: Theme) -> str:
+    rows = (
+        f"<tr><td width='{LABEL_WIDTH + 12}' style='color:{theme.secondary}'>{escape(label)}</td>"
+        f"<td>{escape(text)}</td></tr>"
+        for label, text in shown.facts
+    )
+    return f"<table cellpadding='1' cellspacing='0' width='100%'>{''.join(rows)}</table>"
+
+
+def _numbers_html(lines: tuple[MetricLine, ...], theme: Theme) -> str:
+    compared = any(line.before for line in lines)
+    heads = ("", "Exact", "Share", *(("Before", "Δ") if compared else ()))
+    small = f"color:{theme.secondary}; font-size:{SECONDARY_PX}px"
+    table = ["<table cellpadding='2' cellspacing='0'><tr>"]
+    table += [f"<td align='right' style='{small}'>{head}</td>" for head in heads]
+    table.append("</tr>")
+    for line in lines:
+        table.append(
+            f"<tr><td width='{LABEL_WIDTH + 12}' style='color:{theme.secondary}'>{line.metric.label}</td>"
+            f"<td align='right'>{line.exact}</td>"
+            f"<td align='right' style='color:{theme.secondary}'>&nbsp;&nbsp;{line.share}</td>"
+        )
+        if compared:
+            tone = theme.color(line.tone).name()
+            table.append(
+                f"<td align='right' style='color:{theme.secondary}'>&nbsp;&nbsp;{line.before}</td>"
+                f"<td align='right' style='color:{tone}; font-weight:600'>&nbsp;&nbsp;{line.difference}</td>"
+            )
+        table.append("</tr>")
+    table.append("</table>")
+    return "".join(table)

@@ -1,0 +1,208 @@
+"""What changed against the baseline: a sentence, where the change sits, and the edits as Python to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from urllib.parse import quote, unquote
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from engine.edits import python_lines
+from engine.metrics import METRIC
+from gui.models.comparison import Comparer
+from gui.models.summary import Contributor, Sentence, Summary, summarise
+from gui.selection import Selection
+from gui.theme import Theme, ThemeManager, mono_font
+from gui.workspace import Workspace
+
+LINK = "node:"
+
+
+class WhatChangedPanel(QFrame):
+    """Reads the workspace's analysis, baseline and edits; a click on a layer makes it the current one."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        selection: Selection,
+        theme: ThemeManager,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("what_changed")
+        self.setProperty("panel", True)
+        self.setAccessibleName("What changed")
+        self._workspace = workspace
+        self._selection = selection
+        self._theme = theme
+        self._comparer = Comparer()
+        self._build()
+        workspace.analysis_changed.connect(self.refresh)
+        workspace.model_changed.connect(self.refresh)
+        workspace.baseline_changed.connect(self.refresh)
+        workspace.count_mode_changed.connect(self.refresh)
+        workspace.configuration_changed.connect(self._show_edits)
+        theme.changed.connect(self._on_theme_changed)
+        self.refresh()
+
+    def _build(self) -> None:
+        title = QLabel("What changed", self)
+        title.setProperty("role", "title")
+        self._against = QLabel(self)
+        self._against.setObjectName("what_changed_baseline")
+        self._against.setProperty("role", "secondary")
+        self._reset = self._button("Reset edits", "reset_edits", "Take back every edit; input sizes stay")
+        self._reset.clicked.connect(self._workspace.reset_edits)
+        self._copy = self._button("Copy as Python", "copy_python", "Copy the edits as lines of Python for the same model")
+        self._copy.clicked.connect(self.copy_python)
+        head = QHBoxLayout()
+        head.setContentsMargins(12, 8, 8, 8)
+        head.setSpacing(8)
+        head.addWidget(title)
+        head.addWidget(self._against, 1)
+        head.addWidget(self._reset)
+        head.addWidget(self._copy)
+
+        body = QWidget(self)
+        self._headline = self._text(body, "what_changed_headline")
+        self._where = self._text(body, "what_changed_where")
+        self._parts = self._text(body, "what_changed_parts")
+        self._python = self._text(body, "what_changed_python")
+        self._python.setTextFormat(Qt.TextFormat.PlainText)
+        self._python.setAccessibleName("Edits as Python")
+        self._python.setFont(mono_font())
+        column = QVBoxLayout(body)
+        column.setContentsMargins(12, 4, 12, 12)
+        column.setSpacing(8)
+        for part in (self._headline, self._where, self._parts, self._python):
+            column.addWidget(part)
+        column.addStretch(1)
+        scroll = QScrollArea(self)
+        scroll.setObjectName("what_changed_scroll")
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(body)
+        body.setAutoFillBackground(False)
+        scroll.viewport().setAutoFillBackground(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(1, 1, 1, 1)
+        layout.setSpacing(0)
+        layout.addLayout(head)
+        layout.addWidget(scroll, 1)
+
+    def _button(self, text: str, name: str, tooltip: str) -> QPushButton:
+        button = QPushButton(text, self)
+        button.setObjectName(name)
+        button.setAccessibleName(text)
+        button.setToolTip(tooltip)
+        return button
+
+    def _text(self, parent: QWidget, name: str) -> QLabel:
+        label = QLabel(parent)
+        label.setObjectName(name)
+        label.setWordWrap(True)
+        label.setTextFormat(Qt.TextFormat.RichText)
+        label.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextBrowserInteraction | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        label.linkActivated.connect(self._on_link)
+        return label
+
+    # -- what it shows -------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Compare the workspace's analysis with its baseline."""
+        analysis, baseline = self._workspace.analysis, self._workspace.baseline
+        theme = self._theme.current
+        self._show_edits()
+        if analysis is None:
+            self._show_nothing("Open a model, change something, and the difference is told here.")
+            return
+        summary = summarise(self._comparer.compare(analysis, baseline), self._workspace.count_mode)
+        if baseline is None:
+            self._show_nothing("No baseline to compare with. Set one to see what a change costs.")
+            return
+        if summary.is_empty:
+            self._show_nothing(
+                "Nothing yet: this is the baseline. Move a slider, change an attribute or remove a layer."
+            )
+            return
+        self._against.setText(f"against {self._workspace.baseline_label}")
+        self._headline.setText(_html(summary.headline, theme))
+        self._headline.show()
+        self._show_where(summary, theme)
+        self._parts.setText(_contributors_html(summary.contributors, METRIC[self._workspace.count_mode].label, theme))
+        self._parts.setVisible(len(summary.contributors) > 1)
+
+    def _show_where(self, summary: Summary, theme: Theme) -> None:
+        lines = [escape(line) for line in summary.circumstances]
+        sentences = " ".join(_html(sentence, theme) for sentence in summary.where)
+        html = "<br>".join([*lines, sentences] if sentences else lines)
+        self._where.setText(f"<span style='color:{theme.secondary}'>{html}</span>")
+        self._where.setVisible(bool(html))
+
+    def _show_nothing(self, sentence: str) -> None:
+        self._against.clear()
+        self._headline.hide()
+        self._parts.hide()
+        self._where.setText(f"<span style='color:{self._theme.current.secondary}'>{escape(sentence)}</span>")
+        self._where.show()
+
+    def _show_edits(self) -> None:
+        """The edits asked for, also while (or because) their result is not there."""
+        lines = self._python_lines()
+        self._python.setText("\n".join(lines))
+        self._python.setVisible(bool(lines))
+        for button in (self._copy, self._reset):
+            button.setVisible(bool(lines))
+        self._reset.setEnabled(self._workspace.editable)
+
+    def _python_lines(self) -> list[str]:
+        configuration = self._workspace.configuration
+        return python_lines(configuration.edits) if configuration is not None else []
+
+    # -- slots ---------------------------------------------------------------------------------------------------
+
+    def copy_python(self) -> None:
+        """The edits as Python to the clipboard."""
+        lines = self._python_lines()
+        if lines:
+            QGuiApplication.clipboard().setText("\n".join(lines) + "\n")
+
+    def _on_link(self, link: str) -> None:
+        if link.startswith(LINK):
+            self._selection.set_current(unquote(link.removeprefix(LINK)))
+
+    def _on_theme_changed(self) -> None:
+        self._python.setFont(mono_font())
+        self.refresh()
+
+
+def _html(sentence: Sentence, theme: Theme) -> str:
+    parts = []
+    for span in sentence:
+        text = escape(span.text)
+        if span.node is not None:
+            parts.append(_link(span.node, text, theme))
+        else:
+            parts.append(f"<b style='color:{theme.text}'>{text}</b>" if span.strong else text)
+    return "".join(parts)
+
+
+def _link(node: str, text: str, theme: Theme) -> str:
+    return f"<a href='{LINK}{quote(node)}' style='color:{theme.accent}; text-decoration:none'>{text}</a>"
+
+
+def _contributors_html(parts: Iterable[Contributor], label: str, theme: Theme) -> str:
+    """The largest parts of the difference, as a small table."""
+    rows = [f"<tr><td colspan='4' style='color:{theme.secondary}'>Most of the difference in {label}</td></tr>"]
+    rows += [
+        f"<tr><td>{_link(part.node, escape(part.label), theme)}&nbsp;&nbsp;</td>"
+        f"<td align='right'>{part.change}&nbsp;&nbsp;</td>"
+        f"<td align='right' style='color:{theme.secondary}'>{part.share}&nbsp;&nbsp;</td>"
+        f"<td align='right' style='color:{theme.secondary}'>{part.difference}</td></tr>"
+        for part in parts
+    ]
+    return f"<table cellpadding='2' cellspacing='0'>{''.join(rows)}</table>"
