@@ -14,22 +14,25 @@ import torch
 from torch import Tensor
 
 from engine.graph import Assumption
-from engine.trace.ops import OpInfo
+from engine.trace.ops import OpInfo, op_info
 
 LABELS = {
     "nonzero": "elements found by nonzero",
+    "where": "elements found by where",
+    "argwhere": "elements found by argwhere",
+    "nonzero_numpy": "elements found by nonzero",
     "nms": "boxes kept by NMS",
     "index": "elements selected by a mask",
     "masked_select": "elements selected by a mask",
     "_unique2": "distinct values",
-    "unique_dim": "distinct values",
     "unique_consecutive": "distinct values",
     "_local_scalar_dense": "value read by item()",
-    "bincount": "bins",
-    "repeat_interleave": "repeated elements",
+    "item": "value read by item()",
+    "is_nonzero": "truth of a tensor in an if (1 or 0)",
 }
-DEFAULT_VALUES = {"_local_scalar_dense": 1, "_unique2": 1, "unique_dim": 1, "unique_consecutive": 1}
-"""Where the upper bound would be absurd: one pass through a loop over distinct values, 1 for a number read."""
+DEFAULT_VALUES = {"_local_scalar_dense": 1, "item": 1, "is_nonzero": 0, "_unique2": 1, "unique_consecutive": 1}
+"""Where the upper bound would be absurd: one pass through a loop over distinct values, 1 for a number read, and a
+condition on values does not hold (it is mostly a check for bad data)."""
 
 NO_BOUND = 2**31 - 1
 
@@ -78,6 +81,15 @@ def _nonzero(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str
     return torch.empty((count, x.dim()), dtype=torch.int64, device=x.device)
 
 
+def _where(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str) -> Any:
+    """``torch.where(mask)``: one index tensor per dimension; with more arguments it is pointwise and runs as it is."""
+    if len(args) != 1:
+        return NotImplemented
+    x = args[0]
+    count = assume.value(info, path, x.numel())
+    return [torch.empty((count,), dtype=torch.int64, device=x.device) for _ in range(x.dim())]
+
+
 def _nms(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str) -> Any:
     count = assume.value(info, path, args[0].shape[0])
     return torch.empty((count,), dtype=torch.int64, device=args[0].device)
@@ -115,20 +127,30 @@ def _unique(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str)
 
 
 def _item(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str) -> Any:
-    value = assume.value(info, path, NO_BOUND)
     dtype = args[0].dtype
     if dtype == torch.bool:
-        return bool(value)
+        return _truth(assume, _TRUTH, args, path)
+    value = assume.value(info, path, NO_BOUND)
     return float(value) if dtype.is_floating_point else value
 
 
+def _truth(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str) -> Any:
+    return bool(assume.value(info, path, 1))
+
+
+_TRUTH = op_info(torch.ops.aten.is_nonzero.default)
+
 _HANDLERS = {
     "nonzero": _nonzero,
+    "argwhere": _nonzero,
+    "nonzero_numpy": _where,
+    "where": _where,
     "nms": _nms,
-    "torchvision::nms": _nms,
     "index": _index,
     "masked_select": _masked_select,
     "_unique2": _unique,
     "unique_consecutive": _unique,
     "_local_scalar_dense": _item,
+    "item": _item,
+    "is_nonzero": _truth,
 }
