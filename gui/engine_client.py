@@ -14,7 +14,8 @@ from typing import Any
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal
 
 from engine import protocol
-from engine.protocol import Event, ExportFormat, Request
+from engine.graph import InputShape
+from engine.protocol import Event, ExportFormat, Failed, Request
 from engine.results import Analysis, Configuration
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class EngineClient(QObject):
         self._started_at = 0.0
         self._quick_deaths = 0
         self._why_killed = ""
+        self._fatal = ""
         self.versions: dict[str, str] = {}
         self._restart_timer = QTimer(self, singleShot=True)
         self._restart_timer.timeout.connect(self._start_process)
@@ -188,7 +190,7 @@ class EngineClient(QObject):
         process.errorOccurred.connect(self._on_error)
         self._buffer.clear()
         self._is_ready = False
-        self._why_killed = ""
+        self._why_killed = self._fatal = ""
         self._process = process
         self._started_at = time.monotonic()
         process.start(self.python, self._arguments)
@@ -228,6 +230,9 @@ class EngineClient(QObject):
             self._quick_deaths = self._quick_deaths + 1 if lived < QUICK_DEATH_S else 1
         log.warning("%s", sentence)
         self.crashed.emit(sentence)
+        if self._fatal:
+            self._give_up(self._fatal)
+            return
         if self._quick_deaths >= MAX_QUICK_DEATHS:
             last = next((line for line in reversed(self._stderr) if line.strip()), "")
             self._give_up(f"The engine ended {MAX_QUICK_DEATHS} times in a row. {last}".strip())
@@ -256,8 +261,10 @@ class EngineClient(QObject):
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    def open(self, source: str, trust: bool = False, digest: str = "") -> int:
-        return self._send(protocol.Open(next(self._ids), source, trust, digest))
+    def open(
+        self, source: str, trust: bool = False, digest: str = "", inputs: tuple[InputShape, ...] = ()
+    ) -> int:
+        return self._send(protocol.Open(next(self._ids), source, trust, digest, inputs))
 
     def analyze(self, configuration: Configuration) -> int:
         return self._send(protocol.Analyze(next(self._ids), configuration))
@@ -313,6 +320,9 @@ class EngineClient(QObject):
         self._dispatch(event)
 
     def _dispatch(self, event: Event) -> None:
+        if isinstance(event, Failed) and event.id == 0:
+            self._on_failed_itself(event)
+            return
         answer = isinstance(
             event,
             protocol.Opened
@@ -326,6 +336,14 @@ class EngineClient(QObject):
             self._outstanding.discard(event.id)  # type: ignore[union-attr]
             self._show_load()
         self._handlers[type(event)](event)
+
+    def _on_failed_itself(self, event: Failed) -> None:
+        """An error of the engine rather than of a request: before Ready it cannot work at all."""
+        log.error("The engine says: %s", event.error.sentence)
+        if self._is_ready:
+            self.complained.emit(event.error.sentence)
+        else:
+            self._fatal = event.error.sentence
 
     def _on_hello(self, event: protocol.Hello) -> None:
         log.info("Engine %d speaks protocol %d", event.pid, event.version)

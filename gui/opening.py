@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from engine.edits import Edit
-from engine.errors import ErrorInfo
-from engine.graph import InputShape
+from engine.edits import Edit, parse_value
+from engine.errors import ErrorInfo, InputError
+from engine.graph import DTYPE_BYTES, InputShape
 from engine.protocol import Opened
 from engine.results import Configuration
 
@@ -38,6 +38,8 @@ class Opening:
     reason: Reason = "user"
     trust: bool = False
     digest: str = ""
+    inputs: tuple[InputShape, ...] = ()
+    """For a source that does not say what its inputs are."""
     plan: Plan = field(default_factory=Plan)
     request: int = 0
     """The request whose answer is awaited: the opening, then the first analysis; 0 while the user is asked."""
@@ -78,3 +80,25 @@ def short_source(source: str) -> str:
     if colon and path.endswith(".py"):
         return f"{Path(path).name}:{name}"
     return Path(source).name if os.path.isabs(source) else source
+
+
+def parse_inputs(text: str) -> tuple[InputShape, ...]:
+    """``1x3x224x224`` or ``ids=1x128:int64; mask=1x128`` as shapes; name and dtype are empty where left out.
+
+    Raises InputError.
+    """
+    shapes = []
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, _, rest = part.rpartition("=")
+        sizes, _, dtype = rest.partition(":")
+        value = parse_value(sizes, where=repr(part))
+        shape = (value,) if isinstance(value, int) else value
+        if isinstance(shape, str) or any(size < 1 for size in shape):
+            raise InputError(f"{part!r} is not a shape.", hint="Write 1x3x224x224.")
+        dtype = dtype.strip()
+        if dtype and dtype not in DTYPE_BYTES:
+            raise InputError(f"There is no dtype {dtype!r}.", hint=f"Known: {', '.join(DTYPE_BYTES)}.")
+        shapes.append(InputShape(name.strip(), shape, dtype))
+    if not shapes:
+        raise InputError("There is no shape.", hint="Write 1x3x224x224.")
+    return tuple(shapes)

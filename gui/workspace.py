@@ -13,7 +13,7 @@ from PySide6.QtGui import QUndoStack
 
 from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit
 from engine.errors import ErrorInfo
-from engine.graph import AttributeValue, Dim, InputSpec
+from engine.graph import AttributeValue, Dim, InputShape, InputSpec
 from engine.protocol import (
     Analyzed,
     Exported,
@@ -30,7 +30,7 @@ from gui import sizes
 from gui.commands import Baseline, SetBaseline, SetConfiguration
 from gui.engine_client import EngineClient
 from gui.file_watch import FileWatch
-from gui.opening import ConsentRequest, Opening, Plan, absolute_source, short_source
+from gui.opening import ConsentRequest, Opening, Plan, Reason, absolute_source, short_source
 from gui.prefetcher import Prefetcher
 from gui.settings import Settings
 
@@ -60,6 +60,8 @@ class Workspace(QObject):
     busy_changed = Signal()
     consent_required = Signal(object)
     """ConsentRequest; answer with :meth:`agree` or :meth:`decline`."""
+    shapes_required = Signal(object)
+    """ErrorInfo: the model does not say what its inputs are; answer with :meth:`give_shapes` or :meth:`decline`."""
     open_failed = Signal(str, object)
     """(source, ErrorInfo): nothing on the screen changed."""
     exported = Signal(str)
@@ -92,6 +94,7 @@ class Workspace(QObject):
         self._first: Analysis | None = None
         self._origin: Opening | None = None
         self._opening: Opening | None = None
+        self._dropped: Opening | None = None
         self._in_flight: tuple[int, Configuration] | None = None
         self._waiting: Configuration | None = None
         self._crashed_on: tuple[Configuration | None, int] = (None, 0)
@@ -119,6 +122,7 @@ class Workspace(QObject):
         engine.zoo_listed.connect(self._on_zoo_listed)
         engine.crashed.connect(self._on_crashed)
         engine.restarted.connect(self._on_restarted)
+        engine.gave_up.connect(self._on_gave_up)
 
     # -- what is known -------------------------------------------------------------------------------------------
 
@@ -142,6 +146,11 @@ class Workspace(QObject):
     def is_current(self) -> bool:
         """Whether the analysis on the screen is of the configuration asked for."""
         return self.analysis is not None and self.analysis.configuration == self.configuration
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything asked for is on the screen, the sweep's other positions included."""
+        return self.is_current and not self.busy and not self._unknown_positions()
 
     @property
     def watched(self) -> str:
@@ -208,7 +217,10 @@ class Workspace(QObject):
         if source.lower().endswith(".json"):
             self.open_report(source)
             return
-        self._start_opening(Opening(source, trust=trust, digest=digest, plan=plan or Plan()))
+        plan = plan or Plan()
+        self._start_opening(
+            Opening(source, trust=trust, digest=digest, inputs=_stated(plan.inputs), plan=plan)
+        )
 
     def open_report(self, path: str) -> None:
         """Show an exported report without its model."""
@@ -231,6 +243,12 @@ class Workspace(QObject):
         opening.trust, opening.digest = True, digest
         self._send_opening(opening)
 
+    def give_shapes(self, inputs: tuple[InputShape, ...]) -> None:
+        """The inputs of the model that is being opened."""
+        if self._opening is not None:
+            self._opening.inputs = _stated(inputs)
+            self._send_opening(self._opening)
+
     def decline(self) -> None:
         """The user does not let the code run: everything stays as it is."""
         opening, self._opening = self._opening, None
@@ -247,7 +265,10 @@ class Workspace(QObject):
 
     def _send_opening(self, opening: Opening) -> None:
         opening.opened = None
-        opening.request = self.engine.open(opening.source, opening.trust, opening.digest)
+        self._dropped = None
+        if self.engine.state == "failed":
+            self.engine.restart()
+        opening.request = self.engine.open(opening.source, opening.trust, opening.digest, opening.inputs)
         self.busy_changed.emit()
 
     def _on_opened(self, event: Opened) -> None:
@@ -347,7 +368,8 @@ class Workspace(QObject):
                 )
                 return
             index = names.index(wanted.name) if wanted.name in names else 0
-            inputs[index] = msgspec.structs.replace(wanted, name=inputs[index].name)
+            old = inputs[index]
+            inputs[index] = InputShape(old.name, wanted.shape, wanted.dtype or old.dtype)
         edits = self.configuration.edits
         for edit in plan.edits:
             edits = add_edit(edits, edit)
@@ -361,13 +383,15 @@ class Workspace(QObject):
             ),
         )
 
+    def reload(self) -> None:
+        """Open the same source again and keep sizes and edits, as far as they still fit."""
+        if self._origin is not None and self.editable:
+            self._start_opening(self._again("reload"))
+
     def _on_file_changed(self, path: str) -> None:
-        origin = self._origin
-        if origin is None or not self.editable or self._opening is not None:
-            return
-        self.noticed.emit(f"{Path(path).name} changed and is opened again.")
-        trusted = path in self._trusted_paths
-        self._start_opening(Opening(origin.source, "reload", trust=trusted))
+        if self._opening is None:
+            self.noticed.emit(f"{Path(path).name} changed and is opened again.")
+            self.reload()
 
     def _on_open_failed(self, opening: Opening, event: Failed) -> None:
         error = event.error
@@ -380,6 +404,11 @@ class Workspace(QObject):
             self.busy_changed.emit()
             self.consent_required.emit(ConsentRequest(opening.source, error))
             return
+        if error.kind == "missing_shape" and opening.reason == "user":
+            opening.request = 0
+            self.busy_changed.emit()
+            self.shapes_required.emit(error)
+            return
         if opening.opened is not None and error.kind != "cancelled":
             self._finish_opening(None, event)
             return
@@ -388,20 +417,21 @@ class Workspace(QObject):
         self.busy_changed.emit()
         if opening.opened is not None and self._origin is not None and self.editable:
             # The engine already holds the model whose analysis was cancelled: back to the one on the screen.
-            self._start_opening(self._again())
+            self._start_opening(self._again("restart"))
         if error.kind == "cancelled":
             self.noticed.emit(f"{short_source(opening.source)} was not opened.")
         else:
             self.open_failed.emit(opening.source, error)
         self._send_waiting()
 
-    def _again(self) -> Opening:
+    def _again(self, reason: Reason) -> Opening:
         """The model on the screen, to be opened once more with the trust that was given."""
         origin = self._origin
         assert origin is not None
+        again = Opening(origin.source, reason, origin.trust, origin.digest, origin.inputs)
         if self.runs_on_change:
-            return Opening(origin.source, "restart", trust=True)
-        return Opening(origin.source, "restart", trust=origin.trust, digest=origin.digest)
+            again.trust, again.digest = True, ""
+        return again
 
     # -- changing ------------------------------------------------------------------------------------------------
 
@@ -630,6 +660,10 @@ class Workspace(QObject):
         elif self._in_flight is not None and event.id == self._in_flight[0]:
             configuration = self._in_flight[1]
             self._land()
+            if event.error.kind == "cancelled" and self._opening is not None:
+                # Opening another model interrupted it; should that fail, it is asked again.
+                self._waiting = self._waiting or configuration
+                return
             if event.error.kind in _REFUSALS:
                 self.points[configuration] = Point(0, configuration, error=event.error)
                 self._points_timer.start()
@@ -745,6 +779,14 @@ class Workspace(QObject):
         self._prefetcher.reset()
         self.busy_changed.emit()
 
+    def _on_gave_up(self, sentence: str) -> None:
+        """There is no engine until someone restarts it; what was to be opened is opened then."""
+        opening, self._opening = self._opening, None
+        if opening is not None and opening.reason == "user":
+            self._dropped = opening
+            self.open_failed.emit(opening.source, ErrorInfo("crash", sentence))
+        self.busy_changed.emit()
+
     def _gave_up_on(self, configuration: Configuration | None) -> bool:
         crashed, times = self._crashed_on
         return configuration is not None and configuration == crashed and times >= MAX_CRASHES
@@ -769,7 +811,10 @@ class Workspace(QObject):
             )
             if opening.reason != "user":
                 return
-        if self._origin is not None and self.editable:
+        if self._dropped is not None:
+            self._dropped.crashes = 0
+            self._start_opening(self._dropped)
+        elif self._origin is not None and self.editable:
             if self._gave_up_on(self.configuration):
                 self._set_failure(
                     Failed(
@@ -782,7 +827,7 @@ class Workspace(QObject):
                         ),
                     )
                 )
-            again = self._again()
+            again = self._again("restart")
             again.crashes = opening.crashes if opening is not None and opening.reason == "restart" else 0
             self._start_opening(again)
 
@@ -796,6 +841,11 @@ def _without(edits: tuple[Edit, ...], gone: Edit) -> tuple[Edit, ...]:
         return edit == gone
 
     return tuple(edit for edit in edits if not same(edit))
+
+
+def _stated(inputs: tuple[InputShape, ...]) -> tuple[InputShape, ...]:
+    """``inputs`` with float32 where no dtype was written."""
+    return tuple(each if each.dtype else InputShape(each.name, each.shape) for each in inputs)
 
 
 def _plain(value: AttributeValue) -> AttributeValue:

@@ -1,0 +1,416 @@
+"""The window: composes the panels and connects the actions; it computes nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence
+from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QSplitter, QVBoxLayout, QWidget
+
+from engine.errors import ErrorInfo
+from engine.protocol import ExportFormat
+from gui.callables import candidates
+from gui.charts.breakdown import BreakdownPanel
+from gui.charts.curve import CurvePanel
+from gui.opening import ConsentRequest
+from gui.selection import Selection
+from gui.settings import Settings
+from gui.theme import ThemeManager
+from gui.views.actions import Actions
+from gui.views.banner import Banner
+from gui.views.callable_dialog import CallableDialog
+from gui.views.cards import CardsBar
+from gui.views.consent_dialog import ConsentDialog, RealRunDialog
+from gui.views.dock_panel import DockPanel
+from gui.views.input_bar import InputBar
+from gui.views.inspector import InspectorPanel
+from gui.views.layer_panel import LayerPanel
+from gui.views.shape_dialog import ShapeDialog
+from gui.views.status_bar import StatusBar
+from gui.views.text_dialog import TextDialog
+from gui.views.toolbar import Toolbar
+from gui.views.what_changed import WhatChangedPanel
+from gui.views.zoo_dialog import ZooDialog
+from gui.workspace import Workspace
+
+LAYOUT_VERSION = 1
+"""Raised when the panels change so much that a kept layout no longer fits."""
+SUFFIXES = {"json": "json", "csv": "csv", "md": "md", "html": "html"}
+
+
+class MainWindow(QMainWindow):
+    """Toolbar, inputs, cards, layers at the left, dockable panels at the right, status at the bottom."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        selection: Selection,
+        theme: ThemeManager,
+        settings: Settings,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("main_window")
+        self.setWindowTitle("Misnomer")
+        self.setAcceptDrops(True)
+        self.workspace = workspace
+        self.selection = selection
+        self.theme = theme
+        self._settings = settings
+        self.actions_ = Actions(self, workspace)
+        self._build()
+        self._connect()
+        self._restore()
+        self._on_theme_changed()
+        self.actions_.refresh()
+
+    # -- composition ---------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        workspace, theme, settings = self.workspace, self.theme, self._settings
+        self.view_menu = QMenu(self)
+        self.view_menu.setObjectName("view_menu")
+        self.view_menu.setToolTipsVisible(True)
+        central = QWidget(self)
+        column = QVBoxLayout(central)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        self.toolbar = Toolbar(workspace, settings, self.actions_, self.view_menu, central)
+        column.addWidget(self.toolbar)
+        body = QVBoxLayout()
+        body.setContentsMargins(16, 10, 16, 8)
+        body.setSpacing(10)
+        column.addLayout(body, 1)
+        self.input_bar = InputBar(workspace, theme, settings, self.actions_.baseline_menu(self), central)
+        body.addWidget(self.input_bar)
+        self.cards = CardsBar(workspace, theme)
+        body.addWidget(self.cards)
+        self.banner = Banner(workspace, self.selection, self.actions_, central)
+        body.addWidget(self.banner)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal, central)
+        self.splitter.setHandleWidth(8)
+        self.splitter.setChildrenCollapsible(False)
+        body.addWidget(self.splitter, 1)
+        self.layers = LayerPanel(workspace, self.selection, theme, settings)
+        self.splitter.addWidget(self.layers)
+        self.area = QMainWindow(self.splitter)
+        self.area.setWindowFlags(Qt.WindowType.Widget)
+        self.area.setObjectName("panel_area")
+        self.area.setDockNestingEnabled(True)
+        self.splitter.addWidget(self.area)
+        self.splitter.setStretchFactor(0, 3)
+        self.splitter.setStretchFactor(1, 4)
+        self.status = StatusBar(workspace, theme, self.actions_, central)
+        column.addWidget(self.status)
+        self.setCentralWidget(central)
+        self.breakdown = BreakdownPanel(workspace, self.selection, theme, settings)
+        self.curve = CurvePanel(workspace, self.selection, theme, settings)
+        self.inspector = InspectorPanel(workspace, self.selection, theme)
+        self.changed = WhatChangedPanel(workspace, self.selection, theme)
+        self.docks = [
+            DockPanel(title, name, panel, theme, self.area)
+            for title, name, panel in (
+                ("Breakdown", "dock_breakdown", self.breakdown),
+                ("Curve", "dock_curve", self.curve),
+                ("Inspector", "dock_inspector", self.inspector),
+                ("What changed", "dock_changed", self.changed),
+            )
+        ]
+        self._arrange()
+        self._fill_view_menu()
+
+    def _arrange(self) -> None:
+        """Panels where they are at first."""
+        breakdown, curve, inspector, changed = self.docks
+        for dock in self.docks:
+            self.area.removeDockWidget(dock)
+            dock.setFloating(False)
+        self.area.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, breakdown)
+        self.area.splitDockWidget(breakdown, curve, Qt.Orientation.Vertical)
+        self.area.splitDockWidget(curve, inspector, Qt.Orientation.Horizontal)
+        self.area.splitDockWidget(curve, changed, Qt.Orientation.Vertical)
+        for dock in self.docks:
+            dock.show()
+        height = max(self.area.height(), 400)
+        self.area.resizeDocks(
+            [breakdown, curve, changed], [height * 2, height * 2, height], Qt.Orientation.Vertical
+        )
+        self.area.resizeDocks([curve, inspector], [100, 100], Qt.Orientation.Horizontal)
+
+    def _fill_view_menu(self) -> None:
+        for number, dock in enumerate(self.docks, start=1):
+            toggle = dock.toggleViewAction()
+            toggle.setShortcut(QKeySequence(f"Ctrl+{number}"))
+            self.addAction(toggle)
+            self.view_menu.addAction(toggle)
+        self.view_menu.addAction(self.actions_.reset_layout)
+        self.view_menu.addSeparator()
+        self.view_menu.addActions(list(self.actions_.themes.values()))
+        self.view_menu.addSeparator()
+        self.view_menu.addActions(
+            [self.actions_.engine_restart, self.actions_.engine_log, self.actions_.engine_python]
+        )
+        self.view_menu.addSeparator()
+        self.view_menu.addActions([self.actions_.shortcuts, self.actions_.quit])
+
+    def _connect(self) -> None:
+        workspace, actions, stack = self.workspace, self.actions_, self.workspace.undo_stack
+        self.toolbar.source_chosen.connect(self.open_any)
+        actions.open_file.triggered.connect(self._on_open_file)
+        actions.open_zoo.triggered.connect(self._on_open_zoo)
+        actions.reload.triggered.connect(self._on_reload)
+        actions.undo.triggered.connect(stack.undo)
+        actions.redo.triggered.connect(stack.redo)
+        actions.cancel.triggered.connect(workspace.cancel)
+        actions.retry.triggered.connect(workspace.retry)
+        for key, action in actions.exports.items():
+            action.triggered.connect(partial(self._on_export, key))
+        actions.macs.triggered.connect(partial(workspace.set_count_mode, "macs"))
+        actions.flops.triggered.connect(partial(workspace.set_count_mode, "flops"))
+        actions.baseline_here.triggered.connect(workspace.set_baseline_here)
+        actions.baseline_first.triggered.connect(workspace.set_baseline_first)
+        actions.baseline_report.triggered.connect(self._on_baseline_report)
+        actions.baseline_none.triggered.connect(workspace.clear_baseline)
+        for mode, action in actions.themes.items():
+            action.triggered.connect(partial(self._set_theme, mode))
+        actions.toggle_theme.triggered.connect(self._on_toggle_theme)
+        actions.reset_layout.triggered.connect(self._arrange)
+        actions.engine_log.triggered.connect(self._on_engine_log)
+        actions.engine_restart.triggered.connect(self._on_engine_restart)
+        actions.engine_python.triggered.connect(self._on_engine_python)
+        actions.shortcuts.triggered.connect(self._on_shortcuts)
+        actions.quit.triggered.connect(self.close)
+        for signal in (
+            workspace.model_changed,
+            workspace.analysis_changed,
+            workspace.baseline_changed,
+            workspace.busy_changed,
+            workspace.count_mode_changed,
+            stack.indexChanged,
+        ):
+            signal.connect(self._refresh_actions)
+        workspace.model_changed.connect(self._on_model_changed)
+        workspace.consent_required.connect(self._on_consent_required)
+        workspace.shapes_required.connect(self._on_shapes_required)
+        workspace.failure_changed.connect(self._on_failure_changed)
+        workspace.exported.connect(self._on_exported)
+        workspace.engine.gave_up.connect(self._on_engine_gave_up)
+        workspace.engine.ready.connect(self._on_engine_ready)
+        workspace.engine.complained.connect(self.status.notice)
+        workspace.engine.crashed.connect(self.status.notice)
+        self.banner.real_run_asked.connect(self._ask_real_run)
+        self.selection.activated.connect(self._on_activated)
+        self.theme.changed.connect(self._on_theme_changed)
+
+    def _refresh_actions(self) -> None:
+        self.actions_.refresh()
+
+    # -- opening -------------------------------------------------------------------------------------------------
+
+    def open_any(self, source: str) -> None:
+        """Open a source, a report, or a Python file whose callable is still to be chosen."""
+        if not source.endswith(".py"):
+            self.workspace.open_source(source)
+            return
+        try:
+            found = candidates(source)
+        except (OSError, SyntaxError, ValueError) as error:
+            where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            reason = error.strerror if isinstance(error, OSError) else str(getattr(error, "msg", error))
+            self.banner.show_problem(
+                f"{Path(source).name} was not opened.", ErrorInfo("load", f"{reason}{where}.", file=source)
+            )
+            return
+        if not found:
+            error_info = ErrorInfo(
+                "load", "It has no function or class at its top level.", "Give it one that builds the model."
+            )
+            self.banner.show_problem(f"{Path(source).name} was not opened.", error_info)
+        elif len(found) == 1:
+            self.workspace.open_source(f"{source}:{found[0].name}")
+        else:
+            dialog = CallableDialog(source, found, self)
+            dialog.chosen.connect(self.workspace.open_source)
+            dialog.open()
+
+    def _on_open_file(self) -> None:
+        dialog = self._file_dialog("Open", "Models and reports (*.py *.json);;All files (*)")
+        dialog.fileSelected.connect(self.open_any)
+        dialog.open()
+
+    def _on_open_zoo(self) -> None:
+        dialog = ZooDialog(self)
+        dialog.chosen.connect(self.workspace.open_source)
+        self.workspace.zoo_listed.connect(dialog.set_entries)
+        dialog.open()
+        self.workspace.request_zoo()
+
+    def _on_reload(self) -> None:
+        self.workspace.reload()
+
+    def _on_baseline_report(self) -> None:
+        dialog = self._file_dialog("Open report as baseline", "Reports (*.json)")
+        dialog.fileSelected.connect(self.workspace.open_baseline_report)
+        dialog.open()
+
+    def _file_dialog(self, title: str, filters: str) -> QFileDialog:
+        dialog = QFileDialog(self, title, self._settings.text("folder", str(Path.home())), filters)
+        dialog.setObjectName("file_dialog")
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(self._remember_folder)
+        return dialog
+
+    def _remember_folder(self, path: str) -> None:
+        self._settings.set("folder", str(Path(path).parent))
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        urls = event.mimeData().urls()
+        if any(url.toLocalFile().lower().endswith((".py", ".json")) for url in urls):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        for url in event.mimeData().urls():
+            path = url.toLocalFile()
+            if path.lower().endswith((".py", ".json")):
+                event.acceptProposedAction()
+                self.open_any(path)
+                return
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    def _on_consent_required(self, request: ConsentRequest) -> None:
+        dialog = ConsentDialog(request.source, request.error, self)
+
+        def agree() -> None:
+            self.workspace.agree(request.error.digest, watch=dialog.watch.isChecked())
+
+        dialog.accepted.connect(agree)
+        dialog.rejected.connect(self.workspace.decline)
+        dialog.open()
+
+    def _on_shapes_required(self, error: ErrorInfo) -> None:
+        dialog = ShapeDialog(error, self)
+        dialog.chosen.connect(self.workspace.give_shapes)
+        dialog.rejected.connect(self.workspace.decline)
+        dialog.open()
+
+    def _on_failure_changed(self) -> None:
+        failure = self.workspace.failure
+        if failure is not None and failure.error.kind == "real_run":
+            self._ask_real_run(failure.error)
+
+    def _ask_real_run(self, error: ErrorInfo) -> None:
+        if self.findChild(RealRunDialog) is None:
+            dialog = RealRunDialog(error, self)
+            dialog.accepted.connect(self.workspace.allow_real_run)
+            dialog.open()
+
+    # -- exporting -----------------------------------------------------------------------------------------------
+
+    def _on_export(self, format: ExportFormat) -> None:
+        analysis = self.workspace.analysis
+        if analysis is None:
+            return
+        suffix = SUFFIXES[format]
+        dialog = self._file_dialog("Export", f"{suffix.upper()} (*.{suffix})")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setFileMode(QFileDialog.FileMode.AnyFile)
+        dialog.setDefaultSuffix(suffix)
+        dialog.selectFile(f"{analysis.model.name}.{suffix}")
+        dialog.fileSelected.connect(partial(self.workspace.export, format))
+        dialog.open()
+
+    def _on_exported(self, path: str) -> None:
+        self.status.notice(f"Wrote {path}")
+
+    # -- engine --------------------------------------------------------------------------------------------------
+
+    def _on_engine_gave_up(self, sentence: str) -> None:
+        self.banner.show_problem(
+            "The engine is not running.",
+            ErrorInfo(
+                "engine",
+                sentence,
+                "Restart it, or choose another Python.",
+                traceback=self.workspace.engine.stderr_text,
+            ),
+        )
+
+    def _on_engine_ready(self) -> None:
+        self.banner.engine_is_back()
+
+    def _on_engine_restart(self) -> None:
+        self.workspace.engine.restart()
+
+    def _on_engine_log(self) -> None:
+        text = self.workspace.engine.stderr_text or "The engine has written nothing."
+        TextDialog("Engine log", "The last lines the engine wrote:", text, self).open()
+
+    def _on_engine_python(self) -> None:
+        dialog = self._file_dialog("Python interpreter of the engine", "All files (*)")
+        dialog.fileSelected.connect(self._set_engine_python)
+        dialog.open()
+
+    def _set_engine_python(self, path: str) -> None:
+        self._settings.python = path
+        self.workspace.engine.restart(path)
+
+    # -- looks ---------------------------------------------------------------------------------------------------
+
+    def _on_model_changed(self) -> None:
+        model = self.workspace.model
+        self.setWindowTitle(f"{model.name} — Misnomer" if model is not None else "Misnomer")
+        self.selection.clear()
+
+    def _on_activated(self, node: str) -> None:
+        dock = self.docks[2]
+        dock.show()
+        dock.raise_()
+        self.inspector.setFocus()
+
+    def _set_theme(self, mode: str) -> None:
+        self._settings.theme = mode
+        self.theme.set_mode(mode)
+
+    def _on_toggle_theme(self) -> None:
+        self._set_theme("light" if self.theme.current.is_dark else "dark")
+
+    def _on_theme_changed(self) -> None:
+        self.actions_.themes[self.theme.mode].setChecked(True)
+
+    def _on_shortcuts(self) -> None:
+        rows = [
+            (action.shortcut().toString(QKeySequence.SequenceFormat.NativeText), action.text())
+            for action in self.actions_.all()
+        ]
+        text = "\n".join(f"{keys:<16} {words.lstrip('↶↷ ').rstrip('…')}" for keys, words in rows)
+        TextDialog("Keyboard shortcuts", "", text, self).open()
+
+    # -- between runs --------------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        settings = self._settings
+        self.resize(1600, 1000)
+        if settings.number("window/layout_version") != LAYOUT_VERSION:
+            self.splitter.setSizes([660, 880])
+            return
+        self.restoreGeometry(settings.blob("window/geometry"))
+        self.splitter.restoreState(settings.blob("window/splitter"))
+        self.area.restoreState(settings.blob("window/docks"), LAYOUT_VERSION)
+
+    def save_layout(self) -> None:
+        """Remember where everything is for the next run."""
+        settings = self._settings
+        settings.set("window/layout_version", LAYOUT_VERSION)
+        settings.set("window/geometry", self.saveGeometry())
+        settings.set("window/splitter", self.splitter.saveState())
+        settings.set("window/docks", self.area.saveState(LAYOUT_VERSION))
+        settings.save()
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        self.save_layout()
+        self.workspace.engine.stop()
+        super().closeEvent(event)

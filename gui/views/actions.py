@@ -1,0 +1,141 @@
+"""Every action of the window with its words and shortcut; menus, buttons and the keyboard share them."""
+
+from __future__ import annotations
+
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import QMenu, QWidget
+
+from engine.protocol import ExportFormat
+from gui.workspace import REPORT_REASON, Workspace
+
+EXPORTS: tuple[tuple[ExportFormat, str, str, str], ...] = (
+    ("html", "HTML page…", "Ctrl+E", "One self-contained page with charts and a sortable table"),
+    ("json", "JSON report…", "Ctrl+Shift+E", "Everything; opens again in this window, also as a baseline"),
+    ("csv", "CSV table…", "Ctrl+Alt+E", "One row per layer, exact numbers"),
+    ("md", "Markdown summary…", "Ctrl+Alt+M", "For a pull request or an issue"),
+)
+"""Format, words, shortcut and what it is good for."""
+
+THEMES = (("system", "Like the system"), ("light", "Light"), ("dark", "Dark"))
+
+
+class Actions:
+    """Actions belong to ``window``, so that their shortcuts work wherever the focus is."""
+
+    def __init__(self, window: QWidget, workspace: Workspace) -> None:
+        self._window = window
+        self._workspace = workspace
+        make = self._make
+        self.open_file = make("open_file", "Open file…", "Ctrl+O", "Open a Python file or an exported report")
+        self.open_zoo = make("open_zoo", "Model zoo…", "Ctrl+L", "Pick one of torchvision's models")
+        self.reload = make("reload", "Open again", "F5", "Open the same source again")
+        self.undo = make("undo", "↶ Undo", "Ctrl+Z", "Undo")
+        self.redo = make("redo", "↷ Redo", "Ctrl+Shift+Z", "Redo")
+        self.cancel = make("cancel", "Cancel", "Esc", "Stop what is being computed; the numbers stay")
+        self.retry = make("retry", "Analyse again", "Shift+F5", "Ask for the same configuration again")
+        self.exports: dict[ExportFormat, QAction] = {
+            key: make(f"export_{key}", words, shortcut, what) for key, words, shortcut, what in EXPORTS
+        }
+        self.macs = make("show_macs", "MACs", "Ctrl+M", "Multiply–accumulates; 1 MAC = 2 FLOPs", check=True)
+        self.flops = make(
+            "show_flops",
+            "FLOPs",
+            "Ctrl+Shift+M",
+            "2 × MACs plus biases, norms, activations, pools and elementwise operations",
+            check=True,
+        )
+        self._count_group = self._exclusive(self.macs, self.flops)
+        self.baseline_here = make(
+            "baseline_here",
+            "Set as baseline here",
+            "Ctrl+B",
+            "Compare with what is on the screen from now on",
+        )
+        self.baseline_first = make(
+            "baseline_first", "As published", "Ctrl+Shift+B", "Compare with the model as it was opened"
+        )
+        self.baseline_report = make(
+            "baseline_report",
+            "Open report as baseline…",
+            "Ctrl+Alt+B",
+            "Compare with an exported JSON report",
+        )
+        self.baseline_none = make("baseline_none", "No baseline", "Ctrl+Alt+N", "Show no differences")
+        self.themes = {
+            key: make(f"theme_{key}", words, "", f"Colours: {words.lower()}", check=True)
+            for key, words in THEMES
+        }
+        self._theme_group = self._exclusive(*self.themes.values())
+        self.toggle_theme = make("toggle_theme", "Light or dark", "Ctrl+T", "Switch between light and dark")
+        self.reset_layout = make(
+            "reset_layout", "Reset layout", "Ctrl+Alt+0", "Panels where they were at first"
+        )
+        self.engine_log = make("engine_log", "Engine log…", "Ctrl+Alt+L", "What the engine wrote lately")
+        self.engine_restart = make("engine_restart", "Restart engine", "Ctrl+Alt+R", "A fresh engine process")
+        self.engine_python = make(
+            "engine_python",
+            "Engine's Python…",
+            "Ctrl+Alt+P",
+            "Run the engine in the interpreter of your own packages",
+        )
+        self.shortcuts = make("shortcuts", "Keyboard shortcuts…", "F1", "Every shortcut of this window")
+        self.quit = make("quit", "Close", "Ctrl+Q", "Close the window and its engine")
+
+    def _make(self, name: str, words: str, shortcut: str, what: str, *, check: bool = False) -> QAction:
+        action = QAction(words, self._window)
+        action.setObjectName(f"action_{name}")
+        action.setCheckable(check)
+        action.setToolTip(what)
+        if shortcut:
+            sequence = QKeySequence(shortcut)
+            action.setShortcut(sequence)
+            action.setToolTip(f"{what} ({sequence.toString(QKeySequence.SequenceFormat.NativeText)})")
+        self._window.addAction(action)
+        return action
+
+    def _exclusive(self, *actions: QAction) -> QActionGroup:
+        group = QActionGroup(self._window)
+        for action in actions:
+            group.addAction(action)
+        return group
+
+    def all(self) -> list[QAction]:
+        """Every action with a shortcut, in the order above."""
+        return [action for action in self._window.actions() if not action.shortcut().isEmpty()]
+
+    def baseline_menu(self, parent: QWidget) -> QMenu:
+        menu = QMenu("Baseline", parent)
+        menu.setObjectName("baseline_menu")
+        menu.setToolTipsVisible(True)
+        menu.addActions([self.baseline_here, self.baseline_first, self.baseline_report])
+        menu.addSeparator()
+        menu.addAction(self.baseline_none)
+        return menu
+
+    def refresh(self) -> None:
+        """Enable what can work now; a tooltip says why something cannot."""
+        workspace = self._workspace
+        has_result = workspace.analysis is not None
+        for action in (*self.exports.values(), self.baseline_here):
+            action.setEnabled(has_result)
+        self.baseline_first.setText(workspace.first_label.capitalize())
+        self.baseline_first.setEnabled(has_result)
+        self.baseline_report.setEnabled(has_result)
+        self.baseline_none.setEnabled(workspace.baseline is not None)
+        self.reload.setEnabled(workspace.editable)
+        self.retry.setEnabled(workspace.editable)
+        if workspace.model is not None and not workspace.editable:
+            self.reload.setToolTip(REPORT_REASON)
+            self.retry.setToolTip(REPORT_REASON)
+        stack = workspace.undo_stack
+        for action, can, text, verb in (
+            (self.undo, stack.canUndo(), stack.undoText(), "Undo"),
+            (self.redo, stack.canRedo(), stack.redoText(), "Redo"),
+        ):
+            action.setEnabled(can)
+            shortcut = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+            action.setToolTip(
+                f"{verb} {text} ({shortcut})" if can else f"Nothing to {verb.lower()} ({shortcut})"
+            )
+        self.cancel.setEnabled(workspace.busy)
+        (self.macs if workspace.count_mode == "macs" else self.flops).setChecked(True)

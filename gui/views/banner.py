@@ -1,0 +1,168 @@
+"""A quiet strip above the panels: what failed, where, and what to do. The numbers below it stay."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
+
+from engine.errors import ErrorInfo
+from gui.opening import short_source
+from gui.selection import Selection
+from gui.views.actions import Actions
+from gui.views.text_dialog import TextDialog
+from gui.workspace import Workspace
+
+
+class Banner(QFrame):
+    """Shows the failure of the configuration asked for, or else the last thing that could not be opened or written."""
+
+    real_run_asked = Signal(object)
+    """ErrorInfo of kind ``real_run``."""
+
+    def __init__(
+        self, workspace: Workspace, selection: Selection, actions: Actions, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("banner")
+        self.setAccessibleName("Problem")
+        self._workspace = workspace
+        self._selection = selection
+        self._error: ErrorInfo | None = None
+        self._other: tuple[str, ErrorInfo] | None = None
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(12, 6, 8, 6)
+        layout.setSpacing(8)
+        self.sign = QLabel("⚠", self)
+        self.sign.setProperty("role", "caution")
+        layout.addWidget(self.sign)
+        self.text = QLabel(self)
+        self.text.setWordWrap(True)
+        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.text.setAccessibleName("What failed")
+        layout.addWidget(self.text, 1)
+        self.real_run = self._button("Allow a real run…", "Run the model once on the CPU, with real weights")
+        self.restart = self._button("Restart engine", "A fresh engine process")
+        self.retry = self._button("Try again", "Ask for the same configuration again")
+        self.undo = self._button("Undo", "Take back the last change")
+        self.go = self._button("Go to layer", "Select the layer that stopped the forward pass")
+        self.details = self._button("Details…", "The whole error, with its traceback if there is one")
+        self.copy = self._button("Copy", "Copy the error as text")
+        self.dismiss = self._button("✕", "Close this message")
+        self.dismiss.setAccessibleName("Close message")
+        for button in (
+            self.real_run,
+            self.restart,
+            self.retry,
+            self.undo,
+            self.go,
+            self.details,
+            self.copy,
+            self.dismiss,
+        ):
+            layout.addWidget(button)
+        self.real_run.clicked.connect(self._on_real_run)
+        self.retry.clicked.connect(workspace.retry)
+        self.restart.clicked.connect(actions.engine_restart.trigger)
+        self.undo.clicked.connect(workspace.undo_stack.undo)
+        self.go.clicked.connect(self._on_go)
+        self.details.clicked.connect(self._on_details)
+        self.copy.clicked.connect(self._on_copy)
+        self.dismiss.clicked.connect(self._on_dismiss)
+        workspace.failure_changed.connect(self._refresh)
+        workspace.open_failed.connect(self._on_open_failed)
+        workspace.export_failed.connect(self._on_export_failed)
+        workspace.model_changed.connect(self._on_dismiss)
+        self._refresh()
+
+    def _button(self, words: str, what: str) -> QToolButton:
+        button = QToolButton(self)
+        button.setText(words)
+        button.setToolTip(what)
+        button.setAccessibleName(words.rstrip("…"))
+        button.setObjectName("banner_" + words.rstrip("…").lower().replace(" ", "_"))
+        button.setProperty("flat", "true")
+        return button
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """What is shown, None while the banner is hidden."""
+        return self._error
+
+    def show_problem(self, title: str, error: ErrorInfo) -> None:
+        """Show something other than the failure of a configuration; it stays until it is closed."""
+        self._other = (title, error)
+        self._refresh()
+
+    def engine_is_back(self) -> None:
+        """A message that there is no engine is over."""
+        if self._other is not None and self._other[1].kind == "engine":
+            self._on_dismiss()
+
+    def _on_open_failed(self, source: str, error: ErrorInfo) -> None:
+        self.show_problem(f"{short_source(source)} was not opened.", error)
+
+    def _on_export_failed(self, error: ErrorInfo) -> None:
+        self.show_problem("The report was not written.", error)
+
+    def _on_dismiss(self) -> None:
+        self._other = None
+        self._refresh()
+
+    def _refresh(self) -> None:
+        failure = self._workspace.failure
+        if self._other is not None:
+            title, self._error = self._other
+        else:
+            title, self._error = "", failure.error if failure is not None else None
+        error = self._error
+        if error is None:
+            self.hide()
+            return
+        own = self._other is None
+        sentence = f"{title} {error.sentence}".strip()
+        if error.expected or error.got:
+            sentence += f" Expected {error.expected or 'something else'}, got {error.got or 'this'}."
+        self.text.setText(sentence)
+        self.real_run.setVisible(own and error.kind == "real_run")
+        self.restart.setVisible(error.kind == "engine")
+        self.retry.setVisible(own and error.kind in ("cancelled", "crash", "bug"))
+        self.undo.setVisible(own and self._workspace.undo_stack.canUndo())
+        self.go.setVisible(own and bool(error.layer))
+        self.dismiss.setVisible(not own)
+        self.show()
+
+    def _on_real_run(self) -> None:
+        if self._error is not None:
+            self.real_run_asked.emit(self._error)
+
+    def _on_go(self) -> None:
+        if self._error is not None:
+            self._selection.set_current(self._error.layer)
+
+    def _on_copy(self) -> None:
+        if self._error is not None:
+            QGuiApplication.clipboard().setText(error_text(self._error))
+
+    def _on_details(self) -> None:
+        if self._error is not None:
+            TextDialog("Details", self._error.message, error_text(self._error), self.window()).open()
+
+
+def error_text(error: ErrorInfo) -> str:
+    """Everything known about an error, for a dialog and the clipboard."""
+    lines = [error.message, error.hint]
+    for label, value in (
+        ("File", error.file),
+        ("Layer", error.layer),
+        ("Expected", error.expected),
+        ("Got", error.got),
+    ):
+        if value:
+            lines.append(f"{label}: {value}")
+    lines.extend(error.details)
+    if error.traceback:
+        lines.extend(["", error.traceback])
+    return "\n".join(line for line in lines if line or line == "").strip()

@@ -1,0 +1,217 @@
+"""The bottom of the window: engine, progress, how the numbers came about, and the machine's load."""
+
+from __future__ import annotations
+
+import psutil
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QProgressBar,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+
+from gui import numbers
+from gui.theme import ThemeManager
+from gui.views.actions import Actions
+from gui.views.elided_label import ElidedLabel
+from gui.views.text_dialog import TextDialog
+from gui.workspace import Workspace
+
+PATIENCE_MS = 300
+"""Work shorter than this shows no progress."""
+LOAD_MS = 2000
+NOTICE_MS = 8000
+
+ENGINE_WORDS = {
+    "stopped": ("engine stopped", "worse"),
+    "starting": ("engine starting", "caution"),
+    "ready": ("engine ready", "better"),
+    "busy": ("engine working", "accent"),
+    "restarting": ("engine restarting", "caution"),
+    "failed": ("engine not running", "worse"),
+}
+"""Words and colour of each state of the engine client."""
+
+MODE_WORDS = {
+    "meta": ("traced on meta", "Executed operations were recorded on torch's meta device: shapes only."),
+    "fake": ("fake tensors", "The meta device could not trace this model; fake tensors could."),
+    "cpu": ("real CPU run", "Only a real forward pass on the CPU could tell the operations of this model."),
+}
+
+
+class StatusBar(QFrame):
+    """One line; the progress appears only for what takes longer than 0.3 s."""
+
+    def __init__(
+        self, workspace: Workspace, theme: ThemeManager, actions: Actions, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("status_bar")
+        self._workspace = workspace
+        self._theme = theme
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(16, 4, 16, 4)
+        layout.setSpacing(12)
+        self.engine = QToolButton(self)
+        self.engine.setObjectName("status_engine")
+        self.engine.setAccessibleName("Engine")
+        self.engine.setProperty("badge", "plain")
+        self.engine.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.engine)
+        menu.addActions([actions.engine_restart, actions.engine_log, actions.engine_python])
+        self.engine.setMenu(menu)
+        layout.addWidget(self.engine)
+        self.words = ElidedLabel("", self)
+        self.words.setObjectName("status_words")
+        self.words.setProperty("role", "secondary")
+        self.words.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        layout.addWidget(self.words)
+        self.bar = QProgressBar(self)
+        self.bar.setObjectName("status_progress")
+        self.bar.setAccessibleName("Progress")
+        self.bar.setTextVisible(False)
+        self.bar.setFixedWidth(140)
+        layout.addWidget(self.bar)
+        self.cancel = QToolButton(self)
+        self.cancel.setDefaultAction(actions.cancel)
+        self.cancel.setObjectName("status_cancel")
+        self.cancel.setAccessibleName("Cancel")
+        self.cancel.setProperty("badge", "true")
+        layout.addWidget(self.cancel)
+        self.mode = QLabel(self)
+        self.mode.setObjectName("status_mode")
+        self.mode.setProperty("role", "secondary")
+        layout.addWidget(self.mode)
+        self.coverage = QToolButton(self)
+        self.coverage.setObjectName("status_coverage")
+        self.coverage.setAccessibleName("Coverage")
+        self.coverage.setProperty("badge", "true")
+        self.coverage.clicked.connect(self._on_coverage)
+        layout.addWidget(self.coverage)
+        self.watch = QLabel(self)
+        self.watch.setObjectName("status_watch")
+        self.watch.setProperty("role", "secondary")
+        layout.addWidget(self.watch)
+        layout.addStretch(1)
+        self.load = QLabel(self)
+        self.load.setObjectName("status_load")
+        self.load.setProperty("role", "secondary")
+        self.load.setToolTip("Load of this machine: processor and memory, all programs together")
+        layout.addWidget(self.load)
+        self._patience = QTimer(self, singleShot=True, interval=PATIENCE_MS)
+        self._patience.timeout.connect(self._refresh_progress)
+        self._notice_timer = QTimer(self, singleShot=True, interval=NOTICE_MS)
+        self._notice_timer.timeout.connect(self._on_notice_over)
+        self._notice = ""
+        self._load_timer = QTimer(self, interval=LOAD_MS)
+        self._load_timer.timeout.connect(self._refresh_load)
+        self._load_timer.start()
+        psutil.cpu_percent(None)
+        workspace.engine.state_changed.connect(self._refresh_engine)
+        workspace.busy_changed.connect(self._on_busy_changed)
+        workspace.analysis_changed.connect(self._refresh_result)
+        workspace.model_changed.connect(self._refresh_result)
+        workspace.noticed.connect(self.notice)
+        theme.changed.connect(self._refresh_engine)
+        self._refresh_engine()
+        self._refresh_progress()
+        self._refresh_result()
+        self._refresh_load()
+
+    def notice(self, sentence: str) -> None:
+        """Show a sentence for some seconds."""
+        self._notice = sentence
+        self._notice_timer.start()
+        self._refresh_progress()
+
+    def _on_notice_over(self) -> None:
+        self._notice = ""
+        self._refresh_progress()
+
+    def _refresh_engine(self) -> None:
+        words, token = ENGINE_WORDS[self._workspace.engine.state]
+        theme = self._theme.current
+        self.engine.setText(f"● {words}")
+        self.engine.setStyleSheet(f"color: {getattr(theme, token)};")
+        versions = ", ".join(f"{name} {version}" for name, version in self._workspace.engine.versions.items())
+        self.engine.setToolTip(f"{words.capitalize()}: {self._workspace.engine.python}\n{versions}".strip())
+
+    def _on_busy_changed(self) -> None:
+        if not self._workspace.busy:
+            self._patience.stop()
+            self._refresh_progress()
+        elif self.cancel.isVisible():
+            self._refresh_progress()
+        elif not self._patience.isActive():
+            self._patience.start()
+
+    def _refresh_progress(self) -> None:
+        busy = self._workspace.busy and not self._patience.isActive()
+        progress = self._workspace.progress
+        text = self._notice
+        if busy:
+            text = progress.what if progress is not None and progress.what else self._workspace.busy_text
+        self.words.setText(text)
+        self.words.setVisible(bool(text))
+        self.bar.setVisible(busy)
+        self.cancel.setVisible(busy)
+        if progress is not None and progress.total:
+            self.bar.setRange(0, progress.total)
+            self.bar.setValue(progress.done)
+        else:
+            self.bar.setRange(0, 0)
+
+    def _refresh_result(self) -> None:
+        analysis = self._workspace.analysis
+        self.mode.setVisible(analysis is not None)
+        self.coverage.setVisible(analysis is not None)
+        watched = self._workspace.watched
+        self.watch.setVisible(bool(watched))
+        if watched:
+            again = (
+                "its code runs again when it changes"
+                if self._workspace.runs_on_change
+                else "asks when it changes"
+            )
+            self.watch.setText(f"watching · {again}")
+            self.watch.setToolTip(watched)
+        if analysis is None:
+            return
+        words, explanation = MODE_WORDS[analysis.mode]
+        self.mode.setText(words)
+        self.mode.setToolTip(explanation)
+        coverage = analysis.coverage
+        share = coverage.share * 100
+        text = "100" if coverage.calls == coverage.counted_calls else numbers.significant(min(share, 99.9))
+        self.coverage.setText(f"{text}{numbers.THIN}% of calls counted")
+        self.coverage.setToolTip(
+            f"FLOPs of {coverage.counted_calls:,} of {coverage.calls:,} executed operations are counted."
+            + (" Click for the others." if coverage.not_counted else "")
+        )
+
+    def _on_coverage(self) -> None:
+        analysis = self._workspace.analysis
+        if analysis is None:
+            return
+        missing = analysis.coverage.not_counted
+        text = (
+            "\n".join(f"{entry.calls:>6,} × {entry.op}" for entry in missing) or "Every operation is counted."
+        )
+        TextDialog(
+            "Coverage",
+            "Not counted in FLOPs; the totals are sums over everything else:" if missing else "",
+            text,
+            self.window(),
+        ).open()
+
+    def _refresh_load(self) -> None:
+        memory = psutil.virtual_memory()
+        used = numbers.size(memory.total - memory.available)
+        self.load.setText(
+            f"CPU {psutil.cpu_percent(None):.0f}{numbers.THIN}%   RAM {used} of {numbers.size(memory.total)}"
+        )

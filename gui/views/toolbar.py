@@ -1,0 +1,139 @@
+"""The top of the window: what is open, opening, undo, export, and the MACs | FLOPs switch."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QToolButton, QWidget
+
+from gui.opening import short_source
+from gui.settings import Settings
+from gui.views.actions import Actions
+from gui.views.elided_label import ElidedLabel
+from gui.workspace import Workspace
+
+EXAMPLES = (
+    ("torchvision:resnet50", "ResNet-50"),
+    ("torchvision:mobilenet_v2", "MobileNetV2"),
+    ("torchvision:vit_b_16", "ViT-B/16"),
+    ("torchvision:efficientnet_b0", "EfficientNet-B0"),
+    ("torchvision:swin_t", "Swin-T"),
+)
+
+
+class Toolbar(QFrame):
+    """Buttons over the window's actions."""
+
+    source_chosen = Signal(str)
+    """A recent file or an example."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        settings: Settings,
+        actions: Actions,
+        view_menu: QMenu,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("toolbar")
+        self._workspace = workspace
+        self._settings = settings
+        self._actions = actions
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(16, 8, 16, 8)
+        layout.setSpacing(8)
+        self.title = QLabel("Misnomer", self)
+        self.title.setProperty("role", "model")
+        self.title.setAccessibleName("Model")
+        self.source = ElidedLabel("", self)
+        self.source.setProperty("role", "secondary")
+        layout.addWidget(self.title)
+        layout.addWidget(self.source)
+        layout.addSpacing(16)
+        self.open_button = self._menu_button("open", "Open ▾", "Open a model or a report", self._open_menu())
+        layout.addWidget(self.open_button)
+        layout.addWidget(self._button(actions.undo))
+        layout.addWidget(self._button(actions.redo))
+        export_menu = QMenu(self)
+        export_menu.setToolTipsVisible(True)
+        export_menu.addActions(list(actions.exports.values()))
+        self.export_button = self._menu_button(
+            "export", "Export ▾", "Write what is on the screen as a report", export_menu
+        )
+        layout.addWidget(self.export_button)
+        layout.addStretch(1)
+        switch = QHBoxLayout()
+        switch.setSpacing(0)
+        for action, place in ((actions.macs, "first"), (actions.flops, "last")):
+            button = self._button(action)
+            button.setProperty("segment", place)
+            switch.addWidget(button)
+        layout.addLayout(switch)
+        self.view_button = self._menu_button("view", "View ▾", "Panels, colours and shortcuts", view_menu)
+        layout.addWidget(self.view_button)
+        self.theme_button = self._button(actions.toggle_theme)
+        self.theme_button.setText("◐")
+        layout.addWidget(self.theme_button)
+        workspace.model_changed.connect(self._on_model_changed)
+        self._on_model_changed()
+
+    def _button(self, action: QAction) -> QToolButton:
+        button = QToolButton(self)
+        button.setDefaultAction(action)
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        button.setObjectName(action.objectName().replace("action_", "button_"))
+        button.setAccessibleName(action.text().lstrip("↶↷ "))
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        return button
+
+    def _menu_button(self, name: str, words: str, what: str, menu: QMenu) -> QToolButton:
+        button = QToolButton(self)
+        button.setText(words)
+        button.setObjectName(f"button_{name}")
+        button.setAccessibleName(words.rstrip(" ▾"))
+        button.setToolTip(what)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        button.setMenu(menu)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        return button
+
+    def _open_menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.setObjectName("open_menu")
+        menu.setToolTipsVisible(True)
+        menu.addActions([self._actions.open_file, self._actions.open_zoo, self._actions.reload])
+        menu.addSeparator()
+        self._recent = menu.addMenu("Recent")
+        self._recent.setObjectName("recent_menu")
+        examples = menu.addMenu("Examples")
+        examples.setObjectName("examples_menu")
+        for source, name in EXAMPLES:
+            action = examples.addAction(name, partial(self.source_chosen.emit, source))
+            action.setToolTip(source)
+        menu.aboutToShow.connect(self._fill_recent)
+        return menu
+
+    def _fill_recent(self) -> None:
+        self._recent.clear()
+        recent = self._settings.recent
+        for source in recent:
+            action = self._recent.addAction(short_source(source), partial(self.source_chosen.emit, source))
+            action.setToolTip(source)
+        self._recent.setEnabled(bool(recent))
+
+    def _on_model_changed(self) -> None:
+        model = self._workspace.model
+        self.title.setText(model.name if model is not None else "Misnomer")
+        if model is None:
+            self.source.setText("")
+            self.source.setToolTip("")
+            return
+        source = short_source(model.source)
+        self.source.setText(source if self._workspace.editable else f"{source} · opened report")
+        parts = [model.source, model.class_name, model.task, model.note]
+        if model.sha256:
+            parts.append(f"SHA-256 {model.sha256}")
+        self.source.setToolTip("\n".join(part for part in parts if part))

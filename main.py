@@ -1,0 +1,116 @@
+"""Misnomer: what a neural network really costs. ``report`` and ``screenshot`` work without a display.
+
+Exit status: 0 done, 1 a bug, 2 a bad request or model, 3 when a ``--fail-if`` of a report holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gui.app import Options
+
+OK, BUG, BAD_REQUEST = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["report"]:
+        from engine.cli import main as report
+
+        return report(arguments[1:])
+    if arguments[:1] == ["screenshot"]:
+        return _screenshot(arguments[1:])
+    return _window(arguments)
+
+
+def _model_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--input", action="append", default=[], metavar="NAME=SHAPE[:dtype]",
+        help="x=1x3x224x224; the name may be left out when the model has one input")  # fmt: skip
+    add("--set", action="append", default=[], dest="sets", metavar="LAYER.FIELD=VALUE",
+        help="change a layer: --set layer2.0.conv2.stride=1")  # fmt: skip
+    add("--remove", action="append", default=[], metavar="LAYER", help="replace a layer by identity")
+    add("--trust", action="store_true", help="agree to run the code of SOURCE")
+    add("--python", default="", metavar="PATH", help="interpreter that runs the engine")
+    add("--theme", choices=("system", "light", "dark"), default="", help="colours of this run")
+
+
+def _window(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="misnomer",
+        description="Explore what a neural network really costs.",
+        epilog="Also: misnomer report SOURCE …, misnomer screenshot SOURCE -o FILE.png; each has its --help.",
+    )
+    parser.add_argument("source", nargs="?", metavar="SOURCE",
+        help="torchvision:NAME, file.py:callable or report.json")  # fmt: skip
+    _model_arguments(parser)
+    options = _options(parser.parse_args(arguments))
+    if options is None:
+        return BAD_REQUEST
+    from gui.app import run
+
+    return run(options)
+
+
+def _screenshot(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="misnomer screenshot", description="A picture of the window, settled."
+    )
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE.png")
+    parser.add_argument("--size", default="1600x1000", metavar="WxH")
+    parser.add_argument("--select", default="", metavar="NODE", help="layer or operation to select")
+    _model_arguments(parser)
+    parsed = parser.parse_args(arguments)
+    size = re.fullmatch(r"(\d{2,5})[x×](\d{2,5})", parsed.size)
+    if size is None:
+        return _complain(f"--size {parsed.size!r} is not WIDTHxHEIGHT, for example 1600x1000.")
+    options = _options(parsed)
+    if options is None:
+        return BAD_REQUEST
+    from gui.screenshot import take
+
+    problem = take(parsed.output, options, (int(size[1]), int(size[2])), parsed.select)
+    return _complain(problem) if problem else OK
+
+
+def _options(parsed: argparse.Namespace) -> Options | None:
+    """The options of the window; None (after a sentence on stderr) when one of them makes no sense."""
+    from engine.edits import Edit, RemoveLayer, add_edit, parse_set
+    from engine.errors import EngineError
+    from gui.opening import Plan, parse_inputs
+
+    edits: tuple[Edit, ...] = ()
+    try:
+        inputs = tuple(shape for text in parsed.input for shape in parse_inputs(text))
+        for text in parsed.sets:
+            edits = add_edit(edits, parse_set(text))
+    except EngineError as error:
+        _complain(error.info().sentence)
+        return None
+    for layer in parsed.remove:
+        edits = add_edit(edits, RemoveLayer(layer))
+    from gui.app import DEFAULT_SOURCE, Options
+
+    return Options(
+        source=parsed.source or DEFAULT_SOURCE,
+        trust=parsed.trust,
+        plan=Plan(inputs=inputs, edits=edits),
+        python=parsed.python,
+        theme=parsed.theme,
+    )
+
+
+def _complain(sentence: str) -> int:
+    sys.stderr.write(f"misnomer: {sentence}\n")
+    return BAD_REQUEST
+
+
+if __name__ == "__main__":
+    sys.exit(main())
