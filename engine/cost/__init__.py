@@ -4,8 +4,8 @@
     family, work = cost_of(call)        # call: engine.graph.OpCall
 
 Where is the formula of an operation? In the module of its family, under its aten name: LayerNorm is
-``@cost_formula("layer_norm", …)`` in ``norm.py``. Every module in this folder is imported below, so **adding an
-operation is one function** (or one line of a table) in one file, and adding a family is one new file:
+``@cost_formula("layer_norm", …)`` in ``norm.py``. Every module in this folder is imported below, so
+**adding an operation is one function** (or one line of a table) in one file; a family is one new file:
 
     @cost_formula("my_op", family="activation")
     def my_op(call: OpCall) -> Work:
@@ -17,15 +17,17 @@ operation is one function** (or one line of a table) in one file, and adding a f
         outputs = elements(call.outputs[0])
         return Work(0, 3 * outputs, 0, f"FLOPs = 3 · {outputs:,} elements = {3 * outputs:,}")
 
-``call.inputs`` are the shapes of the tensor arguments in schema order, ``call.args`` all arguments by the name they
-have in the operator's schema (``torch.ops.aten.NAME.default._schema``); an argument left at its default may be
-absent, so read it with ``args.get(name, default)``. An operation whose cost is a fixed number per output element is a
-line of a table: see ``per_element`` and its uses in ``elementwise.py`` and ``activation.py``; one that computes
-nothing goes into ``movement.py``, one whose work depends on the data into ``uncounted.py``.
+``call.inputs`` are the shapes of the tensor arguments in schema order, ``call.args`` all arguments by the
+name they have in the operator's schema (``torch.ops.aten.NAME.default._schema``); an argument left at its
+default may be absent, so read it with ``args.get(name, default)``. An operation whose cost is a fixed
+number per output element is a line of a table: see ``per_element`` and its uses in ``elementwise.py`` and
+``activation.py``; one that computes nothing goes into ``movement.py``, one whose work depends on the data
+into ``uncounted.py``.
 
-Conventions (docs: "What is counted"): a multiply–accumulate is 1 MAC and 2 FLOPs; special operations (division, root,
-exponential …) are 1 FLOP each and counted apart as well; None means not counted, never 0. Complex numbers count as if
-they were real: too low by 2 to 6 × for arithmetic on complex tensors. Nothing here imports torch.
+Conventions (docs: "What is counted"): a multiply–accumulate is 1 MAC and 2 FLOPs; special operations
+(division, root, exponential …) are 1 FLOP each and counted apart as well; None means not counted, never 0.
+Complex numbers count as if they were real: too low by 2 to 6 × for arithmetic on complex tensors. Nothing
+here imports torch.
 """
 
 from __future__ import annotations

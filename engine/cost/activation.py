@@ -1,4 +1,4 @@
-"""Activation functions: per output element, except those with parameters that change the count. Softmax: ``softmax.py``."""
+"""Activation functions, mostly a fixed number of operations per output element. Softmax: ``softmax.py``."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ def gelu(call: OpCall) -> Work:
 def elu(call: OpCall) -> Work:
     """x if x > 0 else scale · α · (exp(x · input_scale) − 1); CELU divides by α inside the exponential.
 
-    FLOPs = 4 per element (1 special): exp, sub, mul, select; + 1 for each of ``scale``, ``input_scale`` other than 1,
-    + 1 for a CELU with α other than 1. Source: Clevert et al. 2016; definitions of ``torch.nn.ELU``, ``torch.nn.CELU``.
+    FLOPs = 4 per element (1 special): exp, sub, mul, select; + 1 for each of ``scale``, ``input_scale``
+    other than 1, + 1 for a CELU with α other than 1.
+    Source: Clevert et al. 2016; definitions of ``torch.nn.ELU``, ``torch.nn.CELU``.
     """
     args = call.args
     each = 4 + (args.get("scale", 1) != 1) + (args.get("input_scale", 1) != 1)
@@ -59,7 +60,7 @@ def elu(call: OpCall) -> Work:
 
 @cost_formula("rrelu", "rrelu_with_noise", family="activation")
 def rrelu(call: OpCall) -> Work:
-    """Randomised leaky ReLU: in eval a leaky ReLU with the mean slope, FLOPs = 2 per element; in training not counted."""
+    """Randomised leaky ReLU: in eval with the mean slope, FLOPs = 2 per element; in training not counted."""
     if call.args.get("training", False):
         return not_counted(f"{call.op} draws random slopes in training")
     return per_element_work(prod(call.outputs[0]), 2, 0, "mul, max")

@@ -27,9 +27,10 @@ def scaled_dot_product_attention(call: OpCall) -> Work:
     FLOPs = 2 · MACs + scores for the scale + scores for a mask or ``is_causal``
           + softmax, per row of S scores 5 S − 2 (2 S special)
 
-    The full score matrix is counted, also with ``is_causal``, where a kernel that skips the upper triangle does half.
-    Dropout in training is left out (2 per score), as are the rescalings of flash attention's blocks (about E_v per row
-    and block). Source: Vaswani et al. 2017; definition of ``torch.nn.functional.scaled_dot_product_attention``;
+    The full score matrix is counted, also with ``is_causal``, where a kernel that skips the upper triangle
+    does half. Dropout in training is left out (2 per score), as are the rescalings of flash attention's
+    blocks (about E_v per row and block).
+    Source: Vaswani et al. 2017; definition of ``torch.nn.functional.scaled_dot_product_attention``;
     MACs equal half of torch's FlopCounterMode.
     """
     query: Any = call.inputs[0]
@@ -44,9 +45,10 @@ def scaled_dot_product_attention(call: OpCall) -> Work:
     scaling = 2 * scores if masked else scores
     softmax = rows * (5 * keys - 2) if keys else 0
     flops = 2 * macs + scaling + softmax
+    scaled = "scale and mask" if masked else "scale"
     text = (
         f"MACs = (…·H·L)·S·(E + E_v) = {product(query[:-1])}·{keys}·({query[-1]} + {value[-1]}) = {macs:,}; "
-        f"FLOPs = 2·MACs + {'scale and mask' if masked else 'scale'} {scaling:,} + softmax {softmax:,} = {flops:,}"
+        f"FLOPs = 2·MACs + {scaled} {scaling:,} + softmax {softmax:,} = {flops:,}"
     )
     return Work(macs, flops, 2 * scores, text)
 
@@ -56,12 +58,12 @@ def native_multi_head_attention(call: OpCall) -> Work:
     """The fast path of ``nn.MultiheadAttention``: query ``(B, L, E)``, key and value ``(B, S, E)``, H heads.
 
     MACs = B · (2 L + 2 S) · E² for the four projections + 2 · B · L · S · E for Q Kᵀ and A V
-    FLOPs = 2 · MACs + biases B · (2 L + 2 S) · E + scaled queries B · L · E + scores B · H · L · S with a mask
+    FLOPs = 2 · MACs + biases B · (2 L + 2 S) · E + scaled queries B · L · E + B · H · L · S with a mask
           + softmax, per row of S scores 5 S − 2 (2 S special)
           + averaged weights, if asked for, B · L · S · H (B · L · S special)
 
-    Padding of nested tensors is counted. Source: ``aten/src/ATen/native/transformers/attention.cpp``; FlopCounterMode
-    counts 0 on CPU tensors.
+    Padding of nested tensors is counted. Source: ``aten/src/ATen/native/transformers/attention.cpp``;
+    FlopCounterMode counts 0 on CPU tensors.
     """
     query: Any = call.args["query"]
     key: Any = call.args["key"]
@@ -75,7 +77,8 @@ def native_multi_head_attention(call: OpCall) -> Work:
         flops += pairs * heads
         special += pairs
     text = (
-        f"MACs = B·(2L + 2S)·E² + 2·B·L·S·E with B {query[0]}, L {query[1]}, S {key[1]}, E {query[2]} = {macs:,}; "
+        f"MACs = B·(2L + 2S)·E² + 2·B·L·S·E "
+        f"with B {query[0]}, L {query[1]}, S {key[1]}, E {query[2]} = {macs:,}; "
         f"FLOPs = 2·MACs + biases, scale, softmax over {heads} heads = {flops:,}, special {special:,}"
     )
     return Work(macs, flops, special, text)
@@ -83,7 +86,7 @@ def native_multi_head_attention(call: OpCall) -> Work:
 
 @cost_formula("_transformer_encoder_layer_fwd", family="attention")
 def transformer_encoder_layer(call: OpCall) -> Work:
-    """The fast path of ``nn.TransformerEncoderLayer`` on src ``(B, L, E)``: self-attention and two layers of width F.
+    """The fast path of ``nn.TransformerEncoderLayer``: src ``(B, L, E)``, feed-forward width F.
 
     MACs = 4 · B · L · E² + 2 · B · L² · E + 2 · B · L · E · F
     FLOPs = those of ``_native_multi_head_attention`` without averaged weights + 4 · B · L · E · F
@@ -107,7 +110,8 @@ def transformer_encoder_layer(call: OpCall) -> Work:
     flops += 2 * tokens * width + 2 * tokens * (7 * width + 2)
     special += tokens * hidden * gelu + 2 * tokens * 3
     text = (
-        f"MACs = 4·B·L·E² + 2·B·L²·E + 2·B·L·E·F with B {batch}, L {length}, E {width}, F {hidden} = {macs:,}; "
+        f"MACs = 4·B·L·E² + 2·B·L²·E + 2·B·L·E·F "
+        f"with B {batch}, L {length}, E {width}, F {hidden} = {macs:,}; "
         f"FLOPs = 2·MACs + biases, softmax, activation, residuals, norms = {flops:,}, special {special:,}"
     )
     return Work(macs, flops, special, text)

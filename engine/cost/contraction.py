@@ -14,11 +14,12 @@ from engine.graph import OpCall, Shape
 def einsum(call: OpCall) -> Work:
     """Einstein summation, two operands at a time, left to right or along the ``path`` that the caller passes.
 
-    A pair that sums over common labels is a batched matrix product: MACs = product of the sizes of all its labels.
-    A pair without a common sum is an elementwise product: 1 FLOP per element, no MACs. A label of one operand alone
-    that is not in the result is summed first: elements before − elements after. Diagonals (``ii``) are views: 0.
-    Source: ``torch.einsum`` (``aten/src/ATen/native/Linear.cpp``), which contracts in this order; equals half of
-    FlopCounterMode.
+    A pair that sums over common labels is a batched matrix product: MACs = product of the sizes of all its
+    labels. A pair without a common sum is an elementwise product: 1 FLOP per element, no MACs. A label of
+    one operand alone that is not in the result is summed first: elements before − elements after. Diagonals
+    (``ii``) are views: 0.
+    Source: ``torch.einsum`` (``aten/src/ATen/native/Linear.cpp``), which contracts in this order; equals
+    half of FlopCounterMode.
     """
     tensors: Any = call.args["tensors"]
     equation: Any = call.args["equation"]
@@ -32,8 +33,9 @@ def einsum(call: OpCall) -> Work:
 
 @cost_formula("tensordot", family="linear")
 def tensordot(call: OpCall) -> Work:
-    """Sum of products over ``dims_self`` of the first operand. MACs = outputs · prod(summed sizes); FLOPs = 2 · MACs.
+    """Sum of products over ``dims_self`` of the first operand.
 
+    MACs = outputs · prod(summed sizes); FLOPs = 2 · MACs.
     Without dimensions to sum it is an outer product: 1 FLOP per output, no MACs.
     Source: definition of ``torch.tensordot``.
     """
@@ -53,9 +55,11 @@ def tensordot(call: OpCall) -> Work:
 
 @cost_formula("linalg_multi_dot", "chain_matmul", family="linear")
 def multi_dot(call: OpCall) -> Work:
-    """Product of several matrices in the cheapest order. MACs = the minimum over all parenthesisations; FLOPs = 2 · MACs.
+    """Product of several matrices in the cheapest order.
 
-    Source: ``torch.linalg.multi_dot``, which finds the same order by dynamic programming (Cormen et al., ch. 15.2).
+    MACs = the minimum over all orders of multiplication; FLOPs = 2 · MACs.
+    Source: ``torch.linalg.multi_dot``, which finds the same order by dynamic programming (Cormen et al.,
+    ch. 15.2).
     """
     matrices: Any = call.args.get("tensors", call.args.get("matrices"))
     shapes = tuple(matrices)
@@ -63,7 +67,7 @@ def multi_dot(call: OpCall) -> Work:
         shapes = ((1, *shapes[0]), *shapes[1:])
     if len(shapes[-1]) == 1:
         shapes = (*shapes[:-1], (*shapes[-1], 1))
-    macs = chain_macs(tuple(shape[0] for shape in shapes) + (shapes[-1][1],))
+    macs = chain_macs((*(shape[0] for shape in shapes), shapes[-1][1]))
     sizes = " @ ".join(product(shape) for shape in matrices)
     return Work(
         macs, 2 * macs, 0, f"MACs of {sizes}, cheapest order = {macs:,}; FLOPs = 2·MACs = {2 * macs:,}"
@@ -87,7 +91,7 @@ def chain_macs(sizes: tuple[int, ...]) -> int:
 
 @lru_cache(1024)
 def contraction(equation: str, shapes: tuple[Shape, ...], path: tuple[int, ...] | None) -> tuple[int, int]:
-    """(MACs, other FLOPs) of an einsum; ``path`` holds two operand positions per step, None goes left to right."""
+    """(MACs, other FLOPs) of an einsum; ``path`` holds two operand positions per step, None is in order."""
     operands, result = _labelled(equation, shapes)
     macs = other = 0
     steps = iter(path or ())
@@ -121,7 +125,7 @@ def contraction(equation: str, shapes: tuple[Shape, ...], path: tuple[int, ...] 
 def _summed_alone(
     terms: dict[str, int], partner: dict[str, int], needed: set[str]
 ) -> tuple[dict[str, int], int]:
-    """``terms`` without the labels that nothing else has (or only with size 1), and the additions that took."""
+    """``terms`` without the labels that nothing else has at a size above 1, and the additions that took."""
     kept = {
         label: size
         for label, size in terms.items()
@@ -131,9 +135,9 @@ def _summed_alone(
 
 
 def _labelled(equation: str, shapes: tuple[Shape, ...]) -> tuple[list[dict[str, int]], set[str]]:
-    """Sizes by label of every operand, and the labels of the result; dimensions of ``...`` become labels ``.0`` ….
+    """Sizes by label of every operand, and the labels of the result.
 
-    The dimensions of an ellipsis are numbered from the last one, as they broadcast.
+    The dimensions of an ellipsis become labels ``.0``, ``.1`` … from the last one on, as they broadcast.
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
     operands = []

@@ -31,8 +31,9 @@ def convolution(call: OpCall) -> Work:
     MACs = N · C_out · prod(out_spatial) · (C_in / groups) · prod(kernel)
     FLOPs = 2 · MACs + 1 per output element with a bias
 
-    Stride, padding and dilation act through the output size. Taps that fall on zero padding are counted: too high by
-    0.6 % at 224×224 and by 22 % at 7×7 for a 3×3 kernel with padding 1. Fast algorithms (Winograd, FFT) do fewer.
+    Stride, padding and dilation act through the output size. Taps that fall on zero padding are counted:
+    too high by 0.6 % at 224×224 and by 22 % at 7×7 for a 3×3 kernel with padding 1. Fast algorithms
+    (Winograd, FFT) do fewer.
     Source: definition of ``torch.nn.Conv2d``; equals half of torch's FlopCounterMode.
     """
     weight: Any = call.inputs[1]
@@ -51,12 +52,12 @@ def convolution(call: OpCall) -> Work:
 def conv_transpose(call: OpCall) -> Work:
     """Transposed convolution of input ``(N, C_in, …)`` with weight ``(C_in, C_out/groups, k…)``.
 
-    MACs = N · C_in · prod(in_spatial) · (C_out / groups) · prod(kernel): every input position is multiplied with the
-    whole kernel, however large the stride.
+    MACs = N · C_in · prod(in_spatial) · (C_out / groups) · prod(kernel): every input position is multiplied
+    with the whole kernel, however large the stride.
     FLOPs = 2 · MACs + 1 per output element with a bias
 
-    Products that padding cuts off at the border are counted. Source: definition of ``torch.nn.ConvTranspose2d``;
-    equals half of torch's FlopCounterMode.
+    Products that padding cuts off at the border are counted. Source: definition of
+    ``torch.nn.ConvTranspose2d``; equals half of torch's FlopCounterMode.
     """
     image: Any = call.inputs[0]
     weight: Any = call.inputs[1]
@@ -94,14 +95,17 @@ def conv_tbc(call: OpCall) -> Work:
 
 @cost_formula("deform_conv2d", family="convolution")
 def deform_conv2d(call: OpCall) -> Work:
-    """Deformable convolution (torchvision) of input ``(N, C_in, H, W)`` with weight ``(C_out, C_in/groups, k_h, k_w)``.
+    """Deformable convolution (torchvision) of input ``(N, C_in, H, W)``.
 
+    With weight ``(C_out, C_in/groups, k_h, k_w)``:
     MACs = N · C_out · H_out · W_out · (C_in / groups) · k_h · k_w, as a direct convolution
     FLOPs = 2 · MACs + 1 per output element for the bias (torchvision adds a zero one when there is none)
-          + per sampled value (N · H_out · W_out · k_h · k_w · C_in) 7 for the bilinear interpolation, 8 with a mask
+          + 7 for the bilinear interpolation, 8 with a mask, per sampled value
+            (N · H_out · W_out · k_h · k_w · C_in)
           + 2 per offset pair (elements of ``offset`` in all) for moving the sampling point
 
-    The four interpolation weights per sampling point are left out: about 10 per point, 1/C_in of the interpolation.
+    The four interpolation weights per sampling point are left out: about 10 per point, 1/C_in of the
+    interpolation.
     Source: Dai et al. 2017, Zhu et al. 2019; ``torchvision/csrc/ops/cpu/deform_conv2d_kernel.cpp``.
     """
     image: Any = call.inputs[0]

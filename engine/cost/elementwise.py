@@ -1,7 +1,7 @@
 """Arithmetic per output element: add, mul, div, exp, comparisons, selections.
 
-A broadcast counts at its output size. Numbers count alike whatever their dtype: index arithmetic on integers is counted,
-complex numbers as if they were real.
+A broadcast counts at its output size. Numbers count alike whatever their dtype: index arithmetic on
+integers is counted, complex numbers as if they were real.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import partial
 from math import prod
 
 from engine.cost.per_element import per_element, per_element_work
-from engine.cost.registry import Work, cost_formula
+from engine.cost.registry import Work, cost_formula, not_counted
 from engine.graph import OpCall
 
 _arithmetic = partial(per_element, family="elementwise")
@@ -39,7 +39,7 @@ _one("logical_and", "logical_or", "logical_xor", "logical_not")
 _one("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift")
 _one("__and__", "__or__", "__xor__", "__lshift__", "__rshift__")
 _one("__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__")
-_one("where", "masked_fill", "diff", "deg2rad", "rad2deg")
+_one("masked_fill", "diff", "deg2rad", "rad2deg")
 
 _one_special("sqrt", "rsqrt", "reciprocal", "pow", "float_power", "__rpow__")
 _one_special(
@@ -94,6 +94,14 @@ def div(call: OpCall) -> Work:
     return per_element_work(n, 1, 1, "div")
 
 
+@cost_formula("where", family="elementwise")
+def where(call: OpCall) -> Work:
+    """Selection: FLOPs = 1 per output element. With a condition alone it finds elements: not counted."""
+    if len(call.inputs) == 1 and "self" not in call.args:
+        return not_counted("where with a condition alone finds elements: its output size depends on the data")
+    return per_element_work(prod(call.outputs[0]), 1, 0, "select")
+
+
 @cost_formula("clamp", "clip", family="elementwise")
 def clamp(call: OpCall) -> Work:
     """min(max(x, lower), upper). FLOPs = 1 per output element for each bound that is given."""
@@ -104,7 +112,10 @@ def clamp(call: OpCall) -> Work:
 
 @cost_formula("addcmul", "addcdiv", family="elementwise")
 def addcmul(call: OpCall) -> Work:
-    """self + value · a · b, or a / b. FLOPs = 2 per output element (addcdiv: 1 special), 3 with ``value`` other than 1."""
+    """self + value · a · b, or self + value · a / b.
+
+    FLOPs = 2 per output element (addcdiv: 1 special), 3 with a ``value`` other than 1.
+    """
     division = call.op == "addcdiv"
     scaled = call.args.get("value", 1) != 1
     counts = ("div" if division else "mul") + (", mul, add" if scaled else ", add")

@@ -11,16 +11,16 @@ from engine.graph import OpCall
 
 @cost_formula("embedding", "one_hot", family="embedding")
 def embedding(call: OpCall) -> Work:
-    """Copies rows of a table: 0 MACs, 0 FLOPs. (As a product with one-hot vectors it would be MACs nobody executes.)"""
+    """Copies rows of a table: 0 MACs, 0 FLOPs. (A product with one-hot vectors is what nobody executes.)"""
     return Work(0, 0, 0, "FLOPs = 0: rows are copied")
 
 
 @cost_formula("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only", family="embedding")
 def embedding_bag(call: OpCall) -> Work:
-    """Sum (mode 0), mean (1) or maximum (2) over bags of rows: L indices, table of width d, output ``(bags, d)``.
+    """Sum (mode 0), mean (1) or maximum (2) over bags of table rows: L indices, output ``(bags, d)``.
 
-    FLOPs = (L − bags) · d for sum and maximum, L · d for the mean (bags · d special), + L · d with weights per sample.
-    Padding indices are counted, empty bags too. Source: definition of ``torch.nn.EmbeddingBag``.
+    FLOPs = (L − bags) · d for sum and maximum, L · d for the mean (bags · d special), + L · d with weights
+    per sample. Padding indices are counted, empty bags too. Source: definition of ``torch.nn.EmbeddingBag``.
     """
     args = call.args
     indices: Any = args["indices"]

@@ -52,8 +52,9 @@ def antialiased(call: OpCall) -> Work:
 
 @cost_formula("grid_sampler", "grid_sampler_2d", "grid_sampler_3d", "cudnn_grid_sampler", family="pool")
 def grid_sampler(call: OpCall) -> Work:
-    """Samples of input ``(N, C, …)`` at the points of grid ``(N, …, d)``; interpolation_mode 0 linear, 1 nearest, 2 cubic.
+    """Samples of input ``(N, C, …)`` at the points of grid ``(N, …, d)``.
 
+    By interpolation_mode (0 linear, 1 nearest, 2 cubic):
     FLOPs = a per output element + b per point
         d = 2: bilinear a = 7, b = 14 (pixel position 4, floor 2, fractions 4, weights 4)
         d = 3: trilinear a = 15, b = 31 (6, 3, 6, 16)

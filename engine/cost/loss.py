@@ -24,9 +24,10 @@ _TERM = {
 def elementwise_loss(call: OpCall) -> Work:
     """A loss with one term per element, then the mean (reduction 1), the sum (2) or nothing (0).
 
-    FLOPs per term: MSE 2, L1 2, smooth L1 7 (1 special), Huber 6, binary cross entropy 8 (2 special; with logits too),
-    KL divergence 4 (1 special); + 1 per term for the mean (1 special in all), 1 less for the sum.
-    Weights of classes or samples are left out (1 per term). Source: definitions in ``torch.nn.functional``.
+    FLOPs per term: MSE 2, L1 2, smooth L1 7 (1 special), Huber 6, binary cross entropy 8 (2 special; with
+    logits too), KL divergence 4 (1 special); + 1 per term for the mean (1 special in all), 1 less for the
+    sum. Weights of classes or samples are left out (1 per term). Source: definitions in
+    ``torch.nn.functional``.
     """
     x: Any = call.inputs[0]
     each, special, counts = _TERM[call.op]
@@ -34,7 +35,10 @@ def elementwise_loss(call: OpCall) -> Work:
     joined, divisions = _reduced(call, terms)
     flops = each * terms + joined
     specials = special * terms + divisions
-    text = f"FLOPs = {each} ({counts}) · {terms:,} terms + reduction {joined:,} = {flops:,}, special {specials:,}"
+    text = (
+        f"FLOPs = {each} ({counts}) · {terms:,} terms + reduction {joined:,} = {flops:,}, "
+        f"special {specials:,}"
+    )
     return Work(0, flops, specials, text)
 
 
@@ -42,8 +46,8 @@ def elementwise_loss(call: OpCall) -> Work:
 def cross_entropy(call: OpCall) -> Work:
     """Log-softmax over the n classes (dimension 1, or 0 of a vector), negated at the target, then reduced.
 
-    FLOPs per row = 5 n − 1 (n + 1 special) + 1; + 1 per row for the mean (1 special in all), 1 less for the sum.
-    Targets given as probabilities (2 n more per row), class weights and label smoothing are left out.
+    FLOPs per row = 5 n − 1 (n + 1 special) + 1; + 1 per row for the mean (1 special in all), 1 less for the
+    sum. Targets given as probabilities (2 n more per row), class weights and label smoothing are left out.
     Source: definition of ``torch.nn.functional.cross_entropy``.
     """
     x: Any = call.inputs[0]

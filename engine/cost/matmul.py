@@ -25,9 +25,10 @@ def linear(call: OpCall) -> Work:
 
 @cost_formula("matmul", "linalg_matmul", "mm", "bmm", "mv", "dot", "vdot", "_int_mm", family="linear")
 def matmul(call: OpCall) -> Work:
-    """Matrix product of ``(…, m, k)`` and ``(…, k, n)`` with broadcast batch dimensions; vectors as in torch.matmul.
+    """Matrix product of ``(…, m, k)`` and ``(…, k, n)``, batch dimensions broadcast; vectors are allowed.
 
-    MACs = elements of the output · k; FLOPs = 2 · MACs (the first sum of each element counts as an addition to 0).
+    MACs = elements of the output · k; FLOPs = 2 · MACs (the first sum of each element counts as an addition
+    to 0).
     Source: definition of ``torch.matmul``.
     """
     left: Any = call.inputs[0]
@@ -36,8 +37,9 @@ def matmul(call: OpCall) -> Work:
 
 @cost_formula("inner", "linalg_vecdot", family="linear")
 def inner(call: OpCall) -> Work:
-    """Sum of products over one dimension of size k (the last; ``dim`` for ``linalg_vecdot``); a product if a scalar.
+    """Sum of products over one dimension of size k: the last, or ``dim`` for ``linalg_vecdot``.
 
+    With a scalar it is an elementwise product: 1 FLOP per output, no MACs. Else
     MACs = elements of the output · k; FLOPs = 2 · MACs.
     Source: definitions of ``torch.inner`` and ``torch.linalg.vecdot``.
     """
@@ -55,8 +57,8 @@ def addmm(call: OpCall) -> Work:
     """beta · self + alpha · (A @ B), batched for ``baddbmm``, with a vector for ``addmv``.
 
     MACs = elements of the output · k
-    FLOPs = 2 · MACs + 1 per output element for the addition (none with beta = 0), + 1 each for alpha and beta other
-    than 1; the activation of ``_addmm_activation`` counts 1 (its GELU form is 8 too low).
+    FLOPs = 2 · MACs + 1 per output element for the addition (none with beta = 0), + 1 each for alpha and
+    beta other than 1; the activation of ``_addmm_activation`` counts 1 (its GELU form is 8 too low).
     Source: definition of ``torch.addmm``.
     """
     left: Any = call.inputs[1]
@@ -91,8 +93,9 @@ def addbmm(call: OpCall) -> Work:
 def scaled_mm(call: OpCall) -> Work:
     """Matrix product of scaled low-precision numbers, A ``(m, k)`` with n columns.
 
-    MACs = m · n · k; FLOPs = 2 · MACs + 1 per output element for the scale, + 1 with a bias. Scales per group of 4-bit
-    weights are left out (2 / m of a MAC's FLOPs). Source: ``torch._scaled_mm``, ``torch._weight_int8pack_mm``.
+    MACs = m · n · k; FLOPs = 2 · MACs + 1 per output element for the scale, + 1 with a bias. Scales per
+    group of 4-bit weights are left out (2 / m of a MAC's FLOPs). Source: ``torch._scaled_mm``,
+    ``torch._weight_int8pack_mm``.
     """
     left: Any = call.inputs[0]
     outputs = prod(call.outputs[0])
@@ -105,7 +108,8 @@ def grouped_mm(call: OpCall) -> Work:
     """Matrix products of groups (experts): every row or column works with the matrix of its group only.
 
     A ``(M, k)`` with B ``(g, k, n)``: MACs = M · k · n. A ``(g, m, k)`` with B ``(k, N)``: m · k · N.
-    A ``(m, K)`` with B ``(K, n)``, K divided into groups: m · K · n. A ``(g, m, k)`` with B ``(g, k, n)``: g · m · k · n.
+    A ``(m, K)`` with B ``(K, n)``, K divided into groups: m · K · n. A ``(g, m, k)`` with B ``(g, k, n)``:
+    g · m · k · n.
     FLOPs = 2 · MACs + 1 per output element with a bias (and 1 for the scale of the scaled form).
     Rows that no group claims are counted as well. Source: ``torch._grouped_mm``; FlopCounterMode counts 0.
     """
@@ -129,7 +133,8 @@ def bilinear(call: OpCall) -> Work:
     """y_o = x₁ᵀ A_o x₂ + b_o for x₁ ``(…, in1)``, x₂ ``(…, in2)``, A ``(out, in1, in2)``.
 
     MACs = rows · out · in1 · in2: each weight once per row
-    FLOPs = 2 · MACs + rows · in1 · in2 for the products x₁ᵢ x₂ⱼ, which all outputs share, + 1 per output with a bias
+    FLOPs = 2 · MACs + rows · in1 · in2 for the products x₁ᵢ x₂ⱼ, which all outputs share, + 1 per output
+    with a bias
     Source: definition of ``torch.nn.Bilinear``; FlopCounterMode counts 0.
     """
     weight: Any = call.args["weight"]
@@ -144,7 +149,8 @@ def bilinear(call: OpCall) -> Work:
 def affine_grid(call: OpCall) -> Work:
     """Sampling grid θ · (x, y, 1)ᵀ for θ ``(N, d, d + 1)``: output ``(N, …, d)``.
 
-    MACs = elements of the output · (d + 1); FLOPs = 2 · MACs. The base grid itself is left out (1/N of 1 per element).
+    MACs = elements of the output · (d + 1); FLOPs = 2 · MACs. The base grid itself is left out (1/N of 1
+    per element).
     Source: definition of ``torch.nn.functional.affine_grid``.
     """
     theta: Any = call.inputs[0]
@@ -157,8 +163,8 @@ def cdist(call: OpCall) -> Work:
     ``pdist``: between all pairs of rows of one matrix.
 
     p = 2: MACs = outputs · m (difference times itself, added up); FLOPs = 2 · MACs + outputs · m differences
-    + outputs roots (special). p = 1 or ∞: 3 m − 1 per output (sub, abs, add or max), no MACs; p = 0: the same with
-    compare for abs; other p: 4 m per output (sub, abs, pow, add; m + 1 special).
+    + outputs roots (special). p = 1 or ∞: 3 m − 1 per output (sub, abs, add or max), no MACs; p = 0: the
+    same with compare for abs; other p: 4 m per output (sub, abs, pow, add; m + 1 special).
     For more than 25 rows torch computes p = 2 by one matrix product with k = m + 2 instead.
     Source: definition of ``torch.cdist``; FlopCounterMode counts 0.
     """
@@ -184,7 +190,7 @@ def cdist(call: OpCall) -> Work:
 
 @cost_formula("_trilinear", family="linear")
 def trilinear(call: OpCall) -> Work:
-    """The kernel behind ``bilinear`` in traces outside inference mode; its expansions hide which sizes are shared."""
+    """The kernel behind ``bilinear`` outside inference mode; its expansions hide which sizes are shared."""
     return not_counted(
         "_trilinear is a kernel of bilinear; trace in inference mode to see bilinear", macs=None
     )

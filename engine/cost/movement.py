@@ -1,4 +1,4 @@
-"""Operations that move, rename or create data and compute nothing: 0 FLOPs; the bytes they move tell their cost."""
+"""Operations that move, rename or create data and compute nothing: 0 FLOPs. Bytes moved tell their cost."""
 
 from __future__ import annotations
 
@@ -81,7 +81,10 @@ def scatter_add(call: OpCall) -> Work:
 
 @cost_formula("index_put", "_unsafe_index_put", "_index_put_impl", family="movement")
 def index_put(call: OpCall) -> Work:
-    """Writes values at indices: 0 FLOPs; with ``accumulate`` it adds them, 1 per value (per place, if they broadcast)."""
+    """Writes values at indices: 0 FLOPs; with ``accumulate`` it adds them, 1 FLOP per value.
+
+    Values that broadcast over the indices are counted at their own size: too low.
+    """
     if not call.args.get("accumulate", False):
         return _NOTHING
     values: Any = call.args["values"]
@@ -90,6 +93,6 @@ def index_put(call: OpCall) -> Work:
 
 @cost_formula("col2im", family="movement")
 def col2im(call: OpCall) -> Work:
-    """Sums overlapping blocks back into an image (``nn.Fold``). FLOPs = 1 addition per element of the blocks."""
+    """Sums overlapping blocks back into an image (``nn.Fold``). FLOPs = 1 per element of the blocks."""
     blocks: Any = call.inputs[0]
     return per_element_work(prod(blocks), 1, 0, "add")

@@ -13,8 +13,8 @@ from engine.graph import OpCall
 def layer_norm(call: OpCall) -> Work:
     """(x − mean) / √(var + ε) · weight + bias over rows of n = prod(normalized_shape) elements.
 
-    FLOPs per row = 5 n + 2 (3 special): mean n (1 division), sub n, square n, add n − 1, divide 1, add ε, rsqrt, mul n;
-    + n with a weight, + n with a bias.
+    FLOPs per row = 5 n + 2 (3 special), + n with a weight, + n with a bias:
+    mean n (1 division), sub n, square n, add n − 1, divide 1, add ε, rsqrt, mul n.
     Source: Ba et al. 2016; definition of ``torch.nn.LayerNorm``.
     """
     x: Any = call.inputs[0]
@@ -41,8 +41,8 @@ def group_norm(call: OpCall) -> Work:
 def instance_norm(call: OpCall) -> Work:
     """Normalisation of ``(N, C, …)`` over each image and channel: N · C rows of n = prod(spatial) elements.
 
-    FLOPs per row = 5 n + 2 (3 special), + n with a weight, + n with a bias, as layer norm. With running statistics in
-    eval (``use_input_stats`` false) it is a batch norm in eval: 2 per element.
+    FLOPs per row = 5 n + 2 (3 special), + n with a weight, + n with a bias, as layer norm. With running
+    statistics in eval (``use_input_stats`` false) it is a batch norm in eval: 2 per element.
     Source: Ulyanov et al. 2016; definition of ``torch.nn.InstanceNorm2d``.
     """
     x: Any = call.inputs[0]
@@ -55,7 +55,8 @@ def instance_norm(call: OpCall) -> Work:
 def rms_norm(call: OpCall) -> Work:
     """x / √(mean(x²) + ε) · weight over rows of n = prod(normalized_shape) elements.
 
-    FLOPs per row = 3 n + 2 (2 special): square n, add n − 1, divide 1, add ε, rsqrt, mul n; + n with a weight.
+    FLOPs per row = 3 n + 2 (2 special), + n with a weight:
+    square n, add n − 1, divide 1, add ε, rsqrt, mul n.
     Source: Zhang and Sennrich 2019; definition of ``torch.nn.RMSNorm``.
     """
     x: Any = call.inputs[0]
@@ -86,9 +87,9 @@ def rms_norm(call: OpCall) -> Work:
 def batch_norm(call: OpCall) -> Work:
     """Batch norm of ``(N, C, …)``.
 
-    In eval FLOPs = 2 per element: scale and shift, folded per channel; the folding itself (about 6 per channel) is left
-    out. In training, per channel of n = N · prod(spatial) elements: 5 n + 2 (3 special), + n with a weight, + n with a
-    bias; the update of the running statistics (6 per channel) is left out.
+    In eval FLOPs = 2 per element: scale and shift, folded per channel; the folding itself (about 6 per
+    channel) is left out. In training, per channel of n = N · prod(spatial) elements: 5 n + 2 (3 special), +
+    n with a weight, + n with a bias; the update of the running statistics (6 per channel) is left out.
     Source: Ioffe and Szegedy 2015; definition of ``torch.nn.BatchNorm2d``.
     """
     x: Any = call.inputs[0]
@@ -102,8 +103,9 @@ def batch_norm(call: OpCall) -> Work:
 def weight_norm(call: OpCall) -> Work:
     """g · v / ‖v‖ per slice of v; g has one element per slice.
 
-    FLOPs per slice of n elements = 2 n for the norm (square n, add n − 1, root) + 1 for g / ‖v‖ + n for the product
-    = 3 n + 1 (2 special). Source: Salimans and Kingma 2016; definition of ``torch.nn.utils.weight_norm``.
+    FLOPs per slice of n elements = 2 n for the norm (square n, add n − 1, root) + 1 for g / ‖v‖ + n for the
+    product = 3 n + 1 (2 special). Source: Salimans and Kingma 2016; definition of
+    ``torch.nn.utils.weight_norm``.
     """
     v: Any = call.inputs[0]
     g: Any = call.inputs[1]

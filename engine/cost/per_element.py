@@ -1,6 +1,6 @@
-"""Formulas that are a fixed number of operations per output element: most activations and elementwise operations.
+"""Formulas that are a fixed number of operations per output element.
 
-This module registers nothing itself; ``elementwise.py``, ``activation.py`` and others call :func:`per_element`.
+This module registers nothing itself; ``elementwise.py``, ``activation.py`` and others call it.
 """
 
 from __future__ import annotations

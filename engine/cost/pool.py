@@ -25,8 +25,8 @@ from engine.graph import OpCall, Shape
 def max_pool(call: OpCall) -> Work:
     """Maximum over windows of k = prod(kernel_size) taps.
 
-    FLOPs = k − 1 comparisons per output element. Taps in the padding are counted: too high by a few per cent for small
-    outputs. Source: definition of ``torch.nn.MaxPool2d``.
+    FLOPs = k − 1 comparisons per output element. Taps in the padding are counted: too high by a few per
+    cent for small outputs. Source: definition of ``torch.nn.MaxPool2d``.
     """
     out = call.outputs[0]
     outputs = prod(out)
@@ -59,8 +59,9 @@ def avg_pool(call: OpCall) -> Work:
     family="pool",
 )
 def adaptive_avg_pool(call: OpCall) -> Work:
-    """Mean over windows that divide the input into ``output_size`` parts; part i of n runs from ⌊i·in/n⌋ to ⌈(i+1)·in/n⌉.
+    """Mean over windows that divide the input into ``output_size`` parts.
 
+    Part i of n runs from ⌊i·in/n⌋ to ⌈(i+1)·in/n⌉.
     FLOPs = Σ over outputs of the taps of their windows, exactly: k per output (1 division, special).
     Source: definition of ``torch.nn.AdaptiveAvgPool2d``.
     """
@@ -72,7 +73,7 @@ def adaptive_avg_pool(call: OpCall) -> Work:
 
 @cost_formula("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", family="pool")
 def adaptive_max_pool(call: OpCall) -> Work:
-    """Maximum over the windows of ``adaptive_avg_pool``. FLOPs = Σ over outputs of (taps − 1) comparisons, exactly."""
+    """Maximum over the windows of ``adaptive_avg_pool``. FLOPs = Σ over outputs of (taps − 1), exactly."""
     outputs = prod(call.outputs[0])
     taps = _adaptive_taps(call)
     flops = taps - outputs
@@ -82,11 +83,12 @@ def adaptive_max_pool(call: OpCall) -> Work:
 
 @cost_formula("roi_align", "ps_roi_align", family="pool")
 def roi_align(call: OpCall) -> Work:
-    """Mean of s² bilinear samples per bin (torchvision): output ``(regions, C, pooled_height, pooled_width)``.
+    """Mean of s² bilinear samples per bin (torchvision): output ``(regions, C, bins_h, bins_w)``.
 
-    FLOPs = 8 s² per output element (1 special), s = sampling_ratio: 7 per sample for the interpolation and s² for the
-    mean. Positions and weights of the samples, shared by all channels, are left out (about 20 / C per sample).
-    With sampling_ratio ≤ 0 the number of samples depends on the size of each region: not counted.
+    FLOPs = 8 s² per output element (1 special), s = sampling_ratio: 7 per sample for the interpolation and
+    s² for the mean. Positions and weights of the samples, shared by all channels, are left out (about 20 /
+    C per sample). With sampling_ratio ≤ 0 the number of samples depends on the size of each region: not
+    counted.
     Source: He et al. 2017; ``torchvision/csrc/ops/cpu/roi_align_kernel.cpp``.
     """
     ratio: Any = call.args["sampling_ratio"]

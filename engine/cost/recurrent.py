@@ -1,4 +1,4 @@
-"""Recurrent layers and cells: LSTM, GRU, plain RNN; several layers, both directions, projections, packed sequences."""
+"""Recurrent layers and cells: LSTM, GRU, plain RNN; both directions, projections, packed sequences."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ _UNIT = {
     "rnn_tanh": (2, 2, 1),
     "rnn_relu": (2, 2, 0),
 }
-"""FLOPs per hidden unit and step beside the gates' MACs, what two biases add to them, and the special ones among them.
+"""Per hidden unit and step, beside the gates' MACs: FLOPs, what two biases add to them, special ones.
 
-LSTM: 4 sums of the input's and the state's part, 3 sigmoid and 1 tanh of gates, 3 for the cell state, 1 tanh and 1 mul
-for the output. GRU: 2 sums, 2 sigmoid, 2 and 1 tanh for the candidate, 4 for mixing it with the state. Per bias: one
-addition for each gate (4, 3, 1).
+LSTM: 4 sums of the input's and the state's part, 3 sigmoid and 1 tanh of gates, 3 for the cell state, 1
+tanh and 1 mul for the output. GRU: 2 sums, 2 sigmoid, 2 and 1 tanh for the candidate, 4 for mixing it with
+the state. Per bias: one addition for each gate (4, 3, 1).
 """
 
 
 @cost_formula("lstm", "gru", "rnn_tanh", "rnn_relu", family="recurrent")
 def recurrent_layers(call: OpCall) -> Work:
-    """All steps, layers and directions of ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` with G gates (4, 3, 1) of H units.
+    """All steps, layers and directions of ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``.
 
+    With G gates (4, 3, 1) of H units:
     rows = batch · steps (of a packed sequence: the real steps only)
     MACs = rows · Σ over layers and directions of elements of the weights
          = rows · Σ (G · H · in + G · H · (P or H) + P · H with a projection to P)
@@ -49,7 +50,7 @@ def recurrent_layers(call: OpCall) -> Work:
 
 @cost_formula("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", family="recurrent")
 def recurrent_cell(call: OpCall) -> Work:
-    """One step of ``nn.LSTMCell``, ``nn.GRUCell`` or ``nn.RNNCell`` on input ``(batch, in)``: see ``recurrent_layers``."""
+    """One step of ``nn.LSTMCell``, ``nn.GRUCell`` or ``nn.RNNCell``: see ``recurrent_layers``."""
     args = call.args
     data: Any = args["input"]
     w_ih: Any = args["w_ih"]
@@ -61,7 +62,10 @@ def recurrent_cell(call: OpCall) -> Work:
 
 @cost_formula("mkldnn_rnn_layer", family="recurrent")
 def mkldnn_rnn_layer(call: OpCall) -> Work:
-    """One layer in one direction, as oneDNN runs it on a CPU; mode 0 ReLU, 1 tanh, 2 LSTM, 3 GRU: see ``recurrent_layers``."""
+    """One layer in one direction, as oneDNN runs it on a CPU: see ``recurrent_layers``.
+
+    mode 0 ReLU, 1 tanh, 2 LSTM, 3 GRU.
+    """
     args = call.args
     data: Any = args["input"]
     w_ih: Any = args["weight0"]
@@ -74,7 +78,7 @@ def mkldnn_rnn_layer(call: OpCall) -> Work:
 
 @cost_formula("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", family="recurrent")
 def fused_cell(call: OpCall) -> Work:
-    """What is left of a cell when its two matrix products are separate operations; the state is ``(batch, H)``.
+    """What is left of a cell when its two matrix products are separate operations; state ``(batch, H)``.
 
     MACs = 0; FLOPs = batch · H · (LSTM 13 + 8 with biases, 5 special; GRU 11 + 6, 3 special).
     """

@@ -38,7 +38,7 @@ def reduction(call: OpCall) -> Work:
 
 @cost_formula("max", "min", family="elementwise")
 def extreme(call: OpCall) -> Work:
-    """With ``other`` an elementwise comparison, FLOPs = 1 per output element; else a reduction, n − 1 per row."""
+    """With ``other`` elementwise, FLOPs = 1 per output element; else a reduction, n − 1 per row."""
     if "other" in call.args:
         return per_element_work(prod(call.outputs[0]), 1, 0, call.op)
     x: Any = call.inputs[0]
@@ -96,8 +96,8 @@ def deviation(call: OpCall) -> Work:
 def norm(call: OpCall) -> Work:
     """Vector norm of order p of each row; Frobenius norm of a matrix as the vector norm of order 2.
 
-    FLOPs per row: p = 2: 2 n (1 special: square n, add n − 1, root) · p = 1, ±∞: 2 n − 1 (abs n, add or max n − 1)
-    · p = 0: 2 n − 1 (compare, add) · other p: 3 n (n + 1 special: abs n, pow n, add n − 1, pow 1).
+    FLOPs per row: p = 2: 2 n (1 special: square n, add n − 1, root) · p = 1, ±∞: 2 n − 1 (abs n, add or max
+    n − 1) · p = 0: 2 n − 1 (compare, add) · other p: 3 n (n + 1 special: abs n, pow n, add n − 1, pow 1).
     Matrix norms other than Frobenius need singular values or column sums: not counted.
     Source: definition of ``torch.linalg.vector_norm``.
     """
@@ -132,8 +132,9 @@ def _is_matrix_norm(call: OpCall) -> bool:
 def distance(call: OpCall) -> Work:
     """Norm of order 2 of the difference of two tensors (``dist``) or of their rows (``pairwise_distance``).
 
-    FLOPs per row = 3 n (1 special), 4 n for ``pairwise_distance``, which adds ε: sub n, add n, square n, add n − 1, root.
-    Other orders count as if they were 2: for p = 1 one too high per row, for other p the n powers are not marked special.
+    FLOPs per row = 3 n (1 special), 4 n for ``pairwise_distance``, which adds ε: sub n, add n, square n,
+    add n − 1, root. Other orders count as if they were 2: for p = 1 one too high per row, for other p the n
+    powers are not marked special.
     Source: definitions of ``torch.dist``, ``torch.nn.PairwiseDistance``.
     """
     left: Any = call.inputs[0]
@@ -149,7 +150,8 @@ def cosine_similarity(call: OpCall) -> Work:
     """a·b / (max(‖a‖, ε) max(‖b‖, ε)) of rows of n elements.
 
     FLOPs per row = 6 n + 3 (3 special): three sums of products 3 (2 n − 1), two roots, two max, mul, div.
-    Two tensors that broadcast against each other count their norms at the broadcast size: too high by up to 3 ×.
+    Two tensors that broadcast against each other count their norms at the broadcast size: too high by up to
+    3 ×.
     Source: definition of ``torch.nn.CosineSimilarity``.
     """
     left: Any = call.inputs[0]

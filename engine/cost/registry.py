@@ -59,8 +59,9 @@ def cost_formula(*ops: str, family: str) -> Callable[[Formula], Formula]:
 def cost_of(call: OpCall) -> tuple[str, Work]:
     """(family, work) of one executed operation.
 
-    An operation without a formula is of family ``other`` and not counted. So is, in its own family, a call on which
-    the formula fails: that is a bug of ours, logged with its traceback, but no reason to lose the whole analysis.
+    An operation without a formula is of family ``other`` and not counted. So is, in its own family, a call
+    on which the formula fails: that is a bug of ours, logged with its traceback, but no reason to lose the
+    whole analysis.
     """
     entry = _formulas.get(call.op)
     if entry is None:
@@ -82,7 +83,7 @@ def known_ops() -> dict[str, str]:
 
 
 def explanation(op: str) -> str:
-    """The docstring of the formula of ``op``: symbols, what is left out, source; empty for an unknown operation."""
+    """The docstring of the formula of ``op``: symbols, what is left out, source; empty if unknown."""
     entry = _formulas.get(op)
     return (entry[1].__doc__ or "") if entry else ""
 

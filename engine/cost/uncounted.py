@@ -1,5 +1,6 @@
-"""Operations that are known and not counted: their work depends on the data, or on the algorithm that a library picks.
+"""Operations that are known and not counted.
 
+Their work depends on the data, or on the algorithm that a library picks.
 FLOPs are None, never 0. MACs are 0 where no multiply–accumulate is involved, else None too.
 """
 

@@ -1,4 +1,6 @@
-"""Nothing that torch.nn executes in eval is unknown, and no formula fails on the arguments that torch really passes."""
+"""Nothing that torch.nn executes in eval is unknown, and no formula fails on the arguments that torch
+really passes.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,8 @@ def norms_and_reductions() -> None:
 def arithmetic() -> None:
     x = meta(*X)
     for name in (
-        "neg", "abs", "sign", "square", "floor", "ceil", "round", "trunc", "frac", "sqrt", "rsqrt", "reciprocal",
+        "neg", "abs", "sign", "square", "floor", "ceil", "round", "trunc", "frac", "sqrt", "rsqrt",
+        "reciprocal",
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan",
         "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "logit", "sinc", "isnan", "isinf",
         "nan_to_num", "logical_not", "lgamma", "digamma",
@@ -101,7 +104,9 @@ def arithmetic() -> None:
         "logical_and", "logical_or", "logical_xor",
     ):
         getattr(x, name)(x)
-    for result in (2 - x, x / 2, 2 / x, x // 2, x % 2, x**2, 2**x, x.add(x, alpha=2), ~(x > 0), (x > 0) & (x < 1)):
+    for result in (
+        2 - x, x / 2, 2 / x, x // 2, x % 2, x**2, 2**x, x.add(x, alpha=2), ~(x > 0), (x > 0) & (x < 1),
+    ):
         assert result.shape == x.shape
     x.clamp(0, 1)
     x.clamp_min(0)
@@ -133,9 +138,12 @@ def movement() -> None:
     torch.meshgrid(meta(3), meta(4), indexing="ij")
     torch.arange(4, device="meta").repeat_interleave(2)
     for moved in (
-        x.chunk(2, 1), x.split(2, 1), x.unbind(0), x.flatten(1), x.permute(0, 2, 3, 1).contiguous(), x.roll(1, 1),
-        x.flip(1), x.repeat(1, 2, 1, 1), x.tril(), x.to(torch.float16), x.mT, x[:, index], x[:, :2], x[..., None],
-        x.index_select(1, index[0]), x.gather(1, places), x.scatter(1, places, x), x.scatter_add(0, places, x),
+        x.chunk(2, 1), x.split(2, 1), x.unbind(0), x.flatten(1), x.permute(0, 2, 3, 1).contiguous(),
+        x.roll(1, 1),
+        x.flip(1), x.repeat(1, 2, 1, 1), x.tril(), x.to(torch.float16), x.mT, x[:, index], x[:, :2],
+        x[..., None],
+        x.index_select(1, index[0]), x.gather(1, places), x.scatter(1, places, x),
+        x.scatter_add(0, places, x),
         row.index_add(1, index[0], row[:, :3]), x.view(2, -1), x.expand_as(x), x.clone(), x.detach(),
         x.new_zeros(3), torch.full_like(x, 1.0), x.unfold(2, 3, 1), x.movedim(1, 2), x.swapaxes(0, 1),
     ):

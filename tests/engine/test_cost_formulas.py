@@ -1,4 +1,5 @@
-"""Every line of the table of FLOPs beyond 2 × MACs, and every family: expected numbers written as the formula.
+"""Every line of the table of FLOPs beyond 2 × MACs, and every family: expected numbers written as the
+formula.
 
 Arguments are named as in the operators' schemas; the first shape of ``outputs`` is the result.
 """
@@ -30,10 +31,7 @@ PER_ELEMENT = [
         (op, 1, 0)
         for op in ("add", "sub", "rsub", "mul", "neg", "abs", "maximum", "minimum", "relu", "square")
     ),
-    *(
-        (op, 1, 0)
-        for op in ("eq", "lt", "ge", "where", "masked_fill", "logical_and", "bitwise_not", "clamp_min")
-    ),
+    *((op, 1, 0) for op in ("eq", "lt", "ge", "masked_fill", "logical_and", "bitwise_not", "clamp_min")),
     *((op, 2, 0) for op in ("relu6", "hardtanh", "leaky_relu", "prelu", "threshold", "rrelu")),
     *((op, 1, 1) for op in ("div", "sqrt", "rsqrt", "reciprocal", "exp", "log", "erf", "tanh", "sigmoid")),
     *((op, 1, 1) for op in ("sin", "cos", "pow", "atan2", "log1p")),
@@ -442,6 +440,13 @@ def test_known_but_not_counted(op: str) -> None:
     _, work = cost_of(same_shape(op))
     assert (work.macs, work.flops, work.special_ops) == (0, None, None)
     assert work.formula.startswith(f"not counted: {op} ")
+
+
+def test_where_selects_or_finds() -> None:
+    selects = call("where", (IMAGE, IMAGE), IMAGE, condition=IMAGE, self=IMAGE, other=0.0)
+    assert cost_of(selects)[1].flops == PIXELS
+    finds = OpCall("where", (IMAGE,), ((7,),) * 4, {"condition": IMAGE})
+    assert (cost_of(finds)[1].macs, cost_of(finds)[1].flops) == (0, None)
 
 
 def test_what_training_draws_is_not_counted() -> None:

@@ -1,7 +1,7 @@
 """MACs against half of torch's FlopCounterMode on the meta device, as integers.
 
-FlopCounterMode counts FLOPs as 2 per multiply–accumulate and nothing else; ours are recorded in inference mode, where
-attention, einsum and linear stay whole, its own outside of it, where they are decomposed.
+FlopCounterMode counts FLOPs as 2 per multiply–accumulate and nothing else; ours are recorded in inference
+mode, where attention, einsum and linear stay whole, its own outside of it, where they are decomposed.
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ def test_deformable_convolution_counts_like_a_direct_one() -> None:
 
 
 def test_resnet50_flops() -> None:
-    """Convolutions without bias; batch norm 2, ReLU and residual 1 per element, maxpool 8 comparisons, mean of 7×7."""
+    """Convolutions without bias; batch norm 2, ReLU and residual 1 per element, maxpool 8 comparisons, mean
+    of 7×7.
+    """
     with torch.device("meta"):
         model = torchvision.models.resnet50().eval()
     stem, pooled = 64 * 112 * 112, 64 * 56 * 56
