@@ -1,0 +1,267 @@
+"""The Curve panel and what it collects: points along one slider, refusals, the baseline's sweep, the cursor."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from engine.edits import RemoveLayer
+from engine.errors import ErrorInfo
+from engine.graph import Dim, InputSpec
+from engine.protocol import Point
+from engine.results import Analysis, Configuration
+from gui import sizes
+from gui.charts import sweep
+from gui.charts.curve import CurvePanel
+from gui.engine_client import EngineClient
+from gui.selection import Selection
+from gui.settings import Settings
+from gui.theme import ThemeManager
+from gui.workspace import Workspace
+from tests.gui.analyses import small_net
+
+SPECS = (
+    InputSpec(
+        "x",
+        (
+            Dim("batch", 1, "batch", 1, 64),
+            Dim("channels", 3),
+            Dim("height", 224, "height", 32, 512, 32),
+            Dim("width", 224, "width", 32, 512, 32),
+        ),
+    ),
+)
+REFUSAL = ErrorInfo("layer", "blocks.0.conv takes 8 channels.", "Choose another size.")
+
+
+def configuration(size: int, batch: int = 1, *, pool: bool = True) -> Configuration:
+    inputs = sizes.with_sizes(SPECS, (SPECS[0].default,), {"batch": batch, "height": size, "width": size})
+    return Configuration(inputs, () if pool else (RemoveLayer("pool"),))
+
+
+def point(size: int, *, pool: bool = True, refused: bool = False) -> tuple[Configuration, Point]:
+    at = configuration(size, pool=pool)
+    if refused:
+        return at, Point(0, at, error=REFUSAL)
+    return at, Point(0, at, small_net(size, pool=pool).totals)
+
+
+def net(size: int, *, pool: bool = True) -> Analysis:
+    analysis = small_net(size, pool=pool)
+    return msgspec.structs.replace(analysis, configuration=configuration(size, pool=pool))
+
+
+# -- what is collected -----------------------------------------------------------------------------------------------
+
+
+def test_only_points_of_this_sweep_are_collected() -> None:
+    points = dict([point(64), point(128), point(96, pool=False), point(32, refused=True)])
+    uneven = msgspec.structs.replace(
+        configuration(64), inputs=sizes.with_sizes(SPECS, (SPECS[0].default,), {"height": 64, "width": 96})
+    )
+    points[uneven] = Point(0, uneven, small_net(64).totals)
+    batched = configuration(160, batch=2)
+    points[batched] = Point(0, batched, small_net(160).totals)
+    found = sweep.collect(SPECS, ["height", "width"], configuration(224), points, [net(224), None])
+    assert list(found.totals) == [64, 128, 224]
+    assert found.refused == {32: "blocks.0.conv takes 8 channels. Choose another size."}
+
+
+def test_a_refused_position_breaks_the_line() -> None:
+    totals = {size: small_net(size).totals for size in (32, 64, 128, 160)}
+    found = sweep.Sweep(totals, {96: "no"})
+    lines = sweep.pieces(found, "macs")
+    assert [[size for size, _ in line] for line in lines] == [[32, 64], [128, 160]]
+    assert lines[0][1] == (64, float(totals[64].macs))
+
+
+def test_refused_stretches_reach_half_way_to_the_next_accepted_size() -> None:
+    found = sweep.Sweep({224: small_net(224).totals}, {192: "no", 160: "no", 256: "no"})
+    assert sweep.refused_stretches(found, 32, 512) == [(32.0, 208.0), (240.0, 512.0)]
+
+
+def test_the_cursor_stops_at_steps_and_ends() -> None:
+    dim = Dim("height", 224, "height", 33, 500, 32)
+    assert [sweep.snapped(dim, at) for at in (0, 40, 47, 70, 495, 900)] == [33, 33, 33, 64, 500, 500]
+    assert [sweep.moved(dim, 224, steps) for steps in (1, -1, 30)] == [256, 192, 500]
+    assert (sweep.moved(dim, 230, 1), sweep.moved(dim, 230, -1)) == (256, 224)
+
+
+def test_axis_words() -> None:
+    assert sweep.axis_label(["height", "width"]) == "height = width (pixels)"
+    assert sweep.axis_label(["sequence"]) == "sequence (tokens)"
+    assert sweep.axis_label(["features"]) == "features"
+
+
+# -- the panel -------------------------------------------------------------------------------------------------------
+
+
+class Stage:
+    """A workspace without an engine process and the panel on the screen."""
+
+    def __init__(self, qtbot: QtBot, folder: Path) -> None:
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        self.settings = Settings(str(folder / "settings.ini"))
+        self.workspace = Workspace(EngineClient(), self.settings)
+        self.theme = ThemeManager(app, "light")
+        self.panel = CurvePanel(self.workspace, Selection(), self.theme, self.settings)
+        qtbot.addWidget(self.panel)
+        self.panel.resize(600, 280)
+        self.panel.show()
+        qtbot.waitExposed(self.panel)
+        self.chart = self.panel.chart
+
+    def show(self, analysis: Analysis, baseline: Analysis | None = None, editable: bool = True) -> None:
+        workspace = self.workspace
+        workspace.model, workspace.configuration = analysis.model, analysis.configuration
+        workspace.analysis, workspace.baseline = analysis, baseline
+        workspace.specs = SPECS if editable else sizes.fixed_specs(analysis.configuration.inputs)
+        workspace.editable = workspace.linked = editable
+        workspace.sweep_symbol = "height"
+        for changed in (workspace.model_changed, workspace.analysis_changed, workspace.baseline_changed):
+            changed.emit()
+
+    def learn(self, *points: tuple[Configuration, Point]) -> None:
+        self.workspace.points.update(points)
+        self.workspace.points_changed.emit()
+
+    def at(self, size: float) -> QPoint:
+        return QPoint(round(self.chart.x(size)), round(self.chart.plot.center().y()))
+
+
+@pytest.fixture
+def stage(qtbot: QtBot, tmp_path: Path) -> Stage:
+    return Stage(qtbot, tmp_path)
+
+
+def test_without_a_model_and_for_a_report_there_is_a_sentence(stage: Stage) -> None:
+    assert stage.chart.data is None
+    assert not stage.panel.sweep_button.isVisible()
+    stage.show(net(224), editable=False)
+    assert stage.chart.data is None
+    assert not stage.panel.grab().isNull()
+
+
+def test_points_arrive_gradually(stage: Stage) -> None:
+    stage.show(net(224))
+    data = stage.chart.data
+    assert data is not None and list(data.now.totals) == [224]
+    assert (data.name, data.axis) == ("height = width", "height = width (pixels)")
+    stage.learn(point(64), point(448))
+    assert stage.chart.data is not None and list(stage.chart.data.now.totals) == [64, 224, 448]
+    assert stage.panel.caption.text == "MACs against height = width"
+
+
+def test_a_tick_of_the_slider_moves_only_the_cursor(stage: Stage) -> None:
+    stage.show(net(224))
+    stage.learn(point(64), point(448))
+    before = stage.chart.data
+    stage.workspace.configuration = configuration(256)
+    stage.workspace.configuration_changed.emit()
+    assert stage.chart.data is before
+    assert stage.chart.asked == 256
+
+
+def test_the_baseline_has_its_own_curve_and_place(stage: Stage) -> None:
+    stage.show(net(224, pool=False), net(192))
+    stage.learn(point(64), point(64, pool=False))
+    data = stage.chart.data
+    assert data is not None and data.before is not None
+    assert list(data.now.totals) == [64, 224] and list(data.before.totals) == [64, 192]
+    assert data.before_at == (192, net(192).totals.macs)
+    # the same edits: one curve, and only the baseline's place on it
+    stage.show(net(224), net(192))
+    assert stage.chart.data is not None and stage.chart.data.before is None
+    assert stage.chart.data.before_at == (192, net(192).totals.macs)
+
+
+def test_dragging_the_cursor_asks_for_another_size(stage: Stage, qtbot: QtBot) -> None:
+    stage.show(net(224))
+    view = stage.chart.viewport()
+    qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=stage.at(224))
+    assert stage.workspace.size_of("height") == 224
+    for size in (250, 300, 333):
+        qtbot.mouseMove(view, stage.at(size))
+    qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=stage.at(333))
+    assert stage.workspace.size_of("height") == stage.workspace.size_of("width") == 320
+    assert stage.chart.asked == 320
+    assert stage.workspace.undo_stack.count() == 1
+    stage.workspace.undo_stack.undo()
+    assert stage.chart.asked == 224
+
+
+def test_arrow_keys_move_the_cursor(stage: Stage, qtbot: QtBot) -> None:
+    stage.show(net(224))
+    for key, size in (
+        (Qt.Key.Key_Right, 256),
+        (Qt.Key.Key_Left, 224),
+        (Qt.Key.Key_Home, 32),
+        (Qt.Key.Key_Left, 32),
+        (Qt.Key.Key_End, 512),
+    ):
+        qtbot.keyClick(stage.chart, key)
+        assert stage.workspace.size_of("height") == size
+
+
+def test_hovering_a_refused_size_is_painted_with_its_reason(stage: Stage, qtbot: QtBot) -> None:
+    stage.show(net(224))
+    stage.learn(point(64), point(448, refused=True))
+    plain = stage.chart.grab().toImage()
+    qtbot.mouseMove(stage.chart.viewport(), stage.at(450))
+    assert stage.chart.grab().toImage() != plain
+    assert stage.chart.data is not None and 448 in stage.chart.data.now.refused
+
+
+def test_the_sweep_menu_chooses_another_slider(stage: Stage, qtbot: QtBot) -> None:
+    stage.show(net(224))
+    menu = stage.panel.sweep_button.menu()
+    menu.aboutToShow.emit()
+    assert [action.text() for action in menu.actions()][:2] == ["batch", "height = width"]
+    menu.actions()[0].trigger()
+    assert stage.workspace.sweep_symbol == "batch"
+    assert stage.chart.data is not None and stage.chart.data.axis == "batch (samples)"
+
+
+def test_the_metric_follows_macs_or_flops_and_is_kept(stage: Stage, qtbot: QtBot) -> None:
+    stage.show(net(224))
+    stage.workspace.count_mode = "flops"
+    stage.workspace.count_mode_changed.emit()
+    assert stage.chart.data is not None and stage.chart.data.metric.key == "flops"
+    stage.panel.metric_button.set_keys(["activation_bytes"])
+    again = CurvePanel(stage.workspace, Selection(), stage.theme, stage.settings)
+    qtbot.addWidget(again)
+    assert again.metric_button.keys == ("activation_bytes",)
+
+
+def test_a_new_theme_recolours(stage: Stage) -> None:
+    stage.show(net(224), net(192, pool=False))
+    stage.learn(point(64), point(448))
+    for mode in ("dark", "light"):
+        stage.theme.set_mode(mode)
+        image = stage.chart.grab().toImage()
+        colors = {
+            image.pixelColor(x, y).name() for x in range(image.width()) for y in range(0, image.height(), 3)
+        }
+        assert QColor(stage.theme.current.surface).name() in colors
+        assert QColor(stage.theme.current.accent).name() in colors
+
+
+@pytest.mark.parametrize("size", [(260, 150), (600, 220), (1900, 700)])
+def test_any_size_can_be_painted(stage: Stage, size: tuple[int, int]) -> None:
+    stage.show(net(224), net(192, pool=False))
+    stage.learn(point(64), point(448), point(32, refused=True))
+    stage.panel.resize(*size)
+    for log in (False, True):
+        stage.chart.set_log(log)
+        assert not stage.panel.grab().isNull()
