@@ -16,6 +16,7 @@ from gui.models.comparison import is_same
 
 SAME_FACTOR = 0.01
 """Layers whose factors differ by less than this part are said to change by one factor."""
+NEARLY_ALL = 0.9
 MAX_NAMED = 5
 """Layers named in a sentence before "and 3 more"."""
 MAX_CONTRIBUTORS = 4
@@ -132,16 +133,16 @@ def _compared(before: int, after: int, noun: str, *, first: bool, many: bool) ->
 
 
 def _frontier(cells: LayerCells, metric: str) -> list[_Part]:
-    """The model's parts to speak about: its children, opened up while all change sits in one of them."""
+    """The model's parts to speak about: its children, opened up while nearly all change sits in one of them."""
     structure = cells.structure
     nodes = structure.children[0]
     while True:
         parts = [_part(cells, node, metric) for node in nodes]
-        changed = [node for node, part in zip(nodes, parts, strict=True) if not part.same]
-        if len(changed) != 1 or not structure.children[changed[0]]:
+        moved = [abs(part.work_after - part.work_before) for part in parts]
+        place = max(range(len(nodes)), key=moved.__getitem__, default=-1)
+        if place < 0 or not structure.children[nodes[place]] or moved[place] <= NEARLY_ALL * sum(moved):
             return parts
-        place = nodes.index(changed[0])
-        nodes = [*nodes[:place], *structure.children[changed[0]], *nodes[place + 1 :]]
+        nodes = [*nodes[:place], *structure.children[nodes[place]], *nodes[place + 1 :]]
 
 
 def _part(cells: LayerCells, node: int, metric: str) -> _Part:

@@ -27,7 +27,6 @@ from gui.views.attribute_editors import AttributeEditor, EditValue, editor_shape
 from gui.workspace import Workspace
 
 LABEL_WIDTH = 84
-SELECTABLE = Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
 
 
 class InspectorPanel(QFrame):
@@ -223,7 +222,7 @@ def _label(parent: QWidget, name: str, role: str = "", wrap: bool = False) -> QL
     label = QLabel(parent)
     label.setObjectName(name)
     label.setWordWrap(wrap)
-    label.setTextInteractionFlags(SELECTABLE)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     if role:
         label.setProperty("role", role)
     return label

@@ -71,7 +71,6 @@ class WhatChangedPanel(QFrame):
         self._where = self._text(body, "what_changed_where")
         self._parts = self._text(body, "what_changed_parts")
         self._python = self._text(body, "what_changed_python")
-        self._python.setTextFormat(Qt.TextFormat.PlainText)
         self._python.setAccessibleName("Edits as Python")
         self._python.setFont(mono_font())
         column = QVBoxLayout(body)
@@ -104,9 +103,7 @@ class WhatChangedPanel(QFrame):
         label.setObjectName(name)
         label.setWordWrap(True)
         label.setTextFormat(Qt.TextFormat.RichText)
-        label.setTextInteractionFlags(
-            Qt.TextInteractionFlag.TextBrowserInteraction | Qt.TextInteractionFlag.TextSelectableByKeyboard
-        )
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         label.linkActivated.connect(self._on_link)
         return label
 
@@ -153,7 +150,7 @@ class WhatChangedPanel(QFrame):
     def _show_edits(self) -> None:
         """The edits asked for, also while (or because) their result is not there."""
         lines = self._python_lines()
-        self._python.setText("\n".join(lines))
+        self._python.setText(_code_html(lines, self._theme.current))
         self._python.setVisible(bool(lines))
         for button in (self._copy, self._reset):
             button.setVisible(bool(lines))
@@ -189,6 +186,11 @@ def _html(sentence: Sentence, theme: Theme) -> str:
         else:
             parts.append(f"<b style='color:{theme.text}'>{text}</b>" if span.strong else text)
     return "".join(parts)
+
+
+def _code_html(lines: Iterable[str], theme: Theme) -> str:
+    ground = f"background-color:{theme.window}; color:{theme.text}"
+    return "<br>".join(f"<span style='{ground}'>&nbsp;{escape(line)}&nbsp;</span>" for line in lines)
 
 
 def _link(node: str, text: str, theme: Theme) -> str:
