@@ -189,7 +189,7 @@ class BarsChart(ChartCanvas):
             if value:
                 height = max(1.0, round(scale.height(value)))
                 by_family[family[row]].append(QRectF(x, bottom - height, width, height))
-            elif self._data.unknown[row]:
+            elif drawn.lane.unknown[row]:
                 hatched.append(QRectF(x, bottom - UNKNOWN_HEIGHT, max(width, 3), UNKNOWN_HEIGHT))
             if drawn.before is not None and (before := drawn.before[index].value):
                 height = max(1.0, round(scale.height(before)))
@@ -209,6 +209,9 @@ class BarsChart(ChartCanvas):
             painter.drawRects(ghosts)
             painter.setPen(Qt.PenStyle.NoPen)
         if hatched:
+            if self._axis.slot_width >= 6:
+                painter.setPen(self.brush.pen("caution"))
+                hatched = [rect.adjusted(0.5, 0.5, -0.5, -0.5) for rect in hatched]
             painter.setBrush(self.brush.hatch("caution"))
             painter.drawRects(hatched)
         painter.setClipping(False)
@@ -318,6 +321,9 @@ class BarsChart(ChartCanvas):
 
     def _on_marked(self) -> None:
         self.refresh_overlay()
+        current = self._selection.current
+        if current and ":" in current and self._data is not None and (rows := self._data.rows_of(current)):
+            self.describe(f"{self._data.title(rows[0])}: {self._data.sentences(rows[0])[0]}")
 
     def _on_range_changed(self) -> None:
         self._place_columns()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from engine.metrics import METRIC
@@ -61,6 +62,7 @@ class BreakdownPanel(Panel):
         self.metric_button.keys_changed.connect(self._on_keys_changed)
         for chart in (self.bars, self.icicle):
             chart.activated.connect(self._on_activated)
+            chart.picture_copied.connect(self._on_picture_copied)
         workspace.model_changed.connect(self._on_model_changed)
         workspace.analysis_changed.connect(self.update_data)
         workspace.baseline_changed.connect(self.update_data)
@@ -90,8 +92,8 @@ class BreakdownPanel(Panel):
         chart.set_data(data)
         self.caption.set_text(self._caption(data))
 
-    def showEvent(self, event: object) -> None:
-        super().showEvent(event)  # type: ignore[arg-type]
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
         if self._stale:
             self.update_data()
 
@@ -113,6 +115,7 @@ class BreakdownPanel(Panel):
         self._stack.setCurrentIndex(index)
         self.setFocusProxy(self._stack.currentWidget())
         self.log_button.setVisible(index == LAYERS)
+        self.metric_button.set_one_only(index == MODULES)
         if index == MODULES:
             self.metric_button.set_allowed(is_additive, "Does not add up by module")
         else:
@@ -141,6 +144,9 @@ class BreakdownPanel(Panel):
     def _on_activated(self, node: str) -> None:
         self._selection.activate(node)
         self.activated.emit(node)
+
+    def _on_picture_copied(self) -> None:
+        self._workspace.noticed.emit("The breakdown is on the clipboard as a picture.")
 
     def _restore(self) -> None:
         keys = [key for key in self._settings.texts("breakdown/metrics") if key in METRIC]

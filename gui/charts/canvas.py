@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import (
     QFocusEvent,
     QGuiApplication,
@@ -53,8 +53,8 @@ class Sheet(pg.GraphicsObject):
 class ChartCanvas(pg.GraphicsView):
     """Base of the charts. Subclasses paint and answer what the pointer and the keyboard do.
 
-    Subclasses override ``paint_picture``, ``paint_overlay`` and any of ``hover``, ``click``, ``double_click``, ``drag``,
-    ``wheel`` and ``key``; positions are in logical pixels of this widget.
+    Subclasses override ``paint_picture``, ``paint_overlay`` and any of the methods under "for subclasses"; positions are
+    in logical pixels of this widget.
     """
 
     picture_copied = Signal()
@@ -135,6 +135,11 @@ class ChartCanvas(pg.GraphicsView):
     def refresh_overlay(self) -> None:
         self._overlay.update()
 
+    def describe(self, text: str) -> None:
+        """What a screen reader says of the chart: its current node."""
+        if text != self.accessibleDescription():
+            self.setAccessibleDescription(text)
+
     def copy_picture(self) -> None:
         """Put the chart as it is on the clipboard."""
         QGuiApplication.clipboard().setPixmap(self.grab())
@@ -200,7 +205,7 @@ class ChartCanvas(pg.GraphicsView):
             self.double_click(event.position())
         event.accept()
 
-    def leaveEvent(self, event: object) -> None:
+    def leaveEvent(self, event: QEvent) -> None:
         self.hover(None)
 
     def wheelEvent(self, event: QWheelEvent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from PySide6.QtGui import QAction, QShowEvent
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from engine.metrics import METRIC
@@ -56,6 +57,7 @@ class CurvePanel(Panel):
         self.chart.moved.connect(self._on_moved)
         self.chart.gesture_began.connect(workspace.begin_gesture)
         self.chart.gesture_ended.connect(workspace.end_gesture)
+        self.chart.picture_copied.connect(self._on_picture_copied)
         self.metric_button.keys_changed.connect(self._on_keys_changed)
         workspace.count_mode_changed.connect(self._on_count_mode_changed)
         workspace.model_changed.connect(self.update_data)
@@ -91,8 +93,8 @@ class CurvePanel(Panel):
         self.sweep_button.setToolTip(f"Size along the axis: {self.chart.data.name}")
         self.caption.set_text(f"{self.chart.data.metric.label} against {self.chart.data.name}")
 
-    def showEvent(self, event: object) -> None:
-        super().showEvent(event)  # type: ignore[arg-type]
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
         if self._stale:
             self.update_data()
 
@@ -190,8 +192,8 @@ class CurvePanel(Panel):
             action.setCheckable(True)
             action.setChecked(symbol == workspace.sweep_symbol)
 
-    def _on_sweep_chosen(self, action: object) -> None:
-        self._workspace.sweep_symbol = action.data()  # type: ignore[attr-defined]
+    def _on_sweep_chosen(self, action: QAction) -> None:
+        self._workspace.sweep_symbol = action.data()
 
     def _on_moved(self, size: int) -> None:
         self._workspace.set_sizes({self._workspace.sweep_symbol: size})
@@ -206,6 +208,9 @@ class CurvePanel(Panel):
 
     def _on_count_mode_changed(self) -> None:
         self.metric_button.follow_count_mode(self._workspace.count_mode)
+
+    def _on_picture_copied(self) -> None:
+        self._workspace.noticed.emit("The curve is on the clipboard as a picture.")
 
     def _restore(self) -> None:
         key = self._settings.text("curve/metric")

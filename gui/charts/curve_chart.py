@@ -99,6 +99,8 @@ class CurveChart(ChartCanvas):
             return
         self._asked, self._shown = asked, shown
         value = None if shown is None else shown[1]
+        if self._data is not None and shown is not None:
+            self.describe(f"{self._data.name} {shown[0]}: {value_words(self._data.metric, value)}")
         if value is not None and value > self._scale.high:
             self.laid_out()
             self.refresh()
@@ -186,6 +188,8 @@ class CurveChart(ChartCanvas):
         tried = len(data.now.refused) + len(data.now.totals)
         if data.now.totals and not known:
             return f"{data.metric.label} is not counted for this model."
+        if not known and tried > 3:
+            return f"The model refuses all {tried} sizes tried."
         if len(known) < 2 and not data.now.refused:
             return "Other sizes appear here as they are computed."
         if len(known) == 1 and tried > 3:
@@ -222,23 +226,25 @@ class CurveChart(ChartCanvas):
                 QRectF(left, self._plot.bottom(), rect.width(), 3), self.brush.color("caution", 0.6)
             )
 
-    def _paint_size_axis(self, painter: QPainter, data: CurveData) -> None:
-        dim, bottom = data.dim, self._plot.bottom()
+    def _size_ticks(self, data: CurveData) -> list[int]:
+        dim = data.dim
         spacing = self.brush.text_width(str(dim.maximum)) + 26
-        for size in whole_ticks(dim.minimum, dim.maximum, self._plot.width(), spacing, max(1, dim.step)):
-            x = self.x(size)
-            painter.setPen(self.brush.pen("border"))
-            painter.drawLine(QPointF(round(x) + 0.5, bottom + 1), QPointF(round(x) + 0.5, bottom + 4))
-            self.brush.small_text(
-                painter, QRectF(x - 40, bottom + 4, 80, 15), str(size), Qt.AlignmentFlag.AlignHCenter
-            )
+        return whole_ticks(dim.minimum, dim.maximum, self._plot.width(), spacing, max(1, dim.step))
+
+    def _paint_size_axis(self, painter: QPainter, data: CurveData) -> None:
+        """Ticks and the name of the axis; its numbers are on the overlay, because the cursor's pushes them aside."""
+        bottom = self._plot.bottom()
+        painter.setPen(self.brush.pen("border"))
+        for size in self._size_ticks(data):
+            x = round(self.x(size)) + 0.5
+            painter.drawLine(QPointF(x, bottom + 1), QPointF(x, bottom + 4))
         label = QRectF(self._plot.left(), bottom + 18, self._plot.width(), 16)
         self.brush.small_text(painter, label, data.axis, Qt.AlignmentFlag.AlignHCenter)
 
     def _paint_line(self, painter: QPainter, sweep: Sweep, before: bool) -> None:
         assert self._data is not None
         lines = pieces(sweep, self._data.metric.key)
-        pen = self.brush.pen("secondary" if before else "convolution", 1.5 if before else 2.0)
+        pen = self.brush.pen("secondary" if before else "accent", 1.5 if before else 2.0)
         if before:
             pen.setDashPattern([3, 2.5])
         dots = sum(map(len, lines)) <= MOST_DOTS and not before
@@ -249,7 +255,7 @@ class CurveChart(ChartCanvas):
             painter.drawPolyline(QPolygonF(points))
             if dots:
                 painter.setPen(Qt.PenStyle.NoPen)
-                painter.setBrush(self.brush.color("convolution"))
+                painter.setBrush(self.brush.color("accent"))
                 for point in points:
                     painter.drawEllipse(point, 2.2, 2.2)
 
@@ -257,12 +263,15 @@ class CurveChart(ChartCanvas):
         data = self._data
         if data is None:
             return
+        tag = QRectF()
         if self._asked is not None:
-            self._paint_cursor(painter, data, self._asked)
+            tag = self._paint_cursor(painter, data, self._asked)
+        self._paint_size_labels(painter, data, tag)
         if self._pointer is not None and not self._held:
             self._paint_hover(painter, data, self._pointer)
 
-    def _paint_cursor(self, painter: QPainter, data: CurveData, asked: int) -> None:
+    def _paint_cursor(self, painter: QPainter, data: CurveData, asked: int) -> QRectF:
+        """The slider's position as a line, the numbers' position as a dot; returns where its label stands."""
         x = self.x(asked)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(self.brush.pen("accent", 1.6))
@@ -277,13 +286,19 @@ class CurveChart(ChartCanvas):
         width = self.brush.strong_metrics.horizontalAdvance(text) + 10
         left = min(max(x - width / 2, self._plot.left() - 10), self.width() - width - 2)
         tag = QRectF(left, self._plot.bottom() + 3, width, 16)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(self.brush.color("surface"))
-        painter.drawRect(tag.adjusted(-6, 1, 6, 1))
         painter.setFont(self.brush.strong)
         painter.setPen(self.brush.color("accent"))
         painter.drawText(tag, Qt.AlignmentFlag.AlignCenter, text)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        return tag
+
+    def _paint_size_labels(self, painter: QPainter, data: CurveData, tag: QRectF) -> None:
+        """Numbers along the axis; those beside the cursor's own number give way to it."""
+        for size in self._size_ticks(data):
+            width = self.brush.text_width(str(size)) + 4
+            rect = QRectF(self.x(size) - width / 2, self._plot.bottom() + 4, width, 15)
+            if not rect.intersects(tag):
+                self.brush.small_text(painter, rect, str(size), Qt.AlignmentFlag.AlignHCenter)
 
     def _paint_hover(self, painter: QPainter, data: CurveData, at: QPointF) -> None:
         size = self._known_near(at.x())

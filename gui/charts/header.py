@@ -26,7 +26,10 @@ MOST_TOGETHER = 4
 
 
 class Caption(QWidget):
-    """One line of secondary text that is elided where there is no room and never moves its neighbours."""
+    """One line of secondary text that never moves its neighbours: parts that find no room are left to the tooltip.
+
+    Parts are separated by `` · ``, the most telling one first.
+    """
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -57,7 +60,9 @@ class Caption(QWidget):
         painter = QPainter(self)
         painter.setFont(ui_font(SECONDARY_PX))
         painter.setPen(self._theme.current.color("secondary"))
-        text = painter.fontMetrics().elidedText(self._text, Qt.TextElideMode.ElideRight, self.width())
+        text = self._text
+        while text and painter.fontMetrics().horizontalAdvance(text) > self.width():
+            text = text.rpartition(" · ")[0]
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
 
 
@@ -105,6 +110,7 @@ class MetricButton(QToolButton):
     def __init__(self, key: str, name: str, several: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._keys: tuple[str, ...] = (key,)
+        self._one_only = False
         self.setObjectName(name)
         self.setAccessibleName("Metric")
         self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -120,9 +126,11 @@ class MetricButton(QToolButton):
             self._single.addAction(action)
         self._single.triggered.connect(self._on_single)
         self._together: QActionGroup | None = None
+        self._together_menu: QMenu | None = None
         if several:
             menu.addSeparator()
-            self._together = self._side_by_side(menu.addMenu("Side by side"))
+            self._together_menu = menu.addMenu("Side by side")
+            self._together = self._side_by_side(self._together_menu)
         self.setMenu(menu)
         self._show_keys()
 
@@ -157,6 +165,13 @@ class MetricButton(QToolButton):
         if changed:
             self.keys_changed.emit(ordered)
 
+    def set_one_only(self, one: bool) -> None:
+        """While the chart can show one metric only, the first of the chosen ones stands on the button."""
+        self._one_only = one
+        if self._together_menu is not None:
+            self._together_menu.setEnabled(not one)
+        self._show_keys()
+
     def follow_count_mode(self, mode: str) -> None:
         """MACs become FLOPs, or FLOPs MACs; other metrics stay."""
         if mode in ("macs", "flops"):
@@ -181,7 +196,7 @@ class MetricButton(QToolButton):
         self.set_keys([*rest, action.data()] if action.isChecked() else rest)
 
     def _show_keys(self) -> None:
-        keys = self._keys
+        keys = self._keys[:1] if self._one_only else self._keys
         words = METRIC[keys[0]].label if len(keys) == 1 else f"{len(keys)} metrics"
         self.setText(f"{words} ▾")
         self.setToolTip("Metric: " + ", ".join(METRIC[key].label for key in keys))
@@ -189,8 +204,8 @@ class MetricButton(QToolButton):
             action.setChecked(len(keys) == 1 and action.data() in keys)
         if self._together is not None:
             for action in self._together.actions():
-                action.setChecked(action.data() in keys)
-                action.setEnabled(action.data() in keys or len(keys) < MOST_TOGETHER)
+                action.setChecked(action.data() in self._keys)
+                action.setEnabled(action.data() in self._keys or len(self._keys) < MOST_TOGETHER)
 
 
 class LogButton(QToolButton):

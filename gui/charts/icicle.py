@@ -46,6 +46,7 @@ class IcicleChart(ChartCanvas):
         self._families: list[str] = []
         self._structure: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._focus = ""
+        self._range = selection.range
         self._cells: list[Cell] = []
         self._pointer: QPointF | None = None
         self.setObjectName("icicleChart")
@@ -200,7 +201,7 @@ class IcicleChart(ChartCanvas):
                 return
             rect = self._rect(cell)
             at = QPointF(min(rect.right(), rect.left() + 160), rect.center().y())
-        rows = [row for row in self._data.rows_of(path) or range(len(self._data.layers))]
+        rows = self._data.rows_of(path) or range(len(self._data.layers))
         title = path or self._data.analysis.model.name
         self.brush.readout(painter, self.area, at, title, self._data.module_sentences(path, rows))
 
@@ -225,20 +226,21 @@ class IcicleChart(ChartCanvas):
 
     def _on_marked(self) -> None:
         self.refresh_overlay()
+        path = self._current_module()
+        if path is not None and self._data is not None:
+            rows = self._data.rows_of(path) or range(len(self._data.layers))
+            self.describe(
+                f"{path or self._data.analysis.model.name}: {self._data.module_sentences(path, rows)[0]}"
+            )
 
     def _on_range_changed(self, limits: Range | None) -> None:
-        """Show the smallest module that holds all rows in view."""
-        if self._data is None:
+        """Another view zoomed: show the smallest module that holds all its rows."""
+        if limits == self._range or self._data is None:
             return
-        focus = self._focus
-        if limits is None:
-            focus = ""
-        elif limits != self._range_of(self._focus):
-            focus = self._smallest_holding(limits)
-        if focus != self._focus:
-            self._focus = focus
-            self._place_cells()
-            self.refresh()
+        self._range = limits
+        self._focus = "" if limits is None else self._smallest_holding(limits)
+        self._place_cells()
+        self.refresh()
 
     def _range_of(self, path: str) -> Range | None:
         """Rows of a module as ``Selection.range`` states them; None for the whole model."""
@@ -263,12 +265,11 @@ class IcicleChart(ChartCanvas):
             self.activated.emit(path)
             return
         self._focus = path
+        # Several modules can hold the same rows: remembering what was asked keeps the one that was meant.
+        self._range = None if limits == (0.0, float(len(self._data.layers))) else limits
+        self._selection.set_range(self._range)
         self._place_cells()
         self.refresh()
-        whole = limits is not None and limits == (0.0, float(len(self._data.layers)))
-        self._selection.set_range(None if whole else limits)
-        self._focus = path
-        self._place_cells()
 
     # -- input ---------------------------------------------------------------------------------------------------
 

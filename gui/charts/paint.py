@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPen
+from PySide6.QtCore import QPoint, QPointF, QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QFont, QFontMetricsF, QPainter, QPen, QPixmap
 
 from gui.charts.layout import readout_place
 from gui.charts.ticks import Tick
@@ -41,8 +41,14 @@ class Brush:
         return QPen(self.color(token, alpha), width)
 
     def hatch(self, token: str) -> QBrush:
-        """Diagonal lines, for what is not counted or not possible."""
-        return QBrush(self.color(token), Qt.BrushStyle.BDiagPattern)
+        """Diagonal lines, for what is not counted. Qt's own pattern is too wide for a bar of three pixels."""
+        tile = QPixmap(3, 3)
+        tile.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(tile)
+        painter.setPen(self.color(token))
+        painter.drawPoints([QPoint(0, 2), QPoint(1, 1), QPoint(2, 0)])
+        painter.end()
+        return QBrush(tile)
 
     def text_width(self, text: str) -> float:
         return self.small_metrics.horizontalAdvance(text)

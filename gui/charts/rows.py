@@ -21,6 +21,8 @@ class Lane:
     before: Sequence[Value] | None
     """Of the baseline, by row id; None when there is no baseline or nothing in this lane differs from it."""
     whole: Value
+    unknown: Sequence[bool]
+    """Rows of which this metric is not counted."""
 
     @property
     def is_share(self) -> bool:
@@ -45,14 +47,14 @@ class RowData:
         self.baseline = baseline
         self.keys = tuple(keys)
         self.several = len(self.keys) > 1
-        self.unknown = [False] * len(self.layers)
-        """Rows of which a shown metric is not counted."""
         same_rows = baseline is not None and baseline.layers.id == self.layers.id
         self._before_rows: list[int | None] | None = None
         if baseline is not None and not same_rows:
             place = {node: index for index, node in enumerate(baseline.layers.id)}
             self._before_rows = [place.get(node) for node in self.layers.id]
         self.lanes = [self._lane(METRIC[key]) for key in self.keys]
+        self.unknown = [any(marks) for marks in zip(*(lane.unknown for lane in self.lanes), strict=True)]
+        """Rows of which a shown metric is not counted."""
         shown: list[Sequence[Value]] = [lane.values for lane in self.lanes]
         shown += [lane.before for lane in self.lanes if lane.before is not None]
         self.rows = shown_rows(shown, self.unknown)
@@ -72,9 +74,7 @@ class RowData:
     def _lane(self, metric: Metric) -> Lane:
         values = column(self.layers, metric.key)
         counted = values if metric.parts is None else column(self.layers, metric.parts[0])
-        for row, value in enumerate(counted):
-            if value is None:
-                self.unknown[row] = True
+        unknown = [value is None for value in counted]
         before = self.before_column(metric.key)
         if before is not None and list(before) == list(values):
             before = None
@@ -82,7 +82,7 @@ class RowData:
         if self.several:
             values = normalised(values, whole)
             before = None if before is None else normalised(before, whole)
-        return Lane(metric, values, before, whole)
+        return Lane(metric, values, before, whole, unknown)
 
     def before_column(self, key: str) -> Sequence[Value] | None:
         """Metric ``key`` of the baseline for the rows of now; None where it has no such row."""

@@ -40,7 +40,7 @@ class Scale(NamedTuple):
 
 
 def scale_for(smallest: float, largest: float, pixels: float, log: bool = False) -> Scale:
-    """A scale with a little air above ``largest``; on a log scale it begins a decade or less below ``smallest`` (> 0)."""
+    """A scale with a little air above ``largest``; on a log scale it begins at the decade below ``smallest`` (> 0)."""
     if largest <= 0:
         return Scale(0.0, 1.0, pixels)
     if not log:

@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +33,7 @@ BLOCKS = 50
 
 
 def deep_net(size: int = 224, blocks: int = BLOCKS, *, without: str = "") -> Analysis:
-    """stem, ``layer1`` … ``layer4`` with ``blocks`` blocks of two convolutions, norms, a relu, an unknown op and an add, fc."""
+    """stem, ``layer1`` … ``layer4`` with ``blocks`` blocks in all, fc; a block runs seven rows, one unknown."""
     mods = [Mod("", "DeepNet", 64 * blocks * 2 + 1000), Mod("stem", "Conv2d", 500)]
     rows = [
         Row("stem:conv2d", "stem", "convolution", params=500, macs=size * size * 90, flops=size * size * 180)
@@ -254,6 +256,8 @@ def test_not_counted_is_said_and_never_shown_as_zero() -> None:
     row = net.layers.id.index("layer1.0:topk")
     assert row in data.rows and data.unknown[row]
     assert data.sentences(row)[:2] == ["MACs not counted", "topk is not counted"]
+    both = RowData(net, None, ["params", "macs"])
+    assert [lane.unknown[row] for lane in both.lanes] == [False, True]
     # params of that row are known to be none: no slot
     assert row not in RowData(net, None, ["params"]).rows
 
@@ -394,3 +398,36 @@ def test_a_model_without_rows(stage: Stage) -> None:
         stage.panel.segments.choose(view)
         stage.panel.segments.chosen.emit(view)
         assert not stage.panel.grab().isNull()
+
+
+def test_panels_close_cleanly_at_the_end_of_the_program(tmp_path: Path) -> None:
+    program = """
+import sys
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+app = QApplication([])
+from gui.charts.breakdown import BreakdownPanel
+from gui.charts.curve import CurvePanel
+from gui.engine_client import EngineClient
+from gui.selection import Selection
+from gui.settings import Settings
+from gui.theme import ThemeManager
+from gui.workspace import Workspace
+settings = Settings(sys.argv[1])
+shared = Workspace(EngineClient(), settings), Selection(), ThemeManager(app), settings
+panels = [BreakdownPanel(*shared), CurvePanel(*shared)]
+for panel in panels:
+    panel.show()
+QTimer.singleShot(0, app.quit)
+sys.exit(app.exec())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "settings.ini")],
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

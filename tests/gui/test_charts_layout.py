@@ -109,8 +109,8 @@ def test_shares_keep_unknown_unknown() -> None:
 
 
 @pytest.mark.parametrize("x", range(0, 301, 20))
-@pytest.mark.parametrize("y", (0, 40, 99))
-@pytest.mark.parametrize("width", (60, 120, 260))
+@pytest.mark.parametrize("y", [0, 40, 99])
+@pytest.mark.parametrize("width", [60, 120, 260])
 def test_a_readout_stays_inside_and_never_under_the_pointer(x: int, y: int, width: int) -> None:
     left, top = layout.readout_place((x, y), (width, 36), (0, 0, 300, 100))
     assert 0 <= left <= 300 - width and 0 <= top <= 100 - 36
