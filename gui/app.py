@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from PySide6.QtCore import QObject, QStandardPaths, QTimer, Signal
+from PySide6.QtCore import (
+    QMessageLogContext,
+    QObject,
+    QStandardPaths,
+    QTimer,
+    QtMsgType,
+    Signal,
+    qInstallMessageHandler,
+)
 from PySide6.QtWidgets import QApplication
 
 from gui.engine_client import EngineClient
@@ -24,6 +32,7 @@ from gui.views.text_dialog import TextDialog
 from gui.workspace import Workspace
 
 log = logging.getLogger(__name__)
+qt_log = logging.getLogger("qt")
 
 DEFAULT_SOURCE = "torchvision:resnet50"
 LOG_BYTES = 1 << 20
@@ -58,6 +67,7 @@ class Application:
     def show(self) -> None:
         """Put the window on the screen first, then start the engine and open the source."""
         self.window.show()
+        self.window.layers.setFocus()
         QTimer.singleShot(0, self.begin)
 
     def begin(self) -> None:
@@ -102,6 +112,7 @@ class CrashReporter(QObject):
 
 def make_application(arguments: list[str] | None = None) -> QApplication:
     """The QApplication with the names that settings and log folders are made from."""
+    qInstallMessageHandler(_on_qt_message)
     app = QApplication(arguments if arguments is not None else sys.argv[:1])
     app.setApplicationName("misnomer")
     app.setApplicationDisplayName("Misnomer")
@@ -128,6 +139,13 @@ def start_logging(folder: Path | None = None) -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers
     )
     handlers[0].setLevel(logging.WARNING)
+
+
+def _on_qt_message(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
+    """Qt's own messages into the log."""
+    levels = {QtMsgType.QtCriticalMsg: logging.ERROR, QtMsgType.QtWarningMsg: logging.WARNING}
+    quiet = "propagateSizeHints" in message  # the offscreen platform says so for every window
+    qt_log.log(logging.DEBUG if quiet else levels.get(kind, logging.INFO), "%s", message)
 
 
 def run(options: Options | None = None) -> int:

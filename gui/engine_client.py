@@ -166,7 +166,6 @@ class EngineClient(QObject):
         process, self._process = self._process, None
         self._outstanding.clear()
         if process is not None:
-            process.disconnect(self)
             process.closeWriteChannel()
             process.terminate()
             if not process.waitForFinished(500):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence
-from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence, QShowEvent
+from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from engine.errors import ErrorInfo
 from engine.protocol import ExportFormat
@@ -23,7 +23,7 @@ from gui.views.banner import Banner
 from gui.views.callable_dialog import CallableDialog
 from gui.views.cards import CardsBar
 from gui.views.consent_dialog import ConsentDialog, RealRunDialog
-from gui.views.dock_panel import DockPanel
+from gui.views.dock_panel import GRIP_PX, DockPanel
 from gui.views.input_bar import InputBar
 from gui.views.inspector import InspectorPanel
 from gui.views.layer_panel import LayerPanel
@@ -37,6 +37,12 @@ from gui.workspace import Workspace
 
 LAYOUT_VERSION = 1
 """Raised when the panels change so much that a kept layout no longer fits."""
+LAYERS_SHARE = 0.46
+LAYERS_PX = 670
+"""Width of the layer tree at first: this share of the window, at most so many pixels."""
+LAYERS_MINIMUM_PX = 360
+TALL_PX = 860
+"""In a lower window the inspector and "What changed" share a place at first."""
 SUFFIXES = {"json": "json", "csv": "csv", "md": "md", "html": "html"}
 
 
@@ -60,6 +66,7 @@ class MainWindow(QMainWindow):
         self.theme = theme
         self._settings = settings
         self.actions_ = Actions(self, workspace)
+        self._arranged = False
         self._build()
         self._connect()
         self._restore()
@@ -80,29 +87,39 @@ class MainWindow(QMainWindow):
         self.toolbar = Toolbar(workspace, settings, self.actions_, self.view_menu, central)
         column.addWidget(self.toolbar)
         body = QVBoxLayout()
-        body.setContentsMargins(16, 10, 16, 8)
-        body.setSpacing(10)
+        body.setContentsMargins(16, 10, 16, 10)
+        body.setSpacing(2)
         column.addLayout(body, 1)
+        top = QVBoxLayout()
+        top.setSpacing(10)
+        body.addLayout(top)
         self.input_bar = InputBar(workspace, theme, settings, self.actions_.baseline_menu(self), central)
-        body.addWidget(self.input_bar)
+        top.addWidget(self.input_bar)
         self.cards = CardsBar(workspace, theme)
-        body.addWidget(self.cards)
+        top.addWidget(self.cards)
         self.banner = Banner(workspace, self.selection, self.actions_, central)
-        body.addWidget(self.banner)
+        top.addWidget(self.banner)
         self.splitter = QSplitter(Qt.Orientation.Horizontal, central)
-        self.splitter.setHandleWidth(8)
+        self.splitter.setHandleWidth(10)
         self.splitter.setChildrenCollapsible(False)
         body.addWidget(self.splitter, 1)
         self.layers = LayerPanel(workspace, self.selection, theme, settings)
-        self.splitter.addWidget(self.layers)
+        self.layers.setMinimumWidth(LAYERS_MINIMUM_PX)
+        left = QWidget(self.splitter)
+        frame = QVBoxLayout(left)
+        # The docks at the right begin with their grip.
+        frame.setContentsMargins(0, GRIP_PX, 0, 0)
+        frame.addWidget(self.layers)
+        self.splitter.addWidget(left)
         self.area = QMainWindow(self.splitter)
         self.area.setWindowFlags(Qt.WindowType.Widget)
         self.area.setObjectName("panel_area")
         self.area.setDockNestingEnabled(True)
+        self.area.setTabPosition(Qt.DockWidgetArea.AllDockWidgetAreas, QTabWidget.TabPosition.North)
         self.splitter.addWidget(self.area)
         self.splitter.setStretchFactor(0, 3)
         self.splitter.setStretchFactor(1, 4)
-        self.status = StatusBar(workspace, theme, self.actions_, central)
+        self.status = StatusBar(workspace, self.actions_, central)
         column.addWidget(self.status)
         self.setCentralWidget(central)
         self.breakdown = BreakdownPanel(workspace, self.selection, theme, settings)
@@ -118,26 +135,32 @@ class MainWindow(QMainWindow):
                 ("What changed", "dock_changed", self.changed),
             )
         ]
-        self._arrange()
         self._fill_view_menu()
 
     def _arrange(self) -> None:
         """Panels where they are at first."""
         breakdown, curve, inspector, changed = self.docks
+        wide = min(int(self.width() * LAYERS_SHARE), LAYERS_PX)
+        self.splitter.setSizes([wide, self.width() - wide])
         for dock in self.docks:
             self.area.removeDockWidget(dock)
             dock.setFloating(False)
         self.area.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, breakdown)
         self.area.splitDockWidget(breakdown, curve, Qt.Orientation.Vertical)
         self.area.splitDockWidget(curve, inspector, Qt.Orientation.Horizontal)
-        self.area.splitDockWidget(curve, changed, Qt.Orientation.Vertical)
+        tall = self.height() >= TALL_PX
+        if not tall:
+            self.area.tabifyDockWidget(inspector, changed)
+        else:
+            self.area.splitDockWidget(curve, changed, Qt.Orientation.Vertical)
         for dock in self.docks:
             dock.show()
-        height = max(self.area.height(), 400)
-        self.area.resizeDocks(
-            [breakdown, curve, changed], [height * 2, height * 2, height], Qt.Orientation.Vertical
-        )
-        self.area.resizeDocks([curve, inspector], [100, 100], Qt.Orientation.Horizontal)
+        if tall:
+            self.area.resizeDocks([breakdown, curve, changed], [38, 36, 26], Qt.Orientation.Vertical)
+        else:
+            self.area.resizeDocks([breakdown, curve], [46, 54], Qt.Orientation.Vertical)
+            QTimer.singleShot(0, changed.raise_)
+        self.area.resizeDocks([curve, inspector], [50, 50], Qt.Orientation.Horizontal)
 
     def _fill_view_menu(self) -> None:
         for number, dock in enumerate(self.docks, start=1):
@@ -395,8 +418,8 @@ class MainWindow(QMainWindow):
         settings = self._settings
         self.resize(1600, 1000)
         if settings.number("window/layout_version") != LAYOUT_VERSION:
-            self.splitter.setSizes([660, 880])
             return
+        self._arranged = True
         self.restoreGeometry(settings.blob("window/geometry"))
         self.splitter.restoreState(settings.blob("window/splitter"))
         self.area.restoreState(settings.blob("window/docks"), LAYOUT_VERSION)
@@ -410,7 +433,14 @@ class MainWindow(QMainWindow):
         settings.set("window/docks", self.area.saveState(LAYOUT_VERSION))
         settings.save()
 
+    def showEvent(self, event: QShowEvent) -> None:
+        # The size of the window decides where the panels go, and it is known only now.
+        if not self._arranged:
+            self._arranged = True
+            self._arrange()
+        super().showEvent(event)
+
     def closeEvent(self, event: QCloseEvent) -> None:
         self.save_layout()
-        self.workspace.engine.stop()
+        self.workspace.close()
         super().closeEvent(event)

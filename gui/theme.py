@@ -236,6 +236,7 @@ QToolTip {{ background: {surface}; color: {text}; border: 1px solid {border}; pa
 #panel, QFrame[panel="true"] {{ background: {surface}; border: 1px solid {border}; border-radius: 6px; }}
 QLabel {{ background: transparent; }}
 QLabel[role="title"] {{ font-weight: 600; }}
+QLabel[role="model"] {{ font-weight: 600; font-size: 15px; }}
 QLabel[role="secondary"] {{ color: {secondary}; font-size: 11px; }}
 QLabel[role="caution"] {{ color: {caution}; }}
 
@@ -254,6 +255,8 @@ QPushButton[flat="true"], QToolButton[flat="true"], QToolButton[autoRaise="true"
 }}
 QPushButton[flat="true"]:hover, QToolButton[flat="true"]:hover {{ background: {hover}; }}
 QPushButton[flat="true"]:focus, QToolButton[flat="true"]:focus {{ border-color: {accent}; }}
+QToolButton[compact="true"] {{ padding: 3px 5px; font-size: 11px; color: {secondary}; }}
+QToolButton[compact="true"]:checked {{ background: {selection}; color: {accent}; }}
 QToolButton::menu-indicator, QPushButton::menu-indicator {{ image: none; width: 0; }}
 
 QToolButton[segment] {{
@@ -275,6 +278,9 @@ QLineEdit:focus, QSpinBox:focus, QPlainTextEdit:focus, QTextEdit:focus, QComboBo
 QLineEdit:disabled, QSpinBox:disabled, QComboBox:disabled {{ color: {disabled}; background: {window}; }}
 /* NoButtons would leave one pixel for the text (Qt 6.11 with a styled border): buttons without size instead. */
 QSpinBox::up-button, QSpinBox::down-button {{ width: 0; height: 0; border: none; }}
+QAbstractSpinBox QLineEdit, QComboBox QLineEdit {{
+    border: none; padding: 0; background: transparent; border-radius: 0;
+}}
 QComboBox QAbstractItemView {{ background: {surface}; border: 1px solid {border}; }}
 
 QMenu {{ background: {surface}; border: 1px solid {border}; padding: 4px; }}
@@ -310,19 +316,28 @@ QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::su
 QAbstractScrollArea::corner {{ background: transparent; }}
 
 QSplitter::handle {{ background: transparent; }}
-QSplitter::handle:hover {{ background: {border}; }}
+QSplitter::handle:hover {{ background: {track}; border-radius: 3px; }}
 QProgressBar {{ background: {track}; border: none; border-radius: 2px; max-height: 4px; min-height: 4px; }}
 QProgressBar::chunk {{ background: {accent}; border-radius: 2px; }}
-QStatusBar {{ background: {surface}; border-top: 1px solid {border}; }}
-QStatusBar::item {{ border: none; }}
+#status_bar {{ background: {surface}; border: none; border-top: 1px solid {border}; }}
 
 #toolbar {{ background: {surface}; border: none; border-bottom: 1px solid {border}; }}
 QToolButton[badge="true"] {{
     font-size: 11px; padding: 1px 8px; min-height: 14px; border-radius: 9px; color: {secondary};
 }}
+QToolButton[badge="plain"] {{ font-size: 11px; padding: 1px 2px; min-height: 14px; border-color: transparent; }}
+QToolButton[tone="better"] {{ color: {better}; }}
+QToolButton[tone="worse"] {{ color: {worse}; }}
+QToolButton[tone="caution"] {{ color: {caution}; }}
+QToolButton[tone="accent"] {{ color: {accent}; }}
 #banner {{ background: {surface}; border: 1px solid {caution}; border-radius: 6px; }}
 QDockWidget {{ titlebar-close-icon: none; titlebar-normal-icon: none; }}
 QDockWidget::title {{ background: transparent; padding: 0; }}
-QMainWindow::separator {{ background: transparent; width: 8px; height: 8px; }}
-QMainWindow::separator:hover {{ background: {border}; }}
+QMainWindow::separator {{ background: transparent; width: 10px; height: 3px; }}
+QMainWindow::separator:hover {{ background: {track}; }}
+QTabBar::tab {{
+    background: transparent; color: {secondary}; border: none; border-bottom: 2px solid transparent; padding: 4px 10px;
+}}
+QTabBar::tab:selected {{ color: {text}; border-bottom-color: {accent}; }}
+QTabBar::tab:hover {{ color: {text}; }}
 """

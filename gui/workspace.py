@@ -124,6 +124,14 @@ class Workspace(QObject):
         engine.restarted.connect(self._on_restarted)
         engine.gave_up.connect(self._on_gave_up)
 
+    def close(self) -> None:
+        """The window closes: nothing more is asked, nothing more is said."""
+        self._prefetcher.reset()
+        self._watch.watch("")
+        self._points_timer.stop()
+        self.undo_stack.blockSignals(True)  # its destructor would still announce that it is empty
+        self.engine.stop()
+
     # -- what is known -------------------------------------------------------------------------------------------
 
     @property

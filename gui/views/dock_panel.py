@@ -9,6 +9,8 @@ from PySide6.QtWidgets import QDockWidget, QWidget
 from gui.theme import ThemeManager
 
 GRIP_PX = 8
+MINIMUM_WIDTH = 280
+MINIMUM_HEIGHT = 120
 
 
 class Grip(QWidget):
@@ -54,6 +56,8 @@ class DockPanel(QDockWidget):
         self.setObjectName(name)
         self.setAccessibleName(title)
         self.setTitleBarWidget(Grip(theme, self))
+        # A long header must not decide how wide the window is.
+        panel.setMinimumSize(MINIMUM_WIDTH, MINIMUM_HEIGHT)
         self.setWidget(panel)
         toggle = self.toggleViewAction()
         toggle.setObjectName(f"action_{name}")

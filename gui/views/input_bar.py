@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from engine.graph import Assumption, InputSpec
@@ -44,14 +44,20 @@ class InputBar(QWidget):
         layout.addLayout(self._rows, 1)
         caption = QLabel("against baseline", self)
         caption.setProperty("role", "secondary")
-        layout.addWidget(caption, 0, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignVCenter)
+        right = QHBoxLayout()
+        right.setSpacing(8)
+        right.addWidget(caption)
         self.baseline_button = QToolButton(self)
         self.baseline_button.setObjectName("baseline_button")
         self.baseline_button.setAccessibleName("Baseline")
         self.baseline_button.setToolTip("What the differences are taken against")
         self.baseline_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.baseline_button.setMenu(baseline_menu)
-        layout.addWidget(self.baseline_button, 0, Qt.AlignmentFlag.AlignVCenter)
+        right.addWidget(self.baseline_button)
+        column = QVBoxLayout()
+        column.addLayout(right)
+        column.addStretch(1)
+        layout.addLayout(column)
         self._body: QWidget | None = None
         self._assumptions: tuple[str, ...] = ()
         self._refusals_timer = QTimer(self, singleShot=True, interval=REFUSALS_MS)
@@ -127,7 +133,7 @@ class InputBar(QWidget):
             control.moved.connect(self._on_moved)
             control.snap.toggled.connect(partial(self._settings.set, "input/snap"))
             self.controls.append(control)
-            row.addWidget(control, 3 if first else 1)
+            row.addWidget(control)
             first = False
         fixed = QLabel(_fixed_text(spec), self._body)
         fixed.setProperty("role", "secondary")

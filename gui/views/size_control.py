@@ -24,7 +24,6 @@ class NumberField(QSpinBox):
     def __init__(self, minimum: int, maximum: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setRange(minimum, maximum)
-        self.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.setKeyboardTracking(False)
         digits = len(str(maximum))
@@ -73,7 +72,7 @@ class SizeControl(QWidget):
         layout.addWidget(self._label)
         for name, dim in zip(self._symbols, dims, strict=True):
             slider = self._make_slider(theme, name, dim, WIDE if wide else NARROW)
-            layout.addWidget(slider, 1)
+            layout.addWidget(slider)
             self.sliders.append(slider)
         for index, (name, dim) in enumerate(zip(self._symbols, dims, strict=True)):
             field = self._make_field(name, dim)
@@ -91,8 +90,7 @@ class SizeControl(QWidget):
     def _make_slider(self, theme: ThemeManager, symbol: str, dim: Dim, width: int) -> SizeSlider:
         slider = SizeSlider(theme, self)
         slider.setRange(dim.minimum, dim.maximum)
-        slider.setMinimumWidth(min(width, NARROW) - 24)
-        slider.setMaximumWidth(width)
+        slider.set_preferred_width(width)
         slider.setObjectName(f"slider_{symbol}")
         slider.setAccessibleName(f"{dim.label} slider")
         slider.setToolTip(
@@ -115,6 +113,7 @@ class SizeControl(QWidget):
         link = QToolButton(self)
         link.setCheckable(True)
         link.setProperty("flat", "true")
+        link.setProperty("compact", "true")
         link.setObjectName("link_height_width")
         link.setAccessibleName("Link height and width")
         link.setToolTip("Linked: height and width stay equal. Click to set them apart.")
@@ -127,6 +126,7 @@ class SizeControl(QWidget):
         snap.setCheckable(True)
         snap.setChecked(checked)
         snap.setProperty("flat", "true")
+        snap.setProperty("compact", "true")
         snap.setObjectName("snap")
         snap.setAccessibleName("Snap to steps")
         snap.setToolTip(f"Move in steps of {dim.step}. Off: every size.")

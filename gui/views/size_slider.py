@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, Qt
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QBrush, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
 from PySide6.QtWidgets import QSlider, QToolTip, QWidget
 
@@ -13,6 +13,7 @@ from gui.theme import ThemeManager
 
 RADIUS = 7
 GROOVE = 4
+MINIMUM_WIDTH = 90
 WHEEL_NOTCH = 120
 
 
@@ -27,7 +28,18 @@ class SizeSlider(QSlider):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setFixedHeight(2 * RADIUS + 8)
+        self._preferred_width = MINIMUM_WIDTH
+        self.setMinimumWidth(MINIMUM_WIDTH)
         theme.changed.connect(self.update)
+
+    def set_preferred_width(self, width: int) -> None:
+        """Width where there is room for it; the slider never grows beyond."""
+        self._preferred_width = width
+        self.setMaximumWidth(width)
+        self.updateGeometry()
+
+    def sizeHint(self) -> QSize:
+        return QSize(self._preferred_width, self.height())
 
     def set_snap(self, step: int) -> None:
         """Positions the pointer can reach: multiples of ``step`` and the two ends; 1 for all."""

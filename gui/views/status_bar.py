@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
 )
 
 from gui import numbers
-from gui.theme import ThemeManager
 from gui.views.actions import Actions
 from gui.views.elided_label import ElidedLabel
 from gui.views.text_dialog import TextDialog
@@ -35,7 +34,7 @@ ENGINE_WORDS = {
     "restarting": ("engine restarting", "caution"),
     "failed": ("engine not running", "worse"),
 }
-"""Words and colour of each state of the engine client."""
+"""Words and tone of each state of the engine client."""
 
 MODE_WORDS = {
     "meta": ("traced on meta", "Executed operations were recorded on torch's meta device: shapes only."),
@@ -47,13 +46,10 @@ MODE_WORDS = {
 class StatusBar(QFrame):
     """One line; the progress appears only for what takes longer than 0.3 s."""
 
-    def __init__(
-        self, workspace: Workspace, theme: ThemeManager, actions: Actions, parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, workspace: Workspace, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("status_bar")
         self._workspace = workspace
-        self._theme = theme
         layout = QHBoxLayout(self)
         layout.setContentsMargins(16, 4, 16, 4)
         layout.setSpacing(12)
@@ -117,7 +113,6 @@ class StatusBar(QFrame):
         workspace.analysis_changed.connect(self._refresh_result)
         workspace.model_changed.connect(self._refresh_result)
         workspace.noticed.connect(self.notice)
-        theme.changed.connect(self._refresh_engine)
         self._refresh_engine()
         self._refresh_progress()
         self._refresh_result()
@@ -134,10 +129,11 @@ class StatusBar(QFrame):
         self._refresh_progress()
 
     def _refresh_engine(self) -> None:
-        words, token = ENGINE_WORDS[self._workspace.engine.state]
-        theme = self._theme.current
+        words, tone = ENGINE_WORDS[self._workspace.engine.state]
         self.engine.setText(f"● {words}")
-        self.engine.setStyleSheet(f"color: {getattr(theme, token)};")
+        self.engine.setProperty("tone", tone)
+        self.engine.style().unpolish(self.engine)
+        self.engine.style().polish(self.engine)
         versions = ", ".join(f"{name} {version}" for name, version in self._workspace.engine.versions.items())
         self.engine.setToolTip(f"{words.capitalize()}: {self._workspace.engine.python}\n{versions}".strip())
 
