@@ -102,7 +102,8 @@ def _parameter_facts(analysis: Analysis, row: int, module: int, is_model: bool) 
     shared = [each for each in analysis.shared if any(_owns(path, name) for name in each.names)]
     if shared:
         lines = (
-            f"{_names(each.names)}: one tensor of {numbers.exact(each.params)}, counted once" for each in shared
+            f"{_names(each.names)}: one tensor of {numbers.exact(each.params)}, counted once"
+            for each in shared
         )
         facts.append(("Shared", "; ".join(lines)))
     elif row >= 0 and analysis.layers.shared[row]:
@@ -111,7 +112,9 @@ def _parameter_facts(analysis: Analysis, row: int, module: int, is_model: bool) 
     if untouched and (row < 0 or is_model):
         total = sum(each.params for each in untouched)
         names = _names(tuple(each.name for each in untouched))
-        facts.append(("Untouched", f"{numbers.exact(total)} parameters are not read by this forward pass: {names}"))
+        facts.append(
+            ("Untouched", f"{numbers.exact(total)} parameters are not read by this forward pass: {names}")
+        )
     return facts
 
 

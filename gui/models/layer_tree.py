@@ -14,8 +14,8 @@ from engine.metrics import Number
 from engine.results import Analysis
 from gui.models.cells import Cell, LayerCells
 from gui.models.columns import DEFAULT_BARS, LayerColumn, columns
-from gui.models.roles import Role
 from gui.models.comparison import Comparer
+from gui.models.roles import Role
 from gui.models.structure import LayerStructure
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex

@@ -107,7 +107,11 @@ def summarise(cells: LayerCells, count_mode: str) -> Summary:
 def headline(analysis: Analysis, baseline: Analysis, count_mode: str) -> Sentence:
     """``Same parameters, 3.91 × the MACs, 4.00 × the peak memory.``"""
     spans: list[Span] = []
-    phrases = (("params", "parameters"), (count_mode, METRIC[count_mode].label), ("peak_activation_bytes", "peak memory"))
+    phrases = (
+        ("params", "parameters"),
+        (count_mode, METRIC[count_mode].label),
+        ("peak_activation_bytes", "peak memory"),
+    )
     for key, noun in phrases:
         before, after = getattr(baseline.totals, key), getattr(analysis.totals, key)
         if spans:
@@ -188,7 +192,14 @@ def _where(cells: LayerCells, parts: list[_Part], metric: str) -> list[Sentence]
         for factor, members in groups[:3]:
             verb = " costs " if len(members) == 1 else " cost "
             words = Span(f"{numbers.significant(factor)} ×", strong=True)
-            sentences.append((*_listed(members), Span(verb), words, Span(" what it did." if len(members) == 1 else " what they did.")))
+            sentences.append(
+                (
+                    *_listed(members),
+                    Span(verb),
+                    words,
+                    Span(" what it did." if len(members) == 1 else " what they did."),
+                )
+            )
     if kept:
         only = "Only " if len(kept) <= min(FEW, len(changed)) else ""
         verb = " costs what it did." if len(kept) == 1 else " cost what they did."
@@ -208,12 +219,24 @@ def _one_factor(cells: LayerCells, parts: list[_Part], changed: list[_Part], kep
         first = parts.index(edited)
         if all(parts.index(part) >= first for part in changed):
             start = Span("Everything after ")
-            return (start, Span(edited.label, node=edited.node), Span(" works on "), amount, Span(" the positions."))
+            return (
+                start,
+                Span(edited.label, node=edited.node),
+                Span(" works on "),
+                amount,
+                Span(" the positions."),
+            )
     if on_positions and not kept:
         return (Span("Every layer works on "), amount, Span(" the positions."))
     what = " the positions." if on_positions else " what it did."
     if kept and len(kept) <= FEW and len(changed) > MAX_NAMED:
-        return (Span(ALL_BUT), *_listed(kept), Span(" works on " if on_positions else " costs "), amount, Span(what))
+        return (
+            Span(ALL_BUT),
+            *_listed(kept),
+            Span(" works on " if on_positions else " costs "),
+            amount,
+            Span(what),
+        )
     if on_positions:
         return (*_listed(changed), Span(" work on "), amount, Span(" the positions."))
     return (*_listed(changed), Span(" cost "), amount, Span(" what they did."))
@@ -228,7 +251,9 @@ def _edited_part(cells: LayerCells, parts: list[_Part]) -> _Part | None:
         return None
     layer = new[0].layer
     for part in parts:
-        if layer == part.label or (layer.startswith(part.label + ".") and not isinstance(new[0], RemoveLayer)):
+        if layer == part.label or (
+            layer.startswith(part.label + ".") and not isinstance(new[0], RemoveLayer)
+        ):
             return part
     return None
 
@@ -313,7 +338,9 @@ def input_change(before: InputShape, after: InputShape) -> str:
     """``224×224 → 256×256``, with the batch when that changed too."""
     if before.dtype != after.dtype or len(before.shape) != len(after.shape):
         return f"{before} → {after}"
-    differing = [axis for axis, pair in enumerate(zip(before.shape, after.shape, strict=True)) if len(set(pair)) > 1]
+    differing = [
+        axis for axis, pair in enumerate(zip(before.shape, after.shape, strict=True)) if len(set(pair)) > 1
+    ]
     if len(before.shape) == 4 and min(differing) >= 2:
         return f"{numbers.shape(before.shape[2:])} → {numbers.shape(after.shape[2:])}"
     if differing == [0]:

@@ -14,7 +14,14 @@ from gui.models.comparison import is_same
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
 from gui.workspace import Workspace
 
-SLOTS = ("params", "headline", "activation_bytes", "peak_activation_bytes", "bytes_moved", "arithmetic_intensity")
+SLOTS = (
+    "params",
+    "headline",
+    "activation_bytes",
+    "peak_activation_bytes",
+    "bytes_moved",
+    "arithmetic_intensity",
+)
 """Metrics of the cards; ``headline`` is MACs or FLOPs."""
 STALE_MS = 300
 """How long an answer may take before the numbers on the screen are dimmed."""
@@ -187,7 +194,9 @@ def coverage_sentence(coverage: Coverage) -> str:
     if not coverage.not_counted:
         return f"All {coverage.calls:,} calls are counted."
     missing = ", ".join(f"{each.calls:,} × {each.op}" for each in coverage.not_counted)
-    return f"All but {missing} are counted ({numbers.share(coverage.counted_calls, coverage.calls)} of calls)."
+    return (
+        f"All but {missing} are counted ({numbers.share(coverage.counted_calls, coverage.calls)} of calls)."
+    )
 
 
 def _is_bounded(metric: Metric, coverage: Coverage) -> bool:

@@ -73,7 +73,9 @@ class ColumnsMenu(QMenu):
 
     def _on_toggled(self) -> None:
         def checked(what: str) -> list[str]:
-            return [key for (kind, key), action in self._actions.items() if kind == what and action.isChecked()]
+            return [
+                key for (kind, key), action in self._actions.items() if kind == what and action.isChecked()
+            ]
 
         self._take(checked("column"), checked("bar"))
 

@@ -197,6 +197,8 @@ class InspectorPanel(QFrame):
             row, place = divmod(len(self._editors), across)
             self._attribute_grid.addWidget(label, row, 2 * place)
             self._attribute_grid.addWidget(editor, row, 2 * place + 1)
+            label.show()
+            editor.show()
             self._editors[field] = editor
 
     # -- slots ---------------------------------------------------------------------------------------------------

@@ -55,9 +55,7 @@ class LayerDelegate(QStyledItemDelegate):
         }
         self._texts.clear()
 
-    def sizeHint(
-        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
-    ) -> QSize:
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
         cell = index.data(Role.CELL)
         width = 2 * MARGIN
         if isinstance(cell, Cell):
@@ -76,7 +74,7 @@ class LayerDelegate(QStyledItemDelegate):
         cell = index.data(Role.CELL)
         if not isinstance(cell, Cell):
             return
-        rect = option.rect  # type: ignore[attr-defined]  # missing in PySide's stubs
+        rect = option.rect
         left, top, width = float(rect.x()), float(rect.y()), float(rect.width())
         if index.column() == 0:
             self._paint_layer(painter, cell, left, top, width)

@@ -46,7 +46,9 @@ class LayerPanel(QFrame):
         self.view = LayerView(self.model, theme, self)
         self.view.setObjectName("layer_tree")
         self.view.setAccessibleName("Layer tree")
-        self.view.setToolTip("Arrows walk the layers, Enter opens the inspector, Ctrl+C copies the selected rows")
+        self.view.setToolTip(
+            "Arrows walk the layers, Enter opens the inspector, Ctrl+C copies the selected rows"
+        )
         self.columns_menu = ColumnsMenu(settings, self)
         self._build()
         self._connect()
@@ -69,7 +71,9 @@ class LayerPanel(QFrame):
         self.search.setToolTip("Find layers by path, operation, family or class (Ctrl+F)")
         self.search.setClearButtonEnabled(True)
         self.search.setMaximumWidth(200)
-        expand = self._menu_button("Expand ▾", "layer_expand", "Show the tree down to a level", self._expand_menu())
+        expand = self._menu_button(
+            "Expand ▾", "layer_expand", "Show the tree down to a level", self._expand_menu()
+        )
         shown = self._menu_button("Columns ▾", "layer_columns", "Choose columns and bars", self.columns_menu)
 
         bar = QHBoxLayout()

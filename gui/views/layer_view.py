@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPointF, QRect, Qt, Signal
-from PySide6.QtGui import QBrush, QFontMetrics, QKeyEvent, QKeySequence, QMouseEvent, QPainter, QPolygonF, QResizeEvent
+from PySide6.QtGui import (
+    QBrush,
+    QFontMetrics,
+    QKeyEvent,
+    QKeySequence,
+    QMouseEvent,
+    QPainter,
+    QPolygonF,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStyleOptionViewItem, QTreeView, QWidget
 
 from gui.models.layer_proxy import LayerProxyModel
@@ -71,7 +80,7 @@ class LayerView(QTreeView):
 
     def name_at(self, index: QModelIndex | QPersistentModelIndex) -> str | None:
         """Name of the node at a proxy index."""
-        return self.layers.name_of(self.proxy.mapToSource(QModelIndex(index)))
+        return self.layers.name_of(self.proxy.mapToSource(index))
 
     def index_of(self, name: str | None) -> QModelIndex:
         """Proxy index of a node; invalid when it is not there or filtered out."""
@@ -116,7 +125,7 @@ class LayerView(QTreeView):
             return
         for changed in (self._hovered, index):
             if changed.isValid():
-                row = self.visualRect(QModelIndex(changed))
+                row = self.visualRect(changed)
                 self.viewport().update(0, row.top(), self.viewport().width(), row.height())
         self._hovered = QPersistentModelIndex(index)
 
@@ -129,8 +138,7 @@ class LayerView(QTreeView):
         expanded = frozenset(
             structure.names[node]
             for node, children in enumerate(structure.children)
-            if children
-            and self.isExpanded(self.proxy.mapFromSource(self.layers.index_of_node(node)))
+            if children and self.isExpanded(self.proxy.mapFromSource(self.layers.index_of_node(node)))
         )
         return ViewState(expanded, self.name_at(self.indexAt(self.viewport().rect().topLeft())))
 
@@ -221,7 +229,7 @@ class LayerView(QTreeView):
         elif self._hovered == index:
             ground = "hover"
         if ground:
-            rect: QRect = options.rect  # type: ignore[attr-defined]  # missing in PySide's stubs
+            rect: QRect = options.rect
             painter.fillRect(rect, self._theme.current.color(ground))
         super().drawRow(painter, options, index)
 
@@ -236,7 +244,7 @@ class LayerView(QTreeView):
         x, y = rect.right() - INDENTATION / 2, rect.center().y() + 0.5
         arrow = (
             [QPointF(x - 4, y - 2), QPointF(x + 4, y - 2), QPointF(x, y + 3)]
-            if self.isExpanded(QModelIndex(index))
+            if self.isExpanded(index)
             else [QPointF(x - 2, y - 4), QPointF(x + 3, y), QPointF(x - 2, y + 4)]
         )
         painter.save()

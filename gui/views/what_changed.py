@@ -56,7 +56,7 @@ class WhatChangedPanel(QFrame):
         self._against.setProperty("role", "secondary")
         self._reset = self._button("Reset edits", "reset_edits", "Take back every edit; input sizes stay")
         self._reset.clicked.connect(self._workspace.reset_edits)
-        self._copy = self._button("Copy as Python", "copy_python", "Copy the edits as lines of Python for the same model")
+        self._copy = self._button("Copy as Python", "copy_python", "Copy the edits as lines of Python")
         self._copy.clicked.connect(self.copy_python)
         head = QHBoxLayout()
         head.setContentsMargins(12, 8, 8, 8)
@@ -130,7 +130,9 @@ class WhatChangedPanel(QFrame):
         self._headline.setText(_html(summary.headline, theme))
         self._headline.show()
         self._show_where(summary, theme)
-        self._parts.setText(_contributors_html(summary.contributors, METRIC[self._workspace.count_mode].label, theme))
+        self._parts.setText(
+            _contributors_html(summary.contributors, METRIC[self._workspace.count_mode].label, theme)
+        )
         self._parts.setVisible(len(summary.contributors) > 1)
 
     def _show_where(self, summary: Summary, theme: Theme) -> None:
@@ -199,7 +201,9 @@ def _link(node: str, text: str, theme: Theme) -> str:
 
 def _contributors_html(parts: Iterable[Contributor], label: str, theme: Theme) -> str:
     """The largest parts of the difference, as a small table."""
-    rows = [f"<tr><td colspan='4' style='color:{theme.secondary}'>Most of the difference in {label}</td></tr>"]
+    rows = [
+        f"<tr><td colspan='4' style='color:{theme.secondary}'>Most of the difference in {label}</td></tr>"
+    ]
     rows += [
         f"<tr><td>{_link(part.node, escape(part.label), theme)}&nbsp;&nbsp;</td>"
         f"<td align='right'>{part.change}&nbsp;&nbsp;</td>"

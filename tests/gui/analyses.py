@@ -80,9 +80,7 @@ def make(
         {
             "path": tuple(mod.path for mod in mods),
             "class_name": tuple(mod.class_name for mod in mods),
-            "parent": tuple(
-                -1 if not mod.path else index[mod.path.rpartition(".")[0]] for mod in mods
-            ),
+            "parent": tuple(-1 if not mod.path else index[mod.path.rpartition(".")[0]] for mod in mods),
             "calls": tuple(mod.calls for mod in mods),
             "params": tuple(mod.params for mod in mods),
             "weight_bytes": tuple(4 * mod.params for mod in mods),
@@ -195,7 +193,14 @@ def small_net(size: int = 224, *, pool: bool = True) -> Analysis:
     for block in ("blocks.0", "blocks.1"):
         rows.append(convolution(f"{block}.conv", 576 * small, 576, small))
         rows.append(
-            Row(f"{block}:add", block, "elementwise", flops=8 * small, bytes_moved=96 * small, output_shapes=(inner,))
+            Row(
+                f"{block}:add",
+                block,
+                "elementwise",
+                flops=8 * small,
+                bytes_moved=96 * small,
+                output_shapes=(inner,),
+            )
         )
     rows.append(Row(":mean", "", "pool", flops=8 * small, bytes_moved=32 * small, output_shapes=((1, 8),)))
     rows.append(

@@ -1,4 +1,4 @@
-"""A workspace that holds hand-made results, for tests of panels: the real one, over an engine that was never started."""
+"""The real workspace over an engine that was never started, holding hand-made results, for tests of panels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from gui.settings import Settings
 from gui.workspace import Workspace
 
 
-def workspace_of(folder: Path, analysis: Analysis | None = None, baseline: Analysis | None = None) -> Workspace:
+def workspace_of(
+    folder: Path, analysis: Analysis | None = None, baseline: Analysis | None = None
+) -> Workspace:
     """A workspace that shows ``analysis`` against ``baseline``; its settings live in ``folder``."""
     workspace = Workspace(EngineClient(), Settings(str(folder / "settings.ini")))
     if analysis is not None:

@@ -132,9 +132,7 @@ def test_another_structure_keeps_expansion_and_selection(
     assert not panel.view.isExpanded(panel.view.index_of("blocks.1"))
 
 
-def test_a_removed_layer_stays_current(
-    panel: LayerPanel, workspace: Workspace, selection: Selection
-) -> None:
+def test_a_removed_layer_stays_current(panel: LayerPanel, workspace: Workspace, selection: Selection) -> None:
     selection.set_current("pool:max_pool2d")
     bring(workspace, small_net(pool=False))
     assert selection.current == current(panel) == "pool"

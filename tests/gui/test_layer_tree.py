@@ -244,7 +244,9 @@ def test_search_survives_another_structure(model: LayerTreeModel) -> None:
 
 def test_tsv_has_exact_numbers(model: LayerTreeModel) -> None:
     assert model.cells is not None and model.structure is not None
-    picked = [model.columns[model.section_of(key)] for key in ("layer", "output", "params", "headline.change")]
+    picked = [
+        model.columns[model.section_of(key)] for key in ("layer", "output", "params", "headline.change")
+    ]
     node = model.structure.find("blocks.0.conv")
     assert node is not None
     lines = tsv(model.cells, [0, node], picked).splitlines()
