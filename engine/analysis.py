@@ -42,7 +42,9 @@ class Parameters:
         for name, parameter in module.named_parameters(remove_duplicate=False):
             names.setdefault(id(parameter), []).append(name)
         self.shared = tuple(
-            SharedParameter(tuple(group), refs[key].elements) for key, group in names.items() if len(group) > 1
+            SharedParameter(tuple(group), refs[key].elements)
+            for key, group in names.items()
+            if len(group) > 1
         )
 
 

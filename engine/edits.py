@@ -65,9 +65,7 @@ def add_edit(edits: tuple[Edit, ...], new: Edit) -> tuple[Edit, ...]:
     def survives(old: Edit) -> bool:
         if isinstance(new, RemoveLayer):
             return old.layer != new.layer and not old.layer.startswith(new.layer + ".")
-        return not (
-            isinstance(old, SetAttribute) and old.layer == new.layer and old.field == new.field
-        )
+        return not (isinstance(old, SetAttribute) and old.layer == new.layer and old.field == new.field)
 
     return (*filter(survives, edits), new)
 

@@ -70,7 +70,8 @@ class EditableModel:
 
 
 def _find(model: nn.Module, path: str) -> nn.Module:
-    paths = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    paths: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
+    paths.pop("", None)
     module = paths.get(path)
     if module is None:
         close = difflib.get_close_matches(path, paths, 3)
@@ -111,8 +112,14 @@ def _set(module: nn.Module, edit: SetAttribute) -> Callable[[], None]:
     kind = type(module).__name__
     fields = editable_fields(module)
     if edit.field not in fields:
-        hint = f"Of {kind} these can: {', '.join(fields)}." if fields else "Convolutions and pools can be edited."
-        raise InputError(f"{edit.layer} is a {kind}; its {edit.field} cannot be set.", hint=hint, layer=edit.layer)
+        hint = (
+            f"Of {kind} these can: {', '.join(fields)}."
+            if fields
+            else "Convolutions and pools can be edited."
+        )
+        raise InputError(
+            f"{edit.layer} is a {kind}; its {edit.field} cannot be set.", hint=hint, layer=edit.layer
+        )
     rank = int(kind[-2]) if kind[-2].isdigit() else 2
     value = _checked(edit, module, rank)
     before = dict(module.__dict__)
@@ -225,7 +232,8 @@ class ModuleColumns:
         """With how often each module was called and the names of parameters that were not read."""
         if untouched:
             missing = [
-                sum(p.numel() for p in tensors if self._names.get(id(p)) in untouched) for tensors in self._own
+                sum(p.numel() for p in tensors if self._names.get(id(p)) in untouched)
+                for tensors in self._own
             ]
         else:
             missing = [0] * len(self.path)

@@ -154,16 +154,7 @@ class ZooListing(Struct, frozen=True, tag="zoo"):
 
 
 Event: TypeAlias = (
-    Hello
-    | Ready
-    | Opened
-    | Analyzed
-    | Failed
-    | Progress
-    | Point
-    | Exported
-    | ReportOpened
-    | ZooListing
+    Hello | Ready | Opened | Analyzed | Failed | Progress | Point | Exported | ReportOpened | ZooListing
 )
 
 _encoder = msgspec.json.Encoder()
@@ -196,7 +187,5 @@ def decode_event(line: bytes) -> Event:
     except (msgspec.DecodeError, RecursionError) as error:
         raise ProtocolError(f"Not an event: {error}") from error
     if isinstance(event, Hello) and event.version != PROTOCOL_VERSION:
-        raise ProtocolError(
-            f"The engine speaks protocol {event.version}, this window {PROTOCOL_VERSION}."
-        )
+        raise ProtocolError(f"The engine speaks protocol {event.version}, this window {PROTOCOL_VERSION}.")
     return event

@@ -76,6 +76,7 @@ class Inbox:
                     dropped = [waiting for waiting in self._waiting if isinstance(waiting, Analyze)]
                 if isinstance(request, Open):
                     self._prefetch.clear()
+                    self._prefetch_id = 0
                     if isinstance(self._running, (Analyze, Open)):
                         self.interrupt.set()
                 if self._prefetching:
@@ -108,10 +109,11 @@ class Inbox:
             self._prefetching = True
             return self._prefetch_id, self._prefetch.popleft()
 
-    def put_back(self, configuration: Configuration) -> None:
+    def put_back(self, id: int, configuration: Configuration) -> None:
         """A prefetch was interrupted: it is next again, unless another list replaced it."""
         with self._condition:
-            self._prefetch.appendleft(configuration)
+            if id == self._prefetch_id:
+                self._prefetch.appendleft(configuration)
 
 
 class Server:
@@ -243,7 +245,7 @@ class Server:
             analysis = self._require_session().analyze(configuration, stop=self._inbox.interrupt)
             self.send(Point(id, configuration, totals=analysis.totals))
         except CancelledError:
-            self._inbox.put_back(configuration)
+            self._inbox.put_back(id, configuration)
         except FailedAnalysisError as failed:
             self.send(Point(id, configuration, error=failed.error.info()))
         except Exception as error:
@@ -258,7 +260,7 @@ class Server:
 def _import_frameworks() -> dict[str, str]:
     import torch
 
-    import engine.session  # noqa: F401  everything an analysis needs, so that the first one does not wait for it
+    import engine.session  # everything an analysis needs, so that the first one does not wait for it
     import engine.trace.run  # noqa: F401
 
     torch.set_num_threads(1)  # shapes only; the other cores belong to the window

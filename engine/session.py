@@ -156,7 +156,9 @@ class Session:
         assumptions = None if mode == "cpu" else dict(configuration.assumptions)
         with world:
             if mode == "fake":
-                return runnable, _trace_fake(runnable, self._binding, shapes, assumptions or {}, stop, progress)
+                return runnable, _trace_fake(
+                    runnable, self._binding, shapes, assumptions or {}, stop, progress
+                )
             args, kwargs = self._binding.arguments(shapes, _make_meta if mode == "meta" else _make_real)
             result = trace(
                 module,
@@ -257,7 +259,14 @@ def _trace_fake(
                         store[name] = fakes[id(tensor)]  # type: ignore[assignment]
             args, kwargs = binding.arguments(shapes, lambda s, d: torch.empty(s, dtype=d, device="cpu"))
             return trace(
-                module, args, kwargs, refs=refs, fast=False, assumptions=assumptions, stop=stop, progress=progress
+                module,
+                args,
+                kwargs,
+                refs=refs,
+                fast=False,
+                assumptions=assumptions,
+                stop=stop,
+                progress=progress,
             )
         finally:
             for store, name, tensor in swapped:
@@ -269,5 +278,3 @@ def _way_cannot_go_on(cause: BaseException | None) -> bool:
         return True
     text = str(cause)
     return any(part in text for part in META_LIMITS)
-
-

@@ -206,7 +206,7 @@ def baseline_sentence(analysis: Analysis, baseline: Analysis) -> str:
     if baseline.model.source != analysis.model.source:
         name = f"{name} ({baseline.model.source})"
     edits = len(baseline.configuration.edits)
-    state = "as published" if not edits else f"with {edits} edit{'s' if edits > 1 else ''}"
+    state = "without edits" if not edits else f"with {edits} edit{'s' if edits > 1 else ''}"
     return f"{name}, {state}, at {numbers.inputs(baseline.configuration.inputs)}"
 
 

@@ -5,7 +5,7 @@ All text that comes from a model passes through :func:`html.escape`.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from html import escape
 
@@ -19,7 +19,7 @@ WIDTH = 1080
 LEFT, RIGHT, TOP = 64, 4, 8
 MAX_BARS = WIDTH - LEFT - RIGHT
 """Bars narrower than one unit are merged; the largest of a group stands for it."""
-CHARACTER = 6.2
+CHARACTER = 6.8
 """Width of an average character at 11 units; labels that would not fit are left out or elided."""
 
 
@@ -155,11 +155,19 @@ def _merged(rows: list[Bar]) -> list[Bar]:
 
 
 def _group_level(analysis: Analysis) -> int:
-    """How many components of a path name a part of the network, so that there are a readable number of parts."""
+    """How many components of a path name a part of the network, so that no part is most of it."""
+    paths = [path.split(".") for path in analysis.layers.path]
     for level in (1, 2, 3):
-        if len({tuple(path.split(".")[:level]) for path in analysis.layers.path}) >= 4:
+        sizes = Counter(tuple(path[:level]) for path in paths)
+        if sizes and max(sizes.values()) <= 0.6 * len(paths):
             return level
     return 1
+
+
+def _group_name(group: str) -> str:
+    """``layer1``, ``encoder_layer_0``; a number keeps the name before it: ``features.3``."""
+    parts = group.split(".")
+    return ".".join(parts[-2:]) if parts[-1].isdigit() else parts[-1]
 
 
 def _groups(rows: list[Bar], slot: float, bottom: int) -> list[str]:
@@ -168,7 +176,7 @@ def _groups(rows: list[Bar], slot: float, bottom: int) -> list[str]:
     parts: list[str] = []
     for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
         room, x = (end - start) * slot, LEFT + start * slot
-        label = _fitted(rows[start].group, room - 6)
+        label = _fitted(_group_name(rows[start].group), room - 12)
         if not label:
             continue
         parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{bottom + 6}"/>')
@@ -245,12 +253,40 @@ def _cell(
     if level + 1 >= levels or width < 2:
         return
     # Parameters that two children share count in both of them and once in their parent.
-    whole = max(value, sum(tree.values[child] or 0 for child in below))
+    inside = sum(tree.values[child] or 0 for child in below)
+    whole = max(value, inside)
+    if inside < whole and below:
+        share = width * (whole - inside) / whole
+        _own(
+            parts, path or analysis.model.name, own, whole - inside, (x, share), (y + row_height, row_height)
+        )
+        x += share
     for child in below:
         share = width * (tree.values[child] or 0) / whole
         if share >= 0.4:
             _cell(parts, analysis, tree, metric, child, (x, share), (level + 1, levels, row_height))
         x += share
+
+
+def _own(
+    parts: list[str],
+    name: str,
+    families: dict[str, int],
+    value: float,
+    span: tuple[float, float],
+    place: tuple[int, int],
+) -> None:
+    """What a module has itself beside its children, such as the products of an attention."""
+    (x, width), (y, row_height) = span, place
+    if width < 0.4:
+        return
+    family = max(families, key=lambda each: families[each]) if families else "other"
+    parts.append(f'<g class="leaf"><title>{escape(name)} itself\n{value:,.0f}</title>')
+    parts.append(_rect(f"f-{family}", x + 0.5, y, max(width - 1, 0.3), row_height - 2))
+    label = _fitted(family, width - 10)
+    if label:
+        parts.append(f'<text x="{x + 5:.1f}" y="{y + row_height / 2 + 3:.1f}">{escape(label)}</text>')
+    parts.append("</g>")
 
 
 # -- pieces --------------------------------------------------------------------------------------------------------
@@ -268,11 +304,11 @@ def _rect(kind: str, x: float, y: float, width: float, height: float) -> str:
 
 
 def _fitted(text: str, room: float) -> str:
-    """``text``, elided in the middle to ``room`` units; empty when not even three characters fit."""
+    """``text``, elided in the middle to ``room`` units; empty when so little would be left that it says nothing."""
     fits = int(room / CHARACTER)
     if len(text) <= fits:
         return text
-    if fits < 4:
+    if fits < 7:
         return ""
     keep = fits - 1
     return f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"

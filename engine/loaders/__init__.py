@@ -39,4 +39,6 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
             loaded: LoadedModel = importlib.import_module(entry.module).load(source, options)
             return loaded
     examples = " or ".join(entry.example for entry in LOADERS)
-    raise LoadError(f"{source!r} is no model source this program reads.", hint=f"Give for example {examples}.")
+    raise LoadError(
+        f"{source!r} is no model source this program reads.", hint=f"Give for example {examples}."
+    )

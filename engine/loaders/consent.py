@@ -17,7 +17,9 @@ def read_source(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise LoadError(
-                f"{path.name} is a folder.", hint="Give the Python file in it and a callable: net.py:build.", file=str(path)
+                f"{path.name} is a folder.",
+                hint="Give the Python file in it and a callable: net.py:build.",
+                file=str(path),
             )
         if path.stat().st_size > MAX_FILE_BYTES:
             raise LoadError(f"{path.name} is larger than 16 MiB; that is no Python source.", file=str(path))
@@ -95,7 +97,9 @@ def what_runs(path: Path, tree: ast.Module, files: dict[Path, bytes], call_text:
     if names:
         lines.append(f"Imports: {', '.join(names)}.")
     for node in tree.body:
-        if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+        if isinstance(
+            node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
+        ):
             continue
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
@@ -126,7 +130,9 @@ def _imported(tree: ast.Module, path: Path, root: Path) -> set[str]:
             parts = (*base, *([node.module] if node.module else []))
             if parts:
                 names.add(".".join(parts))
-            names.update(".".join((*parts, alias.name)) for alias in node.names if node.level and not node.module)
+            names.update(
+                ".".join((*parts, alias.name)) for alias in node.names if node.level and not node.module
+            )
     return names
 
 

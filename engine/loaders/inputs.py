@@ -23,7 +23,9 @@ def guess_labels(shape: Shape, is_integer: bool) -> Labels:
     """What the dimensions of an unnamed tensor usually are: (N, C, H, W) for four, (N, S) for integer tokens …"""
     rank = len(shape)
     if is_integer:
-        return {0: (), 1: ("sequence",), 2: ("batch", "sequence")}.get(rank, ("batch",) + ("size",) * (rank - 1))
+        return {0: (), 1: ("sequence",), 2: ("batch", "sequence")}.get(
+            rank, ("batch",) + ("size",) * (rank - 1)
+        )
     if rank == 4:
         if shape[3] <= 4 < shape[1]:
             return ("batch", "height", "width", "channels")
@@ -117,7 +119,8 @@ class InputBinding:
                 )
             if any(size < 1 for size in shape.shape):
                 raise InputError(
-                    f"Input {spec.name!r} at {shape}: every size must be at least 1.", hint=f"Try {spec.default}."
+                    f"Input {spec.name!r} at {shape}: every size must be at least 1.",
+                    hint=f"Try {spec.default}.",
                 )
             if shape.dtype not in DTYPE_BYTES:
                 raise InputError(

@@ -164,5 +164,7 @@ def _described(value: Any) -> str:
 
 def _line_in(path: Path, error: BaseException) -> str:
     """`` (line 12)`` where the traceback passes through the file."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
     return f" (line {lines[-1]})" if lines else ""

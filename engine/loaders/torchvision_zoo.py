@@ -50,7 +50,9 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
     try:
         module = to_meta(build_on_meta(build))
     except (TypeError, ValueError) as error:
-        raise LoadError(f"torchvision cannot build {call_text}: {error}", hint="Check its arguments.") from error
+        raise LoadError(
+            f"torchvision cannot build {call_text}: {error}", hint="Check its arguments."
+        ) from error
     binding = _binding(name, _task(models, name), weights, kwargs)
     note = ""
     if name.startswith("quantized_"):
@@ -120,12 +122,12 @@ def _without_download() -> Iterator[None]:
     from torchvision.models._api import WeightsEnum
 
     fetch, load_state_dict = WeightsEnum.get_state_dict, nn.Module.load_state_dict
-    WeightsEnum.get_state_dict = lambda self, *args, **kwargs: {}  # type: ignore[method-assign, assignment]
-    nn.Module.load_state_dict = lambda self, *args, **kwargs: None  # type: ignore[method-assign, assignment]
+    WeightsEnum.get_state_dict = lambda self, *args, **kwargs: {}
+    nn.Module.load_state_dict = lambda self, *args, **kwargs: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        WeightsEnum.get_state_dict = fetch  # type: ignore[method-assign]
+        WeightsEnum.get_state_dict = fetch
         nn.Module.load_state_dict = load_state_dict  # type: ignore[method-assign]
 
 
@@ -156,7 +158,7 @@ def _task(models: Any, name: str) -> str:
 
 
 def _crop(weights: Any) -> Any:
-    transforms = getattr(weights, "transforms", None)
+    transforms: Any = getattr(weights, "transforms", None)
     return transforms.keywords.get("crop_size") if hasattr(transforms, "keywords") else None
 
 
@@ -171,9 +173,7 @@ def _binding(name: str, task: str, weights: Any, kwargs: dict[str, Any]) -> Inpu
     labels: Labels = ("batch", "channels", "height", "width")
     if task == "optical_flow":
         shape = (1, 3, FLOW_SIZE, FLOW_SIZE)
-        specs = tuple(
-            make_spec(image, shape, "float32", labels, symbols) for image in ("image1", "image2")
-        )
+        specs = tuple(make_spec(image, shape, "float32", labels, symbols) for image in ("image1", "image2"))
         return InputBinding(specs, lambda tensors: (tuple(tensors), {}))
     if task == "detection":
         digits = next((part for part in ("300", "320") if part in name), None)

@@ -30,7 +30,13 @@ LABELS = {
     "item": "value read by item()",
     "is_nonzero": "truth of a tensor in an if (1 or 0)",
 }
-DEFAULT_VALUES = {"_local_scalar_dense": 1, "item": 1, "is_nonzero": 0, "_unique2": 1, "unique_consecutive": 1}
+DEFAULT_VALUES = {
+    "_local_scalar_dense": 1,
+    "item": 1,
+    "is_nonzero": 0,
+    "_unique2": 1,
+    "unique_consecutive": 1,
+}
 """Where the upper bound would be absurd: one pass through a loop over distinct values, 1 for a number read, and a
 condition on values does not hold (it is mostly a check for bad data)."""
 

@@ -52,7 +52,9 @@ def layer_error(
             layer=path,
             hint="The model checks this itself; choose a size it accepts.",
         )
-    return LayerError(f"{where(path)} stopped with {type(error).__name__}: {first_sentence(error)}", layer=path)
+    return LayerError(
+        f"{where(path)} stopped with {type(error).__name__}: {first_sentence(error)}", layer=path
+    )
 
 
 def first_sentence(error: BaseException) -> str:

@@ -65,7 +65,7 @@ class ModuleStack:
             finally:
                 frames.pop()
 
-        nn.Module.__call__ = call  # type: ignore[method-assign, assignment]
+        nn.Module.__call__ = call  # type: ignore[method-assign]
         try:
             yield
         finally:

@@ -31,7 +31,17 @@ class OpInfo:
     ``may_alias``: a result can share storage with an argument although it is a different tensor (views, reshape).
     """
 
-    __slots__ = ("arg_names", "defaults", "full_name", "inplace", "may_alias", "name", "optional_tensors", "shortcut", "tracked")
+    __slots__ = (
+        "arg_names",
+        "defaults",
+        "full_name",
+        "inplace",
+        "may_alias",
+        "name",
+        "optional_tensors",
+        "shortcut",
+        "tracked",
+    )
 
     def __init__(self, func: OpOverload) -> None:
         schema = func._schema

@@ -63,9 +63,7 @@ def trace(
     stack = ModuleStack(model)
     assume = None if assumptions is None else Assumptions(assumptions)
     static = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-    recorder = Recorder(
-        model, stack, refs, static, fast=fast, intercept=assume, stop=stop, progress=progress
-    )
+    recorder = Recorder(model, stack, refs, static, fast=fast, intercept=assume, stop=stop, progress=progress)
     failure: EngineError | None = None
     cause: BaseException | None = None
     shapes: tuple[Shape, ...] = ()

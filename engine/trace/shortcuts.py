@@ -194,7 +194,12 @@ def _compare(x: Tensor, value: Any) -> Any:
 
 @_shortcut(aten.masked_fill.Scalar)
 def _masked_fill(x: Tensor, mask: Tensor, value: Any) -> Any:
-    if mask.dtype == torch.bool and mask.is_meta and _is_number(value, x) and _broadcasts_into(mask.shape, x.shape):
+    if (
+        mask.dtype == torch.bool
+        and mask.is_meta
+        and _is_number(value, x)
+        and _broadcasts_into(mask.shape, x.shape)
+    ):
         return _like_contiguous(x)
     return NotImplemented
 
@@ -234,7 +239,9 @@ def _group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, *r
 
 
 @_shortcut(aten.instance_norm.default)
-def _instance_norm(x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, use_input: bool, *rest: Any) -> Any:
+def _instance_norm(
+    x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, use_input: bool, *rest: Any
+) -> Any:
     if not use_input or x.dim() < 3 or not x.is_floating_point():
         return NotImplemented
     if any(t is not None and t.shape[0] != x.shape[1] for t in (weight, bias)):
@@ -278,7 +285,13 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Any:
     """The CPU's fused kernel; other cases (3-D, grouped queries, unlike value width) keep their own."""
-    if enable_gqa or dropout or q.dim() != 4 or k.shape != v.shape or not (q.is_meta and k.is_meta and v.is_meta):
+    if (
+        enable_gqa
+        or dropout
+        or q.dim() != 4
+        or k.shape != v.shape
+        or not (q.is_meta and k.is_meta and v.is_meta)
+    ):
         return NotImplemented
     if q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3] or not q.dtype == k.dtype == v.dtype:
         return NotImplemented

@@ -1,0 +1,48 @@
+"""Shared by all tests: what is sampled, how unexpected log records fail a test, and where the data lies."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import logging
+import os
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+DATA = Path(__file__).parent / "data"
+EVERYTHING = bool(os.environ.get("MISNOMER_ALL"))
+
+
+def read_data(name: str) -> list[dict[str, str]]:
+    """Rows of a CSV in tests/data."""
+    with (DATA / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def sampled(items: Sequence[T], count: int, salt: str) -> list[T]:
+    """All items in ``make test-all``, else ``count`` of them drawn by the day: in two weeks everything has run."""
+    if EVERYTHING or count >= len(items):
+        return list(items)
+    day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    chosen = random.Random(f"{day} {salt}").sample(range(len(items)), count)
+    return [items[index] for index in sorted(chosen)]
+
+
+@pytest.fixture(autouse=True)
+def _no_unexpected_log_records(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A warning or error that our code logs fails the test, unless it is marked with ``expects_log``."""
+    yield
+    if request.node.get_closest_marker("expects_log"):
+        return
+    records = [
+        record
+        for when in ("setup", "call")
+        for record in caplog.get_records(when)
+        if record.levelno >= logging.WARNING and record.name.partition(".")[0] in ("engine", "gui")
+    ]
+    assert not records, f"unexpected log: {[record.getMessage() for record in records]}"
