@@ -9,7 +9,7 @@ from gui.models.values import NodeValues
 
 
 class Comparer:
-    """Makes LayerCells; keeps the last structure of each side, and the baseline's values while it is the same object."""
+    """Makes LayerCells; keeps the last structure, and the baseline's values while it is the same object."""
 
     def __init__(self) -> None:
         self._structure: LayerStructure | None = None

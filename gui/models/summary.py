@@ -1,4 +1,7 @@
-"""What changed against the baseline, in words: one sentence, where the change sits, and what the user did. Pure; no Qt."""
+"""What changed against the baseline, in words: one sentence, where the change sits, what the user did.
+
+Pure; no Qt.
+"""
 
 from __future__ import annotations
 

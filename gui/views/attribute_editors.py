@@ -66,6 +66,7 @@ class AttributeEditor(QWidget):
                 self._spins.append(spin)
                 row.addWidget(spin)
         row.addStretch(1)
+        self.setFocusProxy(self._combo or self._spins[0])
 
     @staticmethod
     def fits(value: AttributeValue) -> bool:

@@ -56,6 +56,7 @@ class InspectorPanel(QFrame):
         workspace.model_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
         selection.current_changed.connect(self.refresh)
+        selection.activated.connect(self._on_activated)
         theme.changed.connect(self._on_theme_changed)
         self.refresh()
 
@@ -202,6 +203,11 @@ class InspectorPanel(QFrame):
             self._editors[field] = editor
 
     # -- slots ---------------------------------------------------------------------------------------------------
+
+    def _on_activated(self) -> None:
+        """The user asks for details: the keyboard goes to the first field, or to scrolling."""
+        target = next(iter(self._editors.values()), None)
+        (self._scroll if target is None else target).setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _on_committed(self, field: str, value: EditValue) -> None:
         self._workspace.set_attribute(self._path, field, value)

@@ -132,7 +132,7 @@ class LayerDelegate(QStyledItemDelegate):
 
     def _paint_bar(self, painter: QPainter, cell: Cell, left: float, top: float) -> None:
         painter.fillRect(QRectF(left, top, BAR_WIDTH, BAR_HEIGHT), self._colors["track"])
-        if cell.ghost is not None:
+        if cell.ghost is not None and abs(cell.ghost - (cell.bar or 0.0)) > 0.002:
             # Higher than the bar, so that it shows whether the baseline is longer or shorter.
             painter.fillRect(
                 QRectF(left, top - 2, min(cell.ghost, 1.0) * BAR_WIDTH, BAR_HEIGHT + 4), self._colors["ghost"]

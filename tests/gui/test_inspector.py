@@ -209,6 +209,16 @@ def test_editors_follow_the_model(panel: InspectorPanel, workspace: Workspace, s
     assert spin(panel, "attribute_stride_1").value() == 4
 
 
+def test_activating_a_layer_goes_to_its_first_field(
+    panel: InspectorPanel, selection: Selection, qtbot: QtBot
+) -> None:
+    panel.activateWindow()
+    selection.activate("conv1:conv2d")
+    qtbot.waitUntil(spin(panel, "attribute_kernel_size_0").hasFocus)
+    selection.activate("relu:relu")
+    assert text(panel, "inspector_title") == "relu"
+
+
 def test_words_are_edited_as_text(qtbot: QtBot) -> None:
     editor = AttributeEditor("padding", "same")
     qtbot.addWidget(editor)
