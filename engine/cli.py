@@ -1,7 +1,7 @@
 """``python main.py report SOURCE``: an analysis on standard output or in a file, without a window.
 
-Exit status: 0 done, 1 a bug, 2 a bad request or model, 3 a ``--fail-if`` condition holds. Errors are one sentence on
-standard error; nothing but the report reaches standard output.
+Exit status: 0 done, 1 a bug, 2 a bad request or model, 3 a ``--fail-if`` condition holds. Errors are one
+sentence on standard error; nothing but the report reaches standard output.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def main(argv: Sequence[str]) -> int:
         _complain("Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the report has seen enough (``| head``); without this Python complains once more at its exit.
+        # Whoever read the report has seen enough (``| head``); Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK
-    except Exception:  # noqa: BLE001  # the last resort of a program: a bug is shown whole and has its own status
+    except Exception:  # the last resort of a program: a bug is shown whole and has its own status
         traceback.print_exc()
         _complain("Internal error, see the traceback above.")
         return BUG
@@ -105,9 +105,6 @@ def _sentence(error: EngineError) -> str:
     return " ".join(" ".join(words).split())
 
 
-# -- arguments -----------------------------------------------------------------------------------------------------
-
-
 class _Parser(argparse.ArgumentParser):
     """Reports a bad command line as InputError instead of leaving the process."""
 
@@ -119,13 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="misnomer report",
         description="What a neural network costs, layer by layer, as a report.",
-        epilog="Exit status: 0 done, 1 internal error, 2 bad request or model, 3 a --fail-if condition holds.",
+        epilog="Exit status: 0 done, 1 internal error, 2 bad request or model, 3 a --fail-if holds.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", help="torchvision:NAME or file.py:callable")
     add("--input", action="append", default=[], metavar="NAME=SHAPE[:dtype]",
-        help="x=1x3x224x224 or tokens=1x128:int64; the name may be left out when there is one input")  # fmt: skip
+        help="x=1x3x224x224 or tokens=1x128:int64; the name may be left out for a single input")  # fmt: skip
     add("--set", action="append", default=[], metavar="LAYER.FIELD=VALUE", dest="edits", type=_set,
         help="change a layer: --set layer2.0.conv2.stride=1")  # fmt: skip
     add("--remove", action="append", metavar="LAYER", dest="edits", type=RemoveLayer,
@@ -147,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compare with this report; without it, edits compare with the unedited model",
     )
     add("--fail-if", action="append", default=[], metavar="EXPR",
-        help="exit with status 3 when it holds: macs>+5%%, params>26M, peak_activation_bytes>100MiB")  # fmt: skip
+        help="exit with status 3 when it holds: macs>+5%%, params>26M, activation_bytes>100MiB")  # fmt: skip
     return parser
 
 
@@ -208,9 +205,6 @@ def _assumption(text: str) -> tuple[str, int]:
     return key.strip(), int(value)
 
 
-# -- the report ----------------------------------------------------------------------------------------------------
-
-
 def _report(request: Request) -> int:
     against = read_report(request.against) if request.against else None
     if against is None and not request.edits:
@@ -234,9 +228,9 @@ def _report(request: Request) -> int:
 
 
 def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Analysis | None]:
-    """The analysis asked for, and what to compare it with: ``against``, else the unedited model when there are edits.
+    """The analysis asked for, and what to compare it with: ``against``, else with edits the unedited model.
 
-    An unedited model that refuses this input is no baseline, which is an error only where a condition needs one.
+    An unedited model that refuses this input is no baseline; an error only where a condition needs one.
     """
     # torch takes seconds to import; a mistake on the command line should not have to wait for it.
     from engine.api import analyze_columns, open_session
@@ -297,7 +291,7 @@ def _write_stdout(data: bytes) -> None:
 
 @contextlib.contextmanager
 def _private_stdout() -> Iterator[None]:
-    """While this is open, what libraries print goes to standard error, also from C and from child processes."""
+    """While this is open, what libraries print goes to standard error, also from C and child processes."""
     saved = None
     with contextlib.suppress(OSError):
         if sys.stdout is not None:
@@ -311,9 +305,6 @@ def _private_stdout() -> Iterator[None]:
         if saved is not None:
             os.dup2(saved, 1)
             os.close(saved)
-
-
-# -- another interpreter -------------------------------------------------------------------------------------------
 
 
 def _run_elsewhere(python: str, arguments: list[str]) -> int:

@@ -19,12 +19,19 @@
   };
 
   Array.from(table.tHead.rows[0].cells).forEach((heading, index) => {
-    const button = document.createElement("button");
-    button.type = "button";
+    // Not a <button>: Chromium does not repeat a table's head on every printed page when there is one in it.
+    const button = document.createElement("span");
+    button.setAttribute("role", "button");
+    button.tabIndex = 0;
     button.append(...heading.childNodes);
     heading.append(button);
     const numeric = heading.classList.contains("n");
     const first = numeric && index > 0 ? -1 : 1;
+    button.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      button.click();
+    });
     button.addEventListener("click", () => {
       const current = heading.getAttribute("aria-sort");
       const direction = current === null ? first : current === "ascending" ? -1 : 1;

@@ -1,6 +1,7 @@
 """An analysis, or two, as a report. Importing this package fills the table of formats.
 
-A new format is one module whose name ends in ``_report`` and that decorates its writer with ``export_format``.
+A new format is one module whose name ends in ``_report`` and that decorates its writer with
+``export_format``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ for _key in (*_ORDER, *(key for key in list(FORMATS) if key not in _ORDER)):
 
 
 def render(analysis: Analysis, format: str, baseline: Analysis | None = None) -> bytes:
-    """``analysis`` in the format of that key, compared with ``baseline``. Raises ExportError for an unknown key."""
+    """``analysis`` in the format of that key, compared with ``baseline``. Raises ExportError for another key."""
     if format not in FORMATS:
         raise ExportError(f"There is no report format {format!r}.", hint=f"Formats: {', '.join(FORMATS)}.")
     return FORMATS[format].write(analysis, baseline)

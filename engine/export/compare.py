@@ -50,8 +50,8 @@ class Condition(Struct, frozen=True):
     def holds(self, totals: Totals, reference: Totals | None) -> bool:
         """Whether the condition is true.
 
-        A growth from 0 is more than any per cent. Raises InputError when a reference is needed and absent, or a
-        total is not known.
+        A growth from 0 is more than any per cent. Raises InputError when a reference is needed and absent, or
+        a total is not known.
         """
         compare = OPERATORS[self.operator]
         now = self._known(getattr(totals, self.key))
@@ -82,7 +82,7 @@ class Condition(Struct, frozen=True):
         return Fraction(number)
 
     def finding(self, totals: Totals, reference: Totals | None) -> str:
-        """What the condition found, as a sentence: ``macs>+5% holds: 4,089,184,256 → 15,996,551,168 (× 3.91).``"""
+        """What the condition found: ``macs>+5% holds: 4,089,184,256 → 15,996,551,168 (× 3.91).``"""
         now = getattr(totals, self.key)
         metric = METRIC.get(self.key)
         text = exact_value(metric, now) if metric else exact(now)
@@ -93,7 +93,7 @@ class Condition(Struct, frozen=True):
 
 
 def parse_condition(text: str) -> Condition:
-    """``macs>+5%``, ``params>26M``, ``peak_activation_bytes>100MiB`` or ``activation_bytes>+0`` as a condition.
+    """``macs>+5%``, ``params>26M``, ``weight_bytes>100MiB`` or ``activation_bytes>+0`` as a condition.
 
     A number with a sign is a difference to the reference. Raises InputError that says what is wrong.
     """

@@ -1,8 +1,8 @@
 """CSV: one row per layer, for spreadsheets and data frames.
 
-There is no row of totals, which would be summed again by every pivot: a column's sum is the total (parameters of
-layers marked ``shared`` excepted). Empty is "not counted", never 0. With a baseline, ``baseline_`` columns follow and
-layers that are only in the baseline have rows with empty numbers of their own.
+There is no row of totals, which every pivot would add again: a column's sum is the total, except for parameters
+of layers marked ``shared`` and for the peak. Empty is "not counted", never 0. With a baseline, ``baseline_``
+columns follow, and layers that are only in the baseline have rows with empty numbers of their own.
 """
 
 from __future__ import annotations

@@ -69,6 +69,6 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def reason(error: OSError) -> str:
-    """What the operating system says, without the error number and the path: ``no such file or directory``."""
+    """What the operating system says, without error number and path: ``no such file or directory``."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]

@@ -11,6 +11,7 @@ from engine.edits import python_lines
 from engine.errors import ExportError
 from engine.export import numbers, summary, svg
 from engine.export.formats import export_format
+from engine.export.icicle import icicle
 from engine.metrics import METRIC, METRICS, Number, column
 from engine.results import FAMILIES, Analysis
 from resources import read
@@ -77,7 +78,7 @@ def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
         "partial": analysis.coverage.counted_calls < analysis.coverage.calls,
         "mode": summary.MODES[analysis.mode],
         "charts": _charts(analysis, baseline),
-        "icicles": [(METRIC[key].label, svg.icicle(analysis, key)) for key in ICICLES],
+        "icicles": [(METRIC[key].label, icicle(analysis, key)) for key in ICICLES],
         "modules": _modules(analysis, baseline),
         "module_metrics": [METRIC[key] for key in _MODULE_KEYS],
         "layers": _layers(analysis, baseline),

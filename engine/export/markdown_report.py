@@ -156,7 +156,7 @@ def _parameters(analysis: Analysis) -> str:
     totals = analysis.totals
     frozen = totals.params - totals.trainable_params
     lines.append(
-        f"- {totals.trainable_params:,} trainable, {frozen:,} frozen; {totals.buffers:,} elements of buffers beside them"
+        f"- {totals.trainable_params:,} trainable, {frozen:,} frozen; beside them {totals.buffers:,} in buffers"
     )
     for shared in analysis.shared:
         lines.append(f"- Shared, counted once: {', '.join(map(code, shared.names))} ({shared.params:,})")

@@ -1,4 +1,4 @@
-"""Numbers as text for people who read a report, worded as in the window; the exact value stands beside each of them."""
+"""Numbers as text for people who read a report, written as in the window."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def significant(number: float, digits: int = 3) -> str:
-    """``number`` rounded to ``digits`` significant digits, in plain notation: ``4.09``, ``25.6``, ``0.0123``."""
+    """``number`` with ``digits`` significant digits, in plain notation: ``4.09``, ``25.6``, ``0.0123``."""
     if number == 0:
         return "0"
     exponent = math.floor(math.log10(abs(number)))

@@ -1,7 +1,7 @@
-"""The JSON report, schema ``misnomer-report/1``: what scripts read and what the window opens without the model.
+"""The JSON report, schema ``misnomer-report/1``: what scripts read, what the window opens without the model.
 
-Rows are objects here and columns in :mod:`engine.results`; both ways are exact. Within version 1, fields may be
-added with a default, never renamed, moved or given another meaning.
+Rows are objects here and columns in :mod:`engine.results`; both ways are exact. Within version 1, fields may
+be added with a default, never renamed, moved or given another meaning.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LayerRow(Struct, frozen=True):
 
 
 class ModuleRow(Struct, frozen=True):
-    """One module; field by field the row of :class:`engine.results.Modules`. ``parent`` is an index, -1 for the model."""
+    """One module; field by field the row of :class:`engine.results.Modules`."""
 
     path: str
     class_name: str
@@ -240,7 +240,7 @@ def parse_report(data: bytes, name: str) -> Report:
 
 
 def _field_and_problem(message: str) -> tuple[str, str]:
-    """msgspec's ``Expected `int`, got `str` - at `$.totals.macs` `` as ("totals.macs", "expected int, got str")."""
+    """msgspec's ``Expected `int`, got `str` - at `$.totals.macs` `` as the field and the rest, in plain words."""
     found = re.fullmatch(r"(.*?)(?: - at `(?:key in )?\$\.?(.*?)`)?", message, flags=re.DOTALL)
     problem, field = (found[1], found[2] or "") if found else (message, "")
     problem = problem.replace("`", "")

@@ -1,4 +1,4 @@
-"""What the readable reports say about an analysis beside its rows: cards, modules, differences, coverage, in words."""
+"""What the readable reports say beside the rows: cards, modules, differences, coverage, in words."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _change(difference: str, nouns: list[str]) -> str:
 
 
 def _where(analysis: Analysis, baseline: Analysis) -> str:
-    """Which parts of the model hold most of the difference in MACs, or in activation bytes when MACs are the same."""
+    """Which parts hold most of the difference in MACs, or in activation bytes when MACs are the same."""
     key = "macs" if analysis.totals.macs != baseline.totals.macs else "activation_bytes"
     now, before = _parts(analysis, key), _parts(baseline, key)
     changes = {name: now.get(name, 0) - before.get(name, 0) for name in now | before}
@@ -241,8 +241,8 @@ def families(analysis: Analysis, key: str) -> list[tuple[str, int]]:
 
 
 CONVENTIONS = (
-    "1 MAC is one multiply–accumulate and 2 FLOPs. Some tools and papers call a MAC a FLOP: halve or double first.",
-    "Counted is what executes in one forward pass at the stated input, batch included, not what module classes promise.",
+    "1 MAC is one multiply–accumulate and 2 FLOPs. Some tools and papers call a MAC a FLOP.",
+    "Counted is what one forward pass at the stated input executes, batch included.",
     "Convolution taps that fall on zero padding are counted.",
     "Shared parameters count once in totals; views and in-place results write no new bytes.",
     "An operation without a formula is “not counted”, never 0; totals are then sums over the counted rows.",

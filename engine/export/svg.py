@@ -1,11 +1,11 @@
-"""Charts as inline SVG: layout in user units, colours by class, so that the page's style sheet decides light or dark.
+"""Bars per layer as inline SVG: layout in user units, colours by class, so that the page decides light or dark.
 
 All text that comes from a model passes through :func:`html.escape`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
@@ -32,9 +32,6 @@ class Bar(Struct, frozen=True):
     now: int
     before: int
     title: str
-
-
-# -- axis ----------------------------------------------------------------------------------------------------------
 
 
 def ticks(top: float, base: int) -> list[float]:
@@ -68,11 +65,8 @@ def tick_labels(positions: Sequence[float], metric: Metric) -> list[str]:
     ]
 
 
-# -- bars per layer ------------------------------------------------------------------------------------------------
-
-
 def bars(analysis: Analysis, baseline: Analysis | None, key: str, height: int = 220) -> str:
-    """Metric ``key`` of every layer that has any, in network order, the baseline as a narrow ghost in front where it differs."""
+    """Metric ``key`` of every layer that has any, in network order; the baseline a ghost where it differs."""
     metric = METRIC[key]
     rows = _bars(analysis, baseline, metric)
     if not rows:
@@ -84,7 +78,7 @@ def bars(analysis: Analysis, baseline: Analysis | None, key: str, height: int = 
     # With few layers, slots would make slabs of them.
     slot = min(slot, 64.0)
     width = slot * 0.8 if slot > 3 else slot
-    parts = [_open(height, f"{metric.label} per layer in network order")]
+    parts = [opening(height, f"{metric.label} per layer in network order")]
     for position, label in zip(positions, tick_labels(positions, metric), strict=True):
         y = bottom - position * scale
         parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
@@ -96,12 +90,14 @@ def bars(analysis: Analysis, baseline: Analysis | None, key: str, height: int = 
         # The whole column answers the pointer, so that a small bar has a readout too.
         parts.append(f'<rect class="hit" x="{x:.2f}" y="{TOP}" width="{width:.2f}" height="{bottom - TOP}"/>')
         if bar.now:
-            parts.append(_rect(f"f-{bar.family}", x, bottom - bar.now * scale, width, bar.now * scale))
+            parts.append(rectangle(f"f-{bar.family}", x, bottom - bar.now * scale, width, bar.now * scale))
         # Where nothing changed, a ghost would only darken the bar.
         if bar.before and bar.before != bar.now:
             inset = width * 0.25 if slot > 3 else 0
             parts.append(
-                _rect("ghost", x + inset, bottom - bar.before * scale, width - 2 * inset, bar.before * scale)
+                rectangle(
+                    "ghost", x + inset, bottom - bar.before * scale, width - 2 * inset, bar.before * scale
+                )
             )
         parts.append("</g>")
     parts.append("</svg>")
@@ -138,7 +134,8 @@ def _bars(analysis: Analysis, baseline: Analysis | None, metric: Metric) -> list
 def _readout(
     metric: Metric, label: str, now: Number, before: Number, analysis: Analysis, compared: bool
 ) -> str:
-    text = f"{label}\n{numbers.exact_value(metric, now)} {metric.label if metric.unit == 'count' else ''}".rstrip()
+    unit = f" {metric.label}" if metric.unit == "count" else ""
+    text = f"{label}\n{numbers.exact_value(metric, now)}{unit}"
     if metric.combine in ("sum", "params"):
         text += f" · {numbers.share(now, getattr(analysis.totals, metric.key))}"
     return f"{text}\n{numbers.exact_value(metric, before)} before" if compared else text
@@ -176,7 +173,7 @@ def _groups(rows: list[Bar], slot: float, bottom: int) -> list[str]:
     parts: list[str] = []
     for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
         room, x = (end - start) * slot, LEFT + start * slot
-        label = _fitted(_group_name(rows[start].group), room - 12)
+        label = fitted(_group_name(rows[start].group), room - 12)
         if not label:
             continue
         parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{bottom + 6}"/>')
@@ -184,127 +181,21 @@ def _groups(rows: list[Bar], slot: float, bottom: int) -> list[str]:
     return parts
 
 
-# -- icicle by module ----------------------------------------------------------------------------------------------
-
-
-class _Tree(Struct, frozen=True):
-    values: list[Number]
-    children: dict[int, list[int]]
-    own: dict[int, dict[str, int]]
-    """Per module: sum per family of the operations that belong to it directly."""
-
-
-def icicle(analysis: Analysis, key: str, row_height: int = 24, most_levels: int = 6) -> str:
-    """Metric ``key`` by module: the model on top, what it is made of below, as wide as its share."""
-    metric = METRIC[key]
-    tree = _tree(analysis, key)
-    if not tree.values or not tree.values[0]:
-        return ""
-    levels = min(max(summary.depths(analysis), default=0) + 1, most_levels)
-    height = levels * row_height + 2
-    parts = [_open(height, f"{metric.label} by module")]
-    _cell(parts, analysis, tree, metric, 0, (0.0, float(WIDTH)), (0, levels, row_height))
-    parts.append("</svg>")
-    return "".join(parts)
-
-
-def _tree(analysis: Analysis, key: str) -> _Tree:
-    index = {path: row for row, path in enumerate(analysis.modules.path)}
-    own: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    layers = analysis.layers
-    for path, family, number in zip(layers.path, layers.family, getattr(layers, key), strict=True):
-        own[index[path]][family] += number or 0
-    children: dict[int, list[int]] = defaultdict(list)
-    for row, parent in enumerate(analysis.modules.parent):
-        if parent >= 0:
-            children[parent].append(row)
-    return _Tree(summary.module_totals(analysis, key), children, own)
-
-
-def _cell(
-    parts: list[str],
-    analysis: Analysis,
-    tree: _Tree,
-    metric: Metric,
-    row: int,
-    span: tuple[float, float],
-    place: tuple[int, int, int],
-) -> None:
-    """One module and all below it; ``span`` is (x, width), ``place`` (level, number of levels, row height)."""
-    (x, width), (level, levels, row_height) = span, place
-    value = tree.values[row] or 0
-    path = analysis.modules.path[row]
-    below = [child for child in tree.children.get(row, ()) if tree.values[child]]
-    own = tree.own.get(row, {})
-    family = max(own, key=lambda name: own[name]) if own and not below else ""
-    name = path.rpartition(".")[2] or analysis.model.name
-    title = (
-        f"{path or analysis.model.name}\n{numbers.exact_value(metric, value)}"
-        f" · {numbers.share(value, getattr(analysis.totals, metric.key))}"
-    )
-    label = _fitted(name, width - 10)
-    parts.append(f'<g class="{"leaf" if not below else "part"}"><title>{escape(title)}</title>')
-    y = 1 + level * row_height
-    fill = f"f-{family}" if family else "f-other" if not below else "box"
-    parts.append(_rect(fill, x + 0.5, y, max(width - 1, 0.3), row_height - 2))
-    if label:
-        parts.append(f'<text x="{x + 5:.1f}" y="{y + row_height / 2 + 3:.1f}">{escape(label)}</text>')
-    parts.append("</g>")
-    if level + 1 >= levels or width < 2:
-        return
-    # Parameters that two children share count in both of them and once in their parent.
-    inside = sum(tree.values[child] or 0 for child in below)
-    whole = max(value, inside)
-    if inside < whole and below:
-        share = width * (whole - inside) / whole
-        _own(
-            parts, path or analysis.model.name, own, whole - inside, (x, share), (y + row_height, row_height)
-        )
-        x += share
-    for child in below:
-        share = width * (tree.values[child] or 0) / whole
-        if share >= 0.4:
-            _cell(parts, analysis, tree, metric, child, (x, share), (level + 1, levels, row_height))
-        x += share
-
-
-def _own(
-    parts: list[str],
-    name: str,
-    families: dict[str, int],
-    value: float,
-    span: tuple[float, float],
-    place: tuple[int, int],
-) -> None:
-    """What a module has itself beside its children, such as the products of an attention."""
-    (x, width), (y, row_height) = span, place
-    if width < 0.4:
-        return
-    family = max(families, key=lambda each: families[each]) if families else "other"
-    parts.append(f'<g class="leaf"><title>{escape(name)} itself\n{value:,.0f}</title>')
-    parts.append(_rect(f"f-{family}", x + 0.5, y, max(width - 1, 0.3), row_height - 2))
-    label = _fitted(family, width - 10)
-    if label:
-        parts.append(f'<text x="{x + 5:.1f}" y="{y + row_height / 2 + 3:.1f}">{escape(label)}</text>')
-    parts.append("</g>")
-
-
-# -- pieces --------------------------------------------------------------------------------------------------------
-
-
-def _open(height: int, label: str) -> str:
+def opening(height: int, label: str) -> str:
+    """The opening tag of a chart that is ``WIDTH`` wide; ``label`` names it for screen readers."""
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}"'
         ' xmlns="http://www.w3.org/2000/svg">'
     )
 
 
-def _rect(kind: str, x: float, y: float, width: float, height: float) -> str:
+def rectangle(kind: str, x: float, y: float, width: float, height: float) -> str:
+    """A rectangle whose colour is that of the class ``kind``."""
     return f'<rect class="{kind}" x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"/>'
 
 
-def _fitted(text: str, room: float) -> str:
-    """``text``, elided in the middle to ``room`` units; empty when so little would be left that it says nothing."""
+def fitted(text: str, room: float) -> str:
+    """``text``, elided in the middle to ``room`` units; empty when too little would be left."""
     fits = int(room / CHARACTER)
     if len(text) <= fits:
         return text

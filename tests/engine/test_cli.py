@@ -1,10 +1,11 @@
-"""The ``report`` command: the same numbers in every format, exit statuses, one sentence per error, a clean stdout."""
+"""The ``report`` command: numbers in every format, exit statuses, one sentence per error, a clean stdout."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 import re
 import stat
 import subprocess
@@ -71,9 +72,6 @@ def run(capfdbinary: pytest.CaptureFixture[bytes], *argv: str) -> tuple[int, byt
     return status, out, "\n".join(lines)
 
 
-# -- numbers -------------------------------------------------------------------------------------------------------
-
-
 def test_resnet_50_has_the_same_numbers_in_all_formats(resnet: tuple[Analysis, Analysis]) -> None:
     now, before = resnet
     report = json.loads(render(now, "json", before))
@@ -123,9 +121,6 @@ def test_python_call_and_command_agree(tiny: str, capfdbinary: pytest.CaptureFix
     assert json.loads(out) == json.loads(analyze(tiny, trust=True).to_json())
 
 
-# -- against -------------------------------------------------------------------------------------------------------
-
-
 def test_against_an_old_report(tiny: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     old = str(tmp_path / "old.json")
     assert run(capfdbinary, tiny, "--trust", "-o", old)[0] == 0
@@ -155,15 +150,15 @@ def test_an_unedited_model_that_refuses_the_input_is_no_baseline(
     assert (status, out) == (2, b"")
 
 
-# -- output --------------------------------------------------------------------------------------------------------
-
-
 def test_nothing_but_the_report_reaches_standard_output(tiny: str) -> None:
     code = "import sys; from engine.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", code, "report", tiny, "--trust", "--format", "json"],
-        cwd=ROOT, capture_output=True, check=False, env={"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
     assert done.returncode == 0
     assert json.loads(done.stdout)["totals"]["macs"] == TINY_MACS
     assert b"chatter from Python" in done.stderr
@@ -179,8 +174,6 @@ def test_the_file_ending_names_the_format(
     assert run(capfdbinary, tiny, "--trust", "-o", str(tmp_path / name))[0] == 0
     assert (tmp_path / name).read_bytes().startswith(first)
 
-
-# -- errors --------------------------------------------------------------------------------------------------------
 
 REFUSED = [
     ([], r"The following arguments are required: SOURCE\."),
@@ -248,9 +241,6 @@ def test_help_names_every_option(capfdbinary: pytest.CaptureFixture[bytes]) -> N
     assert b"--fail-if" in capfdbinary.readouterr().out
 
 
-# -- inputs --------------------------------------------------------------------------------------------------------
-
-
 def test_shapes_are_read_in_the_ways_people_write_them() -> None:
     shape = (1, 3, 224, 224)
     for text in ("1x3x224x224", "1×3×224×224", "1,3,224,224", "(1, 3, 224, 224)", "[1,3,224,224]"):
@@ -266,9 +256,6 @@ def test_names_and_dtypes_that_are_left_out_come_from_the_model() -> None:
     assert named_inputs((InputShape("mask", (4,), ""),), two) == (InputShape("mask", (4,), "bool"),)
     with pytest.raises(InputError, match=r"has 2 inputs, so --input needs a name\."):
         named_inputs((InputShape("", (1, 16), ""),), two)
-
-
-# -- another interpreter -------------------------------------------------------------------------------------------
 
 
 def wrapper(tmp_path: Path, options: str) -> str:

@@ -19,8 +19,9 @@ from engine.errors import ExportError
 from engine.export import FORMATS, Report, read_report, render, write_report
 from engine.export import numbers as report_numbers
 from engine.export.formats import export_format
+from engine.export.icicle import icicle
 from engine.export.summary import module_totals, pair_rows, what_changed
-from engine.export.svg import bars, icicle, ticks
+from engine.export.svg import bars, ticks
 from engine.graph import InputShape
 from engine.metrics import METRIC, METRICS
 from engine.results import Analysis, Configuration, Coverage, Layers, ModelInfo, Modules, NotCounted, Totals
@@ -88,9 +89,6 @@ def table(data: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
 
 
-# -- CSV -----------------------------------------------------------------------------------------------------------
-
-
 def test_csv_has_a_row_per_layer_with_plain_integers_and_empty_for_not_counted() -> None:
     rows = table(render(NOW, "csv"))
     assert [row["macs"] for row in rows] == ["9007199254740993", "300", "", "5"]
@@ -119,9 +117,6 @@ def test_csv_with_a_baseline_sums_to_both_totals() -> None:
     assert sum(int(row["baseline_macs"] or 0) for row in rows) == BEFORE.totals.macs
 
 
-# -- Markdown ------------------------------------------------------------------------------------------------------
-
-
 def test_markdown_tables_keep_their_columns_whatever_the_names() -> None:
     text = render(NOW, "md", BEFORE).decode()
     blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
@@ -132,9 +127,6 @@ def test_markdown_tables_keep_their_columns_whatever_the_names() -> None:
     assert "<script" not in re.sub(r"`[^`]*`", "", text).replace("\\<", "")
     assert f"{NOW.totals.macs:,}" in text
     assert "3 of 4 executed operations are counted; not counted: 1 × topk." in text
-
-
-# -- HTML ----------------------------------------------------------------------------------------------------------
 
 
 class Page(HTMLParser):
@@ -209,9 +201,6 @@ def test_html_is_the_same_twice() -> None:
     assert render(NOW, "html", BEFORE) == render(NOW, "html", BEFORE)
 
 
-# -- charts --------------------------------------------------------------------------------------------------------
-
-
 def test_bars_of_ten_thousand_layers_are_merged_to_what_can_be_seen() -> None:
     many = analysis_of(tuple(f"l{row}" for row in range(10_000)), tuple(range(1, 10_001)))
     picture = bars(many, None, "macs")
@@ -233,9 +222,6 @@ def test_ticks_are_few_rise_evenly_and_reach_the_top(top: int, base: int) -> Non
     assert found[0] == 0
     assert found[-1] >= top
     assert len({round(b - a, 6) for a, b in pairwise(found)}) == 1
-
-
-# -- pieces --------------------------------------------------------------------------------------------------------
 
 
 def test_layers_of_both_are_paired_in_network_order() -> None:
@@ -272,9 +258,6 @@ def test_reports_and_window_write_numbers_alike(number: float | None) -> None:
     for before in (None, 0, 1, 1000, 4_000_000_000):
         assert report_numbers.difference(before, number) == window_numbers.difference(before, number)
         assert report_numbers.share(number, before) == window_numbers.share(number, before)
-
-
-# -- files ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", list(FORMATS))

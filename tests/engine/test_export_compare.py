@@ -1,4 +1,4 @@
-"""Conditions of ``--fail-if``: what they mean at their edges, and the sentences for those that mean nothing."""
+"""Conditions of ``--fail-if``: their meaning at the edges, and the sentences for those that mean nothing."""
 
 from __future__ import annotations
 

@@ -124,11 +124,12 @@ def small() -> dict[str, Any]:
         totals=Totals(20, 20, 0, 0, 20, 40, 0, 80, 20, 20, 116),
         coverage=Coverage(1, 1),
         layers=Layers(
-            ("fc:linear",), ("fc",), ("linear",), ("linear",), (1,), (20,), (False,), (20,), (40,), (0,), (80,), (20,),
-            (20,), (116,), (((1, 4),),), (((1, 5),),), ("float32",), ("1 · 5 × 4",),
+            ("fc:linear",), ("fc",), ("linear",), ("linear",), (1,), (20,), (False,), (20,), (40,), (0,), (80,),
+            (20,), (20,), (116,), (((1, 4),),), (((1, 5),),), ("float32",), ("1 · 5 × 4",),
         ),
         modules=Modules(
-            ("", "fc"), ("Net", "Linear"), (-1, 0), (1, 1), (20, 20), (80, 80), (0, 0), (False, False), ({}, {}), ((), ()),
+            ("", "fc"), ("Net", "Linear"), (-1, 0), (1, 1), (20, 20), (80, 80), (0, 0), (False, False),
+            ({}, {}), ((), ()),
         ),
     )  # fmt: skip
     report: dict[str, Any] = json.loads(Report.from_analysis(analysis).to_json())
@@ -138,7 +139,8 @@ def small() -> dict[str, Any]:
 def test_the_fixed_fields_have_their_names_and_places() -> None:
     report = small()
     assert list(report)[:10] == [
-        "schema", "model", "inputs", "edits", "assumptions", "totals", "coverage", "layers", "latency", "environment",
+        "schema", "model", "inputs", "edits", "assumptions", "totals", "coverage", "layers", "latency",
+        "environment",
     ]  # fmt: skip
     assert report["schema"] == "misnomer-report/1"
     assert report["latency"] is None
@@ -148,7 +150,7 @@ def test_the_fixed_fields_have_their_names_and_places() -> None:
 
 
 def damaged(change: dict[str, Any], *place: str | int) -> bytes:
-    """The small report with ``change`` laid over the object at ``place``; a value of ... removes the field."""
+    """The small report with ``change`` laid over the object at ``place``; the value ... removes a field."""
     report = small()
     target: Any = report
     for step in place:
