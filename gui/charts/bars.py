@@ -63,7 +63,7 @@ class BarsChart(ChartCanvas):
         self._pointer: QPointF | None = None
         self.setObjectName("barsChart")
         self.setAccessibleName("Breakdown by layers")
-        selection.current_changed.connect(self._on_marked)
+        selection.current_changed.connect(self._on_current_changed)
         selection.selected_changed.connect(self._on_marked)
         selection.hovered_changed.connect(self._on_marked)
         selection.range_changed.connect(self._on_range_changed)
@@ -176,7 +176,7 @@ class BarsChart(ChartCanvas):
             self.brush.small_text(painter, strip, label)
             if drawn is self._drawn[0]:
                 strip.setLeft(strip.left() + self.brush.text_width(label) + 24)
-                self.brush.legend(painter, strip, self._data.families())
+                self.brush.legend(painter, strip, self._data.families(), any(self._data.unknown))
 
     def _paint_bars(self, painter: QPainter, drawn: _Drawn) -> None:
         assert self._data is not None
@@ -320,6 +320,9 @@ class BarsChart(ChartCanvas):
     # -- selection -----------------------------------------------------------------------------------------------
 
     def _on_marked(self) -> None:
+        self.refresh_overlay()
+
+    def _on_current_changed(self) -> None:
         self.refresh_overlay()
         current = self._selection.current
         if current and ":" in current and self._data is not None and (rows := self._data.rows_of(current)):

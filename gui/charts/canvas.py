@@ -53,8 +53,8 @@ class Sheet(pg.GraphicsObject):
 class ChartCanvas(pg.GraphicsView):
     """Base of the charts. Subclasses paint and answer what the pointer and the keyboard do.
 
-    Subclasses override ``paint_picture``, ``paint_overlay`` and any of the methods under "for subclasses"; positions are
-    in logical pixels of this widget.
+    Subclasses override ``paint_picture``, ``paint_overlay`` and any of the methods under "for subclasses"; positions
+    are in logical pixels of this widget.
     """
 
     picture_copied = Signal()

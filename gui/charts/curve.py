@@ -13,7 +13,7 @@ from gui.charts.curve_chart import CurveChart, CurveData
 from gui.charts.header import LogButton, MetricButton, Panel
 from gui.charts.layout import Value
 from gui.charts.rows import total_of
-from gui.charts.sweep import axis_label, axis_name, collect
+from gui.charts.sweep import axis_label, collect, sweep_name
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
@@ -39,6 +39,7 @@ class CurvePanel(Panel):
         self.sweep_button = QToolButton(self)
         self.sweep_button.setObjectName("curveSweep")
         self.sweep_button.setAccessibleName("Size along the axis")
+        self.sweep_button.setToolTip("Size along the axis")
         self.sweep_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._sweep_menu = QMenu(self.sweep_button)
         self._sweep_menu.aboutToShow.connect(self._fill_sweep_menu)
@@ -117,7 +118,7 @@ class CurvePanel(Panel):
         labels = [workspace.dim_of(each).label for each in moving]
         dim = workspace.dim_of(symbol)
         return CurveData(
-            dim, axis_name(labels), axis_label(labels), metric, now, before, before_at, workspace.editable
+            dim, sweep_name(labels), axis_label(labels), metric, now, before, before_at, workspace.editable
         )
 
     def _moving(self, symbol: str) -> list[str]:
@@ -184,7 +185,7 @@ class CurvePanel(Panel):
         workspace = self._workspace
         several = len(workspace.specs) > 1
         for symbol in workspace.symbols():
-            words = axis_name(workspace.dim_of(each).label for each in self._moving(symbol))
+            words = sweep_name(workspace.dim_of(each).label for each in self._moving(symbol))
             action = self._sweep_menu.addAction(
                 f"{words} ({symbol})" if several and words != symbol else words
             )

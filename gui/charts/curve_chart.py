@@ -31,9 +31,9 @@ class CurveData:
 
     dim: Dim
     name: str
-    """``height = width``"""
+    """``resolution``"""
     axis: str
-    """The name with its unit."""
+    """``height = width (pixels)``"""
     metric: Metric = METRIC["macs"]
     now: Sweep = field(default_factory=Sweep)
     before: Sweep | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QWidget
@@ -46,12 +48,12 @@ class IcicleChart(ChartCanvas):
         self._families: list[str] = []
         self._structure: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._focus = ""
-        self._range = selection.range
+        self._range: Range | None = None
         self._cells: list[Cell] = []
         self._pointer: QPointF | None = None
         self.setObjectName("icicleChart")
         self.setAccessibleName("Breakdown by modules")
-        selection.current_changed.connect(self._on_marked)
+        selection.current_changed.connect(self._on_current_changed)
         selection.selected_changed.connect(self._on_marked)
         selection.hovered_changed.connect(self._on_marked)
         selection.range_changed.connect(self._on_range_changed)
@@ -82,6 +84,7 @@ class IcicleChart(ChartCanvas):
                 self._values = module_values(analysis, data.keys[0])
             if self._focus not in analysis.modules.path:
                 self._focus = ""
+            self._follow_range()
         self._place_cells()
         self.refresh()
 
@@ -226,6 +229,9 @@ class IcicleChart(ChartCanvas):
 
     def _on_marked(self) -> None:
         self.refresh_overlay()
+
+    def _on_current_changed(self) -> None:
+        self.refresh_overlay()
         path = self._current_module()
         if path is not None and self._data is not None:
             rows = self._data.rows_of(path) or range(len(self._data.layers))
@@ -233,14 +239,19 @@ class IcicleChart(ChartCanvas):
                 f"{path or self._data.analysis.model.name}: {self._data.module_sentences(path, rows)[0]}"
             )
 
-    def _on_range_changed(self, limits: Range | None) -> None:
-        """Another view zoomed: show the smallest module that holds all its rows."""
-        if limits == self._range or self._data is None:
-            return
+    def _on_range_changed(self) -> None:
+        if self.isVisible() and self._follow_range():
+            self._place_cells()
+            self.refresh()
+
+    def _follow_range(self) -> bool:
+        """If another view zoomed, focus on the smallest module that holds all its rows; False if none did."""
+        limits = self._selection.range
+        if limits == self._range:
+            return False
         self._range = limits
         self._focus = "" if limits is None else self._smallest_holding(limits)
-        self._place_cells()
-        self.refresh()
+        return True
 
     def _range_of(self, path: str) -> Range | None:
         """Rows of a module as ``Selection.range`` states them; None for the whole model."""
@@ -249,8 +260,12 @@ class IcicleChart(ChartCanvas):
 
     def _smallest_holding(self, limits: Range) -> str:
         assert self._data is not None
-        first, last = int(limits[0]), min(int(-(-limits[1] // 1)), len(self._data.layers)) - 1
-        start, end = (self._data.layers.path[max(row, 0)].split(".") for row in (first, max(first, last)))
+        paths = self._data.layers.path
+        if not paths:
+            return ""
+        first = min(max(int(limits[0]), 0), len(paths) - 1)
+        last = min(max(math.ceil(limits[1]) - 1, first), len(paths) - 1)
+        start, end = paths[first].split("."), paths[last].split(".")
         common = 0
         while common < min(len(start), len(end)) and start[common] == end[common]:
             common += 1

@@ -85,23 +85,27 @@ class Brush:
         y = round(plot.bottom()) + 0.5
         painter.drawLine(QPointF(plot.left(), y), QPointF(plot.right(), y))
 
-    def legend(self, painter: QPainter, rect: QRectF, families: Sequence[str]) -> None:
-        """Small squares with words, right aligned in ``rect``; what does not fit is counted (``+3``)."""
-        words = [FAMILY_WORDS.get(family, family) for family in families]
-        widths = [self.text_width(word) + 12 + 12 for word in words]
-        shown = len(words)
-        while shown and sum(widths[:shown]) + (30 if shown < len(words) else 0) > rect.width():
+    def legend(self, painter: QPainter, rect: QRectF, families: Sequence[str], unknown: bool = False) -> None:
+        """Small squares with words, right aligned in ``rect``; what does not fit is counted (``+3``).
+
+        ``unknown`` puts the mark of rows that are not counted first.
+        """
+        entries = [(self.color(family), FAMILY_WORDS.get(family, family)) for family in families]
+        marks: list[tuple[QColor | QBrush, str]] = [(self.hatch("caution"), "not counted")] if unknown else []
+        marks += entries
+        widths = [self.text_width(word) + 24 for _, word in marks]
+        shown = len(marks)
+        while shown and sum(widths[:shown]) + (30 if shown < len(marks) else 0) > rect.width():
             shown -= 1
         if not shown:
             return
-        x = rect.right() - sum(widths[:shown]) - (26 if shown < len(words) else -12)
-        for family, word, width in zip(families[:shown], words[:shown], widths[:shown], strict=True):
-            square = QRectF(round(x), round(rect.center().y() - 3.5), 7, 7)
-            painter.fillRect(square, self.color(family))
+        x = rect.right() - sum(widths[:shown]) - (26 if shown < len(marks) else -12)
+        for (fill, word), width in zip(marks[:shown], widths[:shown], strict=True):
+            painter.fillRect(QRectF(round(x), round(rect.center().y() - 3.5), 7, 7), fill)
             self.small_text(painter, QRectF(x + 12, rect.top(), width, rect.height()), word)
             x += width
-        if shown < len(words):
-            self.small_text(painter, QRectF(x, rect.top(), 30, rect.height()), f"+{len(words) - shown}")
+        if shown < len(marks):
+            self.small_text(painter, QRectF(x, rect.top(), 30, rect.height()), f"+{len(marks) - shown}")
 
     def sentence(self, painter: QPainter, area: QRectF, text: str) -> None:
         """Words where the data would be."""

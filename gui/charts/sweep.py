@@ -121,13 +121,15 @@ def moved(dim: Dim, size: int, steps: int) -> int:
     return min(max((base + steps) * step, dim.minimum), dim.maximum)
 
 
-def axis_name(labels: Iterable[str]) -> str:
-    """``height = width``, ``batch``."""
-    return " = ".join(dict.fromkeys(labels))
+def sweep_name(labels: Iterable[str]) -> str:
+    """What is swept, in a word: ``resolution`` for linked height and width, else the label."""
+    names = list(dict.fromkeys(labels))
+    return "resolution" if set(names) == {"height", "width"} else " = ".join(names)
 
 
 def axis_label(labels: Iterable[str]) -> str:
     """``height = width (pixels)``; the unit is left out where a dimension has none."""
     names = list(dict.fromkeys(labels))
     unit = UNITS.get(names[0], "") if names else ""
-    return f"{axis_name(names)} ({unit})" if unit else axis_name(names)
+    name = " = ".join(names)
+    return f"{name} ({unit})" if unit else name

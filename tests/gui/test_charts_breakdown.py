@@ -334,6 +334,20 @@ def test_the_icicle_follows_a_zoom_of_the_bars(stage: Stage) -> None:
     assert stage.icicle.focus_module == "layer2.3"
     stage.selection.set_range(None)
     assert stage.icicle.focus_module == ""
+    # also a zoom from before it was shown
+    stage.panel.segments.choose(0)
+    stage.panel.segments.chosen.emit(0)
+    stage.selection.set_range((float(rows[0]), rows[-1] + 1.0))
+    stage.panel.segments.choose(1)
+    stage.panel.segments.chosen.emit(1)
+    assert stage.icicle.focus_module == "layer2.3"
+
+
+def test_the_current_bar_is_described_for_screen_readers(stage: Stage) -> None:
+    stage.show(deep_net())
+    stage.selection.set_current("stem:conv2d")
+    # per position: 90 of the stem, and 2 × (40 + 10 · stage) for the 12, 13, 12 and 13 blocks of the stages: 6,610
+    assert stage.bars.accessibleDescription().replace("\u2009", " ") == "stem: 4.52 M MACs · 1.4 %"
 
 
 def test_modules_offer_only_metrics_that_add_up(stage: Stage) -> None:

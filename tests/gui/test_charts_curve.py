@@ -157,10 +157,10 @@ def test_points_arrive_gradually(stage: Stage) -> None:
     stage.show(net(224))
     data = stage.chart.data
     assert data is not None and list(data.now.totals) == [224]
-    assert (data.name, data.axis) == ("height = width", "height = width (pixels)")
+    assert (data.name, data.axis) == ("resolution", "height = width (pixels)")
     stage.learn(point(64), point(448))
     assert stage.chart.data is not None and list(stage.chart.data.now.totals) == [64, 224, 448]
-    assert stage.panel.caption.text == "MACs against height = width"
+    assert stage.panel.caption.text == "MACs against resolution"
 
 
 def test_a_tick_of_the_slider_moves_only_the_cursor(stage: Stage) -> None:
@@ -227,7 +227,7 @@ def test_the_sweep_menu_chooses_another_slider(stage: Stage, qtbot: QtBot) -> No
     stage.show(net(224))
     menu = stage.panel.sweep_button.menu()
     menu.aboutToShow.emit()
-    assert [action.text() for action in menu.actions()][:2] == ["batch", "height = width"]
+    assert [action.text() for action in menu.actions()][:2] == ["batch", "resolution"]
     menu.actions()[0].trigger()
     assert stage.workspace.sweep_symbol == "batch"
     assert stage.chart.data is not None and stage.chart.data.axis == "batch (samples)"
