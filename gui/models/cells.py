@@ -38,6 +38,7 @@ class LayerCells:
         self.baseline = baseline
         self.structure: LayerStructure = values.structure
         self.analysis: Analysis = values.analysis
+        self._is_baseline = is_same(values.analysis, baseline.analysis if baseline is not None else None)
 
     def cell(self, node: int, column: LayerColumn, with_bar: bool) -> Cell:
         """The cell of ``node`` in ``column``; ``with_bar`` asks for the inline bar of a value column."""
@@ -52,7 +53,7 @@ class LayerCells:
         assert column.metric is not None
         if column.kind == "value":
             return self._value_cell(node, column.metric, with_bar)
-        if self.baseline is None:
+        if self._is_baseline:
             return Cell("")
         if column.kind == "difference":
             return self._difference_cell(node, column.metric)
@@ -227,6 +228,14 @@ def exact(metric: Metric, value: Number) -> str:
         return numbers.NOT_APPLICABLE if metric.parts is not None else numbers.NOT_COUNTED
     unit = "B" if metric.unit == "bytes" else metric.suffix
     return f"{numbers.exact(value)} {unit}".strip()
+
+
+def is_same(analysis: Analysis, baseline: Analysis | None) -> bool:
+    """Whether there is nothing to compare: no baseline, or the same configuration of the same model."""
+    return baseline is None or (
+        baseline is analysis
+        or (baseline.model == analysis.model and baseline.configuration == analysis.configuration)
+    )
 
 
 def _elements(shape: tuple[int, ...]) -> int:

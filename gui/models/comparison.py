@@ -24,11 +24,3 @@ class Comparer:
         elif self._baseline is None or self._baseline.analysis is not baseline:
             self._baseline = NodeValues(LayerStructure(baseline), baseline)
         return LayerCells(NodeValues(self._structure, analysis), self._baseline)
-
-
-def is_same(analysis: Analysis, baseline: Analysis | None) -> bool:
-    """Whether there is nothing to compare: no baseline, or the same configuration of the same model."""
-    return baseline is None or (
-        baseline is analysis
-        or (baseline.model == analysis.model and baseline.configuration == analysis.configuration)
-    )

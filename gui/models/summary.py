@@ -14,8 +14,7 @@ from engine.graph import InputShape, Shape, elements
 from engine.metrics import METRIC, Metric, ratio
 from engine.results import Analysis
 from gui import numbers
-from gui.models.cells import LayerCells
-from gui.models.comparison import is_same
+from gui.models.cells import LayerCells, is_same
 
 SAME_FACTOR = 0.01
 """Layers whose factors differ by less than this part are said to change by one factor."""

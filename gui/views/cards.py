@@ -9,8 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 from engine.metrics import METRIC, Metric
 from engine.results import Analysis, Coverage
 from gui import numbers
-from gui.models.cells import exact
-from gui.models.comparison import is_same
+from gui.models.cells import exact, is_same
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
 from gui.workspace import Workspace
 

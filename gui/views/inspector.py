@@ -18,7 +18,8 @@ from PySide6.QtWidgets import (
 )
 
 from engine.results import Analysis
-from gui.models.comparison import Comparer, is_same
+from gui.models.cells import is_same
+from gui.models.comparison import Comparer
 from gui.models.details import Details, MetricLine, details
 from gui.models.removal import Removal, module_path, removal
 from gui.selection import Selection
@@ -56,7 +57,6 @@ class InspectorPanel(QFrame):
         workspace.model_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
         selection.current_changed.connect(self.refresh)
-        selection.activated.connect(self._on_activated)
         theme.changed.connect(self._on_theme_changed)
         self.refresh()
 
@@ -178,6 +178,8 @@ class InspectorPanel(QFrame):
                 self._editors[field].set_value(value)
                 self._editors[field].setEnabled(editable)
         self._attributes.setVisible(bool(self._editors))
+        # Who sends the keyboard here (Enter in the tree) gets to the first field, or to scrolling.
+        self.setFocusProxy(next(iter(self._editors.values()), self._scroll))
 
     def _make_editors(self, shown: Details) -> None:
         while (item := self._attribute_grid.takeAt(0)) is not None:
@@ -203,11 +205,6 @@ class InspectorPanel(QFrame):
             self._editors[field] = editor
 
     # -- slots ---------------------------------------------------------------------------------------------------
-
-    def _on_activated(self) -> None:
-        """The user asks for details: the keyboard goes to the first field, or to scrolling."""
-        target = next(iter(self._editors.values()), None)
-        (self._scroll if target is None else target).setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _on_committed(self, field: str, value: EditValue) -> None:
         self._workspace.set_attribute(self._path, field, value)

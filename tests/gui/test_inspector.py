@@ -209,13 +209,14 @@ def test_editors_follow_the_model(panel: InspectorPanel, workspace: Workspace, s
     assert spin(panel, "attribute_stride_1").value() == 4
 
 
-def test_activating_a_layer_goes_to_its_first_field(
+def test_the_keyboard_arrives_at_the_first_field(
     panel: InspectorPanel, selection: Selection, qtbot: QtBot
 ) -> None:
+    selection.set_current("conv1:conv2d")
     panel.activateWindow()
-    selection.activate("conv1:conv2d")
+    panel.setFocus()
     qtbot.waitUntil(spin(panel, "attribute_kernel_size_0").hasFocus)
-    selection.activate("relu:relu")
+    selection.set_current("relu:relu")
     assert text(panel, "inspector_title") == "relu"
 
 

@@ -130,6 +130,11 @@ def test_cells(model: LayerTreeModel) -> None:
     assert shown(model, "conv1", "layer", Role.FAMILY) == "convolution"
 
 
+def test_the_baseline_itself_shows_no_differences(model: LayerTreeModel) -> None:
+    model.show(small_net(), small_net())
+    assert shown(model, "conv1", "headline.difference") == shown(model, "conv1", "headline.change") == ""
+
+
 def test_states_of_modules(model: LayerTreeModel) -> None:
     pool = model.index_of("pool")
     cell = model.data(pool, Role.CELL)
