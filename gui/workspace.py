@@ -130,7 +130,6 @@ class Workspace(QObject):
         self._watch.watch("")
         self._points_timer.stop()
         self.undo_stack.blockSignals(True)  # its destructor would still announce that it is empty
-        self.engine.stop()
 
     # -- what is known -------------------------------------------------------------------------------------------
 

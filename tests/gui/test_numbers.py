@@ -1,0 +1,91 @@
+"""Numbers for eyes, as LOOK has them: three digits, thin space, signs."""
+
+from __future__ import annotations
+
+import pytest
+
+from gui import numbers
+from gui.numbers import MINUS, THIN
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (128, "128"),
+        (999, "999"),
+        (1000, f"1.00{THIN}k"),
+        (9_408, f"9.41{THIN}k"),
+        (25_557_032, f"25.6{THIN}M"),
+        (999_950, f"1.00{THIN}M"),
+        (4_089_184_256, f"4.09{THIN}G"),
+        (15_996_551_168, f"16.0{THIN}G"),
+        (-2_000_000, f"{MINUS}2.00{THIN}M"),
+        (None, "not counted"),
+    ],
+)
+def test_count(number: int | None, text: str) -> None:
+    assert numbers.count(number) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, f"0{THIN}B"),
+        (1023, f"1,023{THIN}B"),
+        (1024, f"1.00{THIN}KiB"),
+        (25_557_032 * 4, f"97.5{THIN}MiB"),
+        (1000 * 1024, f"0.977{THIN}MiB"),
+        (24_600_000_000, f"22.9{THIN}GiB"),
+        (None, "not counted"),
+    ],
+)
+def test_size(number: int | None, text: str) -> None:
+    assert numbers.size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0382, f"38.2{THIN}ms"), (1.2, f"1.20{THIN}s"), (2.5e-6, f"2.50{THIN}µs"), (0.9999, f"1.00{THIN}s")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert numbers.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (4_089_184_256, 15_996_551_168, f"×{THIN}3.91"),
+        (100, 112, f"+12{THIN}%"),
+        (1000, 966, f"{MINUS}3.4{THIN}%"),
+        (100, 200, f"+100{THIN}%"),
+        (100, 201, f"×{THIN}2.01"),
+        (100, 50, f"{MINUS}50{THIN}%"),
+        (100, 32, f"×{THIN}0.320"),
+        (7, 7, "="),
+        (0, 0, "="),
+        (0, 5, "new"),
+        (5, 0, f"{MINUS}100{THIN}%"),
+        (None, 5, "—"),
+        (5, None, "—"),
+    ],
+)
+def test_difference(before: int | None, after: int | None, text: str) -> None:
+    assert numbers.difference(before, after) == text
+
+
+def test_value_follows_the_unit_of_its_metric() -> None:
+    assert numbers.value("macs", 4_089_184_256) == f"4.09{THIN}G"
+    assert numbers.value("weight_bytes", 102_228_128) == f"97.5{THIN}MiB"
+    assert numbers.value("arithmetic_intensity", 38.7213) == f"38.7{THIN}FLOP/B"
+    assert numbers.value("arithmetic_intensity", None) == "—"
+    assert numbers.value("macs", None) == "not counted"
+
+
+def test_exact_shape_and_share() -> None:
+    assert numbers.exact(4_089_184_256) == "4,089,184,256"
+    assert numbers.exact(None) == "not counted"
+    assert numbers.shape((1, 3, 224, 224)) == "1×3×224×224"
+    assert numbers.shape(()) == "scalar"
+    assert numbers.share(1, 35) == f"2.9{THIN}%"
+    assert numbers.share(1, 0) == "—"
