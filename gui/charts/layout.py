@@ -74,10 +74,6 @@ class RowAxis:
         first, last = self.span
         return self.width / max(last - first, 1e-9)
 
-    @property
-    def is_whole(self) -> bool:
-        return self.span == (0.0, float(len(self.rows)))
-
     def x(self, slot: float) -> float:
         """Pixel of a slot's left edge."""
         return self.left + (slot - self.span[0]) * self.slot_width

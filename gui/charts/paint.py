@@ -66,10 +66,6 @@ class Brush:
         painter.setPen(self.color(token))
         painter.drawText(rect, align | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextSingleLine, text)
 
-    def label_room(self, ticks: Sequence[Tick]) -> float:
-        """Pixels that the labels of a vertical axis need."""
-        return max((self.text_width(tick.label) for tick in ticks), default=0.0)
-
     def grid(self, painter: QPainter, plot: QRectF, ticks: Sequence[Tick], heights: Sequence[float]) -> None:
         """Horizontal grid lines with their labels left of ``plot``; ``heights`` are pixels above its bottom."""
         painter.setPen(self.pen("grid"))
