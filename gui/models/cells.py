@@ -24,6 +24,7 @@ class Cell:
     flag: str = ""
     """A word after the text: ``removed`` (caution colour) or ``not used``."""
     struck: bool = False
+    small: bool = False
     bold: bool = False
     family: str = ""
     bar: float | None = None
@@ -48,7 +49,9 @@ class LayerCells:
             shapes = self.output_shapes(node)
             more = f" +{len(shapes) - 1}" if len(shapes) > 1 else ""
             return Cell(
-                numbers.shape(shapes[0]) + more if shapes else numbers.NOT_APPLICABLE, tone="secondary"
+                numbers.shape(shapes[0]) + more if shapes else numbers.NOT_APPLICABLE,
+                tone="secondary",
+                small=True,
             )
         assert column.metric is not None
         if column.kind == "value":
@@ -159,8 +162,8 @@ class LayerCells:
         text = self.text(node, metric)
         quiet = text in (numbers.NOT_APPLICABLE, numbers.NOT_COUNTED)
         tone = "caution" if text == numbers.NOT_COUNTED else "secondary" if quiet else "text"
-        if not with_bar or metric.combine == "ratio":
-            return Cell(text, tone=tone)
+        if not with_bar or metric.combine == "ratio" or text == numbers.NOT_COUNTED:
+            return Cell(text, tone=tone, small=text == numbers.NOT_COUNTED)
         total = self.values.total(metric.key)
         bar = ratio(self.values.value(node, metric.key), total) or 0.0
         before = self.before(node, metric.key) if self.baseline is not None else None

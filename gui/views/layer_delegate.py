@@ -17,7 +17,7 @@ from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 ROW_HEIGHT = 24
 MARGIN = 8
 SQUARE = 8
-BAR_WIDTH = 48
+BAR_WIDTH = 40
 BAR_HEIGHT = 7
 FLAG_GAP = 4
 MAX_KEPT = 8192
@@ -39,12 +39,9 @@ class LayerDelegate(QStyledItemDelegate):
 
     def restyle(self) -> None:
         """Take fonts and colours from the theme again."""
-        struck = ui_font()
-        struck.setStrikeOut(True)
         self._fonts = {
             "body": ui_font(),
             "bold": ui_font(bold=True),
-            "struck": struck,
             "small": ui_font(SECONDARY_PX),
         }
         self._metrics = {key: QFontMetricsF(font) for key, font in self._fonts.items()}
@@ -59,7 +56,7 @@ class LayerDelegate(QStyledItemDelegate):
         cell = index.data(Role.CELL)
         width = 2 * MARGIN
         if isinstance(cell, Cell):
-            width += int(self._laid_out(_font_of(cell, index.column()), cell.text)[1]) + 1
+            width += int(self._laid_out(_font_of(cell), cell.text)[1]) + 1
             if cell.flag:
                 width += FLAG_GAP + int(self._laid_out("small", cell.flag)[1]) + 1
             if index.column() == 0:
@@ -85,7 +82,7 @@ class LayerDelegate(QStyledItemDelegate):
             self._paint_bar(painter, cell, right, top + (ROW_HEIGHT - BAR_HEIGHT) / 2)
             right -= MARGIN
         if cell.text:
-            font = _font_of(cell, index.column())
+            font = _font_of(cell)
             self._paint_right(painter, font, cell, right, top, right - left)
 
     def _paint_layer(self, painter: QPainter, cell: Cell, left: float, top: float, width: float) -> None:
@@ -95,12 +92,14 @@ class LayerDelegate(QStyledItemDelegate):
                 self._colors.get(cell.family, self._colors["other"]),
             )
             left, width = left + SQUARE + MARGIN, width - SQUARE - MARGIN
-        font = "struck" if cell.struck else "body"
         room = width - MARGIN
         if cell.flag:
             flag, flag_width = self._laid_out("small", cell.flag)
             room -= flag_width + FLAG_GAP
-        used = self._paint_text(painter, font, cell.text, self._colors[cell.tone], left, top, room)
+        used = self._paint_text(painter, "body", cell.text, self._colors[cell.tone], left, top, room)
+        if cell.struck:
+            # QStaticText places the line of a struck-out font wrongly.
+            painter.fillRect(QRectF(left, top + ROW_HEIGHT / 2, used, 1), self._colors[cell.tone])
         if cell.flag:
             painter.setFont(self._fonts["small"])
             painter.setPen(self._colors["caution" if cell.struck else "secondary"])
@@ -162,9 +161,5 @@ class LayerDelegate(QStyledItemDelegate):
             return made
 
 
-def _font_of(cell: Cell, section: int) -> str:
-    if section == 0:
-        return "struck" if cell.struck else "body"
-    if cell.bold:
-        return "bold"
-    return "small" if section == 1 else "body"
+def _font_of(cell: Cell) -> str:
+    return "bold" if cell.bold else "small" if cell.small else "body"

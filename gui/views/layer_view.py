@@ -23,14 +23,14 @@ from gui.models.layer_tree import LayerTreeModel
 from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 from gui.views.layer_delegate import LayerDelegate
 
-INDENTATION = 16
-LAYER_MIN_WIDTH = 170
+INDENTATION = 14
+LAYER_MIN_WIDTH = 130
 STRIPE = 3
 """Width of the accent at the left of the current row."""
 
-WIDTHS = {"output": 112, "value": 76, "bar": 128, "difference": 64, "change": 140}
+WIDTHS = {"output": 104, "value": 68, "bar": 112, "difference": 56, "change": 140}
 """Pixels of a column by what it shows, where its title needs no more."""
-TITLE_MARGIN = 36
+TITLE_MARGIN = 30
 """Padding of a header section and room for the sort indicator."""
 
 

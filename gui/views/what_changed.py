@@ -8,7 +8,16 @@ from urllib.parse import quote, unquote
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from engine.edits import python_lines
 from engine.metrics import METRIC
@@ -54,6 +63,7 @@ class WhatChangedPanel(QFrame):
         self._against = QLabel(self)
         self._against.setObjectName("what_changed_baseline")
         self._against.setProperty("role", "secondary")
+        self._against.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._reset = self._button("Reset edits", "reset_edits", "Take back every edit; input sizes stay")
         self._reset.clicked.connect(self._workspace.reset_edits)
         self._copy = self._button("Copy as Python", "copy_python", "Copy the edits as lines of Python")
@@ -63,7 +73,6 @@ class WhatChangedPanel(QFrame):
         head.setSpacing(8)
         head.addWidget(title)
         head.addWidget(self._against, 1)
-        head.addWidget(self._reset)
         head.addWidget(self._copy)
 
         body = QWidget(self)
@@ -78,6 +87,7 @@ class WhatChangedPanel(QFrame):
         column.setSpacing(8)
         for part in (self._headline, self._where, self._parts, self._python):
             column.addWidget(part)
+        column.addWidget(self._reset, 0, Qt.AlignmentFlag.AlignLeft)
         column.addStretch(1)
         scroll = QScrollArea(self)
         scroll.setObjectName("what_changed_scroll")
@@ -126,7 +136,9 @@ class WhatChangedPanel(QFrame):
                 "Nothing yet: this is the baseline. Move a slider, change an attribute or remove a layer."
             )
             return
-        self._against.setText(f"against {self._workspace.baseline_label}")
+        against = f"against {self._workspace.baseline_label}"
+        self._against.setText(against)
+        self._against.setToolTip(against)
         self._headline.setText(_html(summary.headline, theme))
         self._headline.show()
         self._show_where(summary, theme)
