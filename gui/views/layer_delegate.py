@@ -20,6 +20,8 @@ SQUARE = 8
 BAR_WIDTH = 40
 BAR_HEIGHT = 7
 FLAG_GAP = 4
+NEIGHBOUR = 40
+"""Pixels that a flagged name may reach into the column beside it."""
 MAX_KEPT = 8192
 """Laid-out texts kept; a 100-step drag over 35 visible rows makes about that many."""
 
@@ -95,7 +97,8 @@ class LayerDelegate(QStyledItemDelegate):
         room = width - MARGIN
         if cell.flag:
             flag, flag_width = self._laid_out("small", cell.flag)
-            room -= flag_width + FLAG_GAP
+            # The next cell of a layer without operations holds a dash at its far end.
+            room -= flag_width + FLAG_GAP - NEIGHBOUR
         used = self._paint_text(painter, "body", cell.text, self._colors[cell.tone], left, top, room)
         if cell.struck:
             # QStaticText places the line of a struck-out font wrongly.
