@@ -12,7 +12,11 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
 from engine.analysis import Parameters, build_analysis
 from engine.errors import EngineError, InputError, MissingShapeError, RealRunRequiredError
@@ -32,7 +36,7 @@ KEPT_ROWS = 200_000
 META_LIMITS = (
     "meta tensor", "meta device", "device meta", "'Meta' backend", "on the same device", "Meta tensors",
     "different devices", "not on the expected device", "data-dependent", "no data", "fake tensor", "FakeTensor",
-    "unbacked", "storage of the tensor", "cannot be converted to", "Could not run", "is not supported on",
+    "unbacked", "tensor subclasses", "storage of the tensor", "cannot be converted to", "Could not run", "is not supported on",
 )  # fmt: skip
 """Parts of messages that mean "this way of tracing cannot go on", as opposed to "the model refuses this input"."""
 
@@ -274,7 +278,7 @@ def _trace_fake(
 
 
 def _way_cannot_go_on(cause: BaseException | None) -> bool:
-    if isinstance(cause, NotImplementedError):
+    if isinstance(cause, (NotImplementedError, DataDependentOutputException, DynamicOutputShapeException)):
         return True
     text = str(cause)
     return any(part in text for part in META_LIMITS)

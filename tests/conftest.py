@@ -34,7 +34,9 @@ def sampled(items: Sequence[T], count: int, salt: str) -> list[T]:
 
 
 @pytest.fixture(autouse=True)
-def _no_unexpected_log_records(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Iterator[None]:
+def _no_unexpected_log_records(
+    caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> Iterator[None]:
     """A warning or error that our code logs fails the test, unless it is marked with ``expects_log``."""
     yield
     if request.node.get_closest_marker("expects_log"):

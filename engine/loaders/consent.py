@@ -34,6 +34,8 @@ def read_source(path: Path) -> bytes:
 
 def parse(path: Path, content: bytes) -> ast.Module:
     """Raises LoadError with the line when ``content`` is not valid Python."""
+    if b"\0" in content:
+        raise LoadError(f"{path.name} is not a Python source file.", file=str(path))
     try:
         return ast.parse(content, filename=str(path))
     except SyntaxError as error:

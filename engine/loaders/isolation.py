@@ -7,6 +7,7 @@ the user's are kept aside, so that imports inside their functions work at any la
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +23,15 @@ def _ours(name: str) -> bool:
 
 
 class UserModules:
-    """The import world of one user source, rooted at ``root`` (first on ``sys.path`` while its code runs)."""
+    """The import world of one user source, rooted at ``root`` (first on ``sys.path`` while its code runs).
+
+    Its modules are in ``sys.modules`` only while it is active: two folders may each have a ``net.py``.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._aside: dict[str, ModuleType] = {}
+        importlib.invalidate_caches()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -35,27 +40,25 @@ class UserModules:
         path = list(sys.path)
         for name in ours:
             del sys.modules[name]
+        before = set(sys.modules)
         sys.modules.update(self._aside)
         sys.path[:] = [str(self.root), *(entry for entry in path if not _is_our_root(entry))]
         try:
             yield
         finally:
-            self._aside = {name: module for name, module in sys.modules.items() if _ours(name)}
-            for name in self._aside:
-                del sys.modules[name]
+            for name in set(sys.modules) - before:
+                module = sys.modules[name]
+                if _ours(name) or self._is_users(module):
+                    self._aside[name] = sys.modules.pop(name)
             sys.modules.update(ours)
             sys.path[:] = path
 
-    def forget(self) -> None:
-        """Drop every module loaded from below the root, so that the next load reads the files again."""
-        self._aside.clear()
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if file and not _ours(name) and self._below_root(Path(file)):
-                del sys.modules[name]
-
-    def _below_root(self, file: Path) -> bool:
-        return file.is_relative_to(self.root) and "site-packages" not in file.parts
+    def _is_users(self, module: ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        if not file:
+            return False
+        path = Path(file)
+        return path.is_relative_to(self.root) and "site-packages" not in path.parts
 
 
 def _is_our_root(entry: str) -> bool:

@@ -59,7 +59,6 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
         )
 
     world = UserModules(consent.package_root(path))
-    world.forget()
     target = _import(path, name, world, known)
 
     def call() -> Any:

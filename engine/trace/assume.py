@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from engine.graph import Assumption
 from engine.trace.ops import OpInfo, op_info
@@ -78,7 +79,7 @@ class Assumptions:
 
 def _without_data(args: tuple[Any, ...]) -> bool:
     first = args[0] if args else None
-    return isinstance(first, Tensor) and first.device.type == "meta"
+    return isinstance(first, Tensor) and (first.is_meta or isinstance(first, FakeTensor))
 
 
 def _nonzero(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str) -> Any:

@@ -93,7 +93,9 @@ def test_functional_operations() -> None:
     assert macs(lambda m, x, y: torch.dot(x, y), (k,), (k,)) == k
     assert macs(lambda m, x, y, z: torch.baddbmm(x, y, z), (b, n, p), (b, n, k), (b, k, p)) == b * n * k * p
     weight = nn.Parameter(torch.randn(8, 3, 5, 5))
-    assert macs(lambda m, x: F.conv2d(x, m.w, stride=2), (2, 3, 33, 33), w=weight) == 2 * 8 * 15 * 15 * 3 * 5 * 5
+    assert (
+        macs(lambda m, x: F.conv2d(x, m.w, stride=2), (2, 3, 33, 33), w=weight) == 2 * 8 * 15 * 15 * 3 * 5 * 5
+    )
 
 
 def test_convolutions() -> None:
@@ -118,7 +120,9 @@ def test_convolutions() -> None:
 
 def test_bilinear_and_recurrent() -> None:
     rows, a, b, out = 5, 6, 7, 8
-    assert macs(lambda m, x, y: m.f(x, y), (rows, a), (rows, b), f=nn.Bilinear(a, b, out)) == rows * out * a * b
+    assert (
+        macs(lambda m, x, y: m.f(x, y), (rows, a), (rows, b), f=nn.Bilinear(a, b, out)) == rows * out * a * b
+    )
     steps, inputs, hidden, batch = 10, 32, 64, 2
     # Four gates for LSTM, three for GRU; each reads the input (or the layer below, both directions) and the state.
     lstm = nn.LSTM(inputs, hidden, num_layers=2, batch_first=True)
@@ -126,7 +130,9 @@ def test_bilinear_and_recurrent() -> None:
         (inputs + hidden) + (hidden + hidden)
     )
     both = nn.GRU(inputs, hidden, bidirectional=True)
-    assert analyze(both, (steps, batch, inputs)).totals.macs == 2 * batch * steps * 3 * hidden * (inputs + hidden)
+    assert analyze(both, (steps, batch, inputs)).totals.macs == 2 * batch * steps * 3 * hidden * (
+        inputs + hidden
+    )
 
 
 def test_attention() -> None:
@@ -191,7 +197,9 @@ def test_parameters_the_forward_pass_does_not_touch_are_named() -> None:
 def test_rows_are_named_after_the_owner_of_the_weight() -> None:
     """nn.MultiheadAttention never calls its out_proj; its weight is used by a functional linear all the same."""
     model = nn.MultiheadAttention(32, 4, batch_first=True)
-    report = analyze(Call(lambda m, x: m.attention(x, x, x, need_weights=False)[0], attention=model), (2, 5, 32))
+    report = analyze(
+        Call(lambda m, x: m.attention(x, x, x, need_weights=False)[0], attention=model), (2, 5, 32)
+    )
     out = [layer for layer in report.layers if layer.path == "attention.out_proj"]
     assert [layer.op for layer in out] == ["linear"]
     assert out[0].macs == 2 * 5 * 32 * 32

@@ -77,7 +77,9 @@ def test_zoo(name: str) -> None:
     session = Session(loaded)
     totals = session.analyze(session.default_configuration()).totals
     assert loaded.binding is not None
-    args, _ = loaded.binding.arguments(loaded.binding.defaults(), lambda shape, dtype: torch.randn(shape, dtype=dtype))
+    args, _ = loaded.binding.arguments(
+        loaded.binding.defaults(), lambda shape, dtype: torch.randn(shape, dtype=dtype)
+    )
     measured = real_run(loaded.build_real(), args)
     assert (totals.activation_bytes, totals.peak_activation_bytes) == (measured.total, measured.peak)
 
@@ -87,7 +89,9 @@ class UNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = nn.ModuleList([nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1), nn.Conv2d(16, 32, 3, 2, 1)])
+        self.down = nn.ModuleList(
+            [nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1), nn.Conv2d(16, 32, 3, 2, 1)]
+        )
         self.up = nn.ModuleList([nn.ConvTranspose2d(32, 16, 2, 2), nn.ConvTranspose2d(32, 8, 2, 2)])
         self.head = nn.Conv2d(16, 2, 1)
 
@@ -120,7 +124,10 @@ class Tagger(nn.Module):
         (Tagger(), (torch.zeros(3, 11, dtype=torch.int64),)),
         (nn.GRU(8, 16, batch_first=True), (torch.randn(2, 9, 8),)),
         (nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), (torch.randn(2, 7, 32),)),
-        (nn.TransformerDecoderLayer(32, 4, 64, batch_first=True), (torch.randn(2, 7, 32), torch.randn(2, 5, 32))),
+        (
+            nn.TransformerDecoderLayer(32, 4, 64, batch_first=True),
+            (torch.randn(2, 7, 32), torch.randn(2, 5, 32)),
+        ),
     ],
     ids=["unet", "lstm", "gru", "encoder", "decoder"],
 )

@@ -43,7 +43,9 @@ def analyse(session: Session, row: dict[str, str]) -> Analysis:
     return session.analyze(Configuration(inputs=inputs, assumptions=tuple(assumed.items())))
 
 
-@pytest.mark.parametrize("row", sampled(REFERENCE, 24, "reference"), ids=lambda r: f"{r['model']}-{r['weights']}")
+@pytest.mark.parametrize(
+    "row", sampled(REFERENCE, 24, "reference"), ids=lambda r: f"{r['model']}-{r['weights']}"
+)
 def test_reference_row(row: dict[str, str]) -> None:
     """Parameters as published, MACs as published (three digits) and as independently counted (six digits)."""
     session = Session(load(source(row), LoadOptions()))
@@ -97,7 +99,10 @@ def test_every_call_of_the_zoo_is_counted_or_named(name: str) -> None:
     assert sum(analysis.layers.calls) == analysis.coverage.calls
 
 
-SEED = {(row["item"], row["quantity"], row["convention"]): row["exact_value"] for row in read_data("seed_figures.csv")}
+SEED = {
+    (row["item"], row["quantity"], row["convention"]): row["exact_value"]
+    for row in read_data("seed_figures.csv")
+}
 
 
 def totals(name: str, *edits: object) -> Analysis:
@@ -122,17 +127,25 @@ def test_vgg_and_vit_figures() -> None:
     vgg16 = totals("torchvision:vgg16")
     assert vgg16.totals.macs == int(SEED["VGG-16", "ops", "MACs"]) or vgg16.totals.macs == 15_470_264_320
     assert vgg16.totals.params == int(SEED["VGG-16", "params", ""])
-    fc = [i for i, path in enumerate(vgg16.layers.path) if path.startswith("classifier") and vgg16.layers.macs[i]]
+    fc = [
+        i
+        for i, path in enumerate(vgg16.layers.path)
+        if path.startswith("classifier") and vgg16.layers.macs[i]
+    ]
     assert 2 * sum(vgg16.layers.macs[i] or 0 for i in fc) == int(SEED["VGG-16 fc", "ops", "2xMACs"])
     fc_params = sum(vgg16.layers.params[i] for i in fc)
-    assert math.isclose(fc_params / vgg16.totals.params, float(SEED["VGG-16 fc share", "share", ""]), abs_tol=1e-5)
+    assert math.isclose(
+        fc_params / vgg16.totals.params, float(SEED["VGG-16 fc share", "share", ""]), abs_tol=1e-5
+    )
 
     vgg19 = totals("torchvision:vgg19")
     row = {path: i for i, path in enumerate(vgg19.layers.path)}
     assert vgg19.layers.macs[row["features.0"]] == int(SEED["VGG-19 conv1_1", "ops", "MACs"])
     assert vgg19.layers.macs[row["features.2"]] == int(SEED["VGG-19 conv1_2", "ops", "MACs"])
     convs = [i for i, op in enumerate(vgg19.layers.op) if op == "conv2d"][:4]
-    assert 2 * sum(vgg19.layers.macs[i] or 0 for i in convs) == int(SEED["VGG-19 first four convs", "ops", "2xMACs"])
+    assert 2 * sum(vgg19.layers.macs[i] or 0 for i in convs) == int(
+        SEED["VGG-19 first four convs", "ops", "2xMACs"]
+    )
 
     vit = totals("torchvision:vit_b_16").totals
     assert vit.macs == int(SEED["ViT-Base /16@224", "ops", "MACs"]) == 17_563_828_224
