@@ -15,7 +15,8 @@ class ErrorInfo(Struct, frozen=True):
     """An error as it crosses the process boundary."""
 
     kind: str
-    """``load``, ``unsupported``, ``input``, ``missing_shape``, ``layer``, ``consent``, ``real_run``, ``cancelled``, ``export`` or ``bug``."""
+    """``load``, ``unsupported``, ``input``, ``missing_shape``, ``layer``, ``consent``, ``real_run``, ``cancelled``,
+    ``export`` or ``bug``."""
     message: str
     """One sentence: what was wrong and where."""
     hint: str = ""

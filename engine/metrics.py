@@ -1,4 +1,4 @@
-"""Every metric, declared once: key, label, unit, how it sums, how it prints. Columns, axes, cards and exports read this.
+"""Every metric, declared once: key, label, unit, how it sums. Columns, axes, cards and exports read this.
 
 Adding a metric is one entry in METRICS (and, when it is not derived from the columns, one field in results.Layers).
 """
@@ -25,7 +25,7 @@ class Metric(Struct, frozen=True):
     unit: Literal["count", "bytes", "seconds", "ratio"]
     """Decides the format: counts in powers of 1000, bytes in powers of 1024."""
     combine: Literal["sum", "max", "ratio", "params"]
-    """How rows make a module's value; ``ratio`` divides the sums of ``parts``; ``params`` counts shared tensors once."""
+    """How rows make a module's value; ``ratio`` divides sums of ``parts``, ``params`` counts shared tensors once."""
     description: str
     suffix: str = ""
     """Unit shown after the number, e.g. ``FLOP/B``."""

@@ -28,7 +28,7 @@ def sampled(items: Sequence[T], count: int, salt: str) -> list[T]:
     """All items in ``make test-all``, else ``count`` of them drawn by the day: in two weeks everything has run."""
     if EVERYTHING or count >= len(items):
         return list(items)
-    day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
     chosen = random.Random(f"{day} {salt}").sample(range(len(items)), count)
     return [items[index] for index in sorted(chosen)]
 

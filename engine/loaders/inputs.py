@@ -57,7 +57,9 @@ def slider_range(label: str, size: int) -> tuple[int, int, int]:
 
 
 def make_spec(name: str, shape: Shape, dtype: str, labels: Labels, symbols: dict[str, int]) -> InputSpec:
-    """An InputSpec; dimensions share a symbol with earlier inputs where label and size agree (``symbols`` remembers)."""
+    """An InputSpec; dimensions share a symbol with earlier inputs where label and size agree.
+
+    ``symbols`` remembers the sizes of the symbols given so far."""
     dims = []
     for label, size in zip(labels, shape, strict=True):
         if label not in ADJUSTABLE:
@@ -148,7 +150,7 @@ def parameter_names(module: nn.Module, count: int) -> list[str]:
 
 
 def bind_example(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InputBinding:
-    """Inputs from example arguments; nested dicts, lists and tuples keep their structure, other values stay constant."""
+    """Inputs from example arguments; nested containers keep their structure, other values stay constant."""
     names = parameter_names(module, len(args))
     leaves, tree = pytree.tree_flatten_with_path((args, kwargs))
     specs = []

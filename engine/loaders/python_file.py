@@ -32,7 +32,7 @@ def split_source(source: str) -> tuple[Path, str]:
 
 
 def load(source: str, options: LoadOptions) -> LoadedModel:
-    """Raises LoadError in a sentence for every way a file can be wrong, ConsentRequiredError before running any of it."""
+    """Raises LoadError for every way a file can be wrong, ConsentRequiredError before running any of it."""
     given_path, call_text = split_source(source)
     path = given_path.expanduser().resolve()
     content = consent.read_source(path)

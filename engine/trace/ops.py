@@ -1,4 +1,4 @@
-"""What the recorder knows about each operator, looked up once per overload: names, argument names, how results alias."""
+"""What the recorder knows about each operator: names, argument names, how results alias. Looked up once each."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def trace(
 ) -> Trace:
     """Run ``model(*args, **kwargs)`` once in inference mode and record what executes.
 
-    Tensors may be meta, fake or real; ``assumptions`` (None: real data, nothing to assume) answers data-dependent sizes.
+    Tensors may be meta, fake or real; ``assumptions`` (None: real data) answers data-dependent sizes.
     Raises CancelledError when ``stop`` is set; any other exception of the forward pass becomes ``Trace.failure``.
     """
     stack = ModuleStack(model)

@@ -1,4 +1,4 @@
-"""``file.py:callable``: consent before any code runs, arguments, inputs of every form, folders with modules named like ours."""
+"""``file.py:callable``: consent before any code runs, arguments, inputs of every form, folders with an engine.py."""
 
 from __future__ import annotations
 
