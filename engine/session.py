@@ -36,7 +36,8 @@ KEPT_ROWS = 200_000
 META_LIMITS = (
     "meta tensor", "meta device", "device meta", "'Meta' backend", "on the same device", "Meta tensors",
     "different devices", "not on the expected device", "data-dependent", "no data", "fake tensor", "FakeTensor",
-    "unbacked", "tensor subclasses", "storage of the tensor", "cannot be converted to", "Could not run", "is not supported on",
+    "unbacked", "tensor subclasses", "storage of the tensor", "cannot be converted to",
+    "Could not run", "is not supported on",
 )  # fmt: skip
 """Parts of messages that mean "this way of tracing cannot go on", as opposed to "the model refuses this input"."""
 

@@ -1,0 +1,24 @@
+"""``make bench``: all benchmarks, or the ones named: ``python -m benchmarks peers slider start large``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = ("peers", "slider", "start", "large")
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or NAMES
+    for name in chosen:
+        if name not in NAMES:
+            print(f"There is no benchmark {name!r}; there are {', '.join(NAMES)}.", file=sys.stderr)
+            return 2
+    for name in chosen:
+        importlib.import_module(f"benchmarks.{name}").main()
+        print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
