@@ -25,8 +25,8 @@ from engine.loaders.inputs import InputBinding, bind_shapes
 from engine.loaders.loaded import LoadedModel
 from engine.modules import EditableModel, ModuleColumns
 from engine.results import Analysis, Configuration, ModelInfo, TraceMode
-from engine.trace.recorder import ParameterRef, parameter_refs
-from engine.trace.run import Trace, trace
+from engine.trace.recorder import ParameterRef
+from engine.trace.run import Target, Trace, trace
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ class _Runnable:
 
     def refresh(self) -> None:
         """After edits: what depends on the modules but not on the input."""
-        self.refs: dict[int, ParameterRef] = parameter_refs(self.model.module)
-        self.parameters = Parameters(self.model.module, self.refs)
+        self.target = Target(self.model.module)
+        self.parameters = Parameters(self.model.module, self.target.refs)
         self.columns = ModuleColumns(self.model.module)
 
 
@@ -156,7 +156,6 @@ class Session:
         fast: bool,
     ) -> tuple[_Runnable, Trace]:
         runnable = self._runnable(mode, configuration)
-        module = runnable.model.module
         world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
         assumptions = None if mode == "cpu" else dict(configuration.assumptions)
         with world:
@@ -166,10 +165,9 @@ class Session:
                 )
             args, kwargs = self._binding.arguments(shapes, _make_meta if mode == "meta" else _make_real)
             result = trace(
-                module,
+                runnable.target,
                 args,
                 kwargs,
-                refs=runnable.refs,
                 fast=fast and mode == "meta",
                 assumptions=assumptions,
                 stop=stop,
@@ -258,16 +256,15 @@ def _trace_fake(
                             if isinstance(tensor, nn.Parameter):
                                 fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
                             fakes[id(tensor)] = fake
-                            if id(tensor) in runnable.refs:
-                                refs[id(fake)] = runnable.refs[id(tensor)]
+                            if id(tensor) in runnable.target.refs:
+                                refs[id(fake)] = runnable.target.refs[id(tensor)]
                         swapped.append((store, name, tensor))
                         store[name] = fakes[id(tensor)]  # type: ignore[assignment]
             args, kwargs = binding.arguments(shapes, lambda s, d: torch.empty(s, dtype=d, device="cpu"))
             return trace(
-                module,
+                Target(module, refs),
                 args,
                 kwargs,
-                refs=refs,
                 fast=False,
                 assumptions=assumptions,
                 stop=stop,

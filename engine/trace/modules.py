@@ -23,16 +23,19 @@ class Frame:
         self.counts: dict[tuple[str, str], int] = {}
 
 
+def module_paths(model: nn.Module) -> dict[int, str]:
+    """By id of the module: its first registered path."""
+    return {id(module): path for path, module in model.named_modules()}
+
+
 class ModuleStack:
     """The frames of the modules being called, innermost last, and how often each module was called.
 
     A module that is not part of the traced model (made during the forward pass) runs in its caller's name.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.path_of: dict[int, str] = {}
-        for path, module in model.named_modules(remove_duplicate=True):
-            self.path_of[id(module)] = path
+    def __init__(self, path_of: dict[int, str]) -> None:
+        self.path_of = path_of
         self.frames = [Frame("")]
         self.calls: dict[str, int] = {}
         self.failed_path: str | None = None

@@ -7,7 +7,7 @@ look-up of its signature (operator, shapes, dtypes, attributes); everything deri
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Event
 from typing import Any
 
@@ -79,6 +79,7 @@ def parameter_refs(model: nn.Module) -> dict[int, ParameterRef]:
 class Recorder(TorchDispatchMode):
     """Records into ``rows``; enter it around one forward pass inside ``stack.watching()``.
 
+    ``static`` are the storages (``_cdata``) that are no activations: weights, buffers, inputs.
     ``fast`` answers operations with a shortcut itself; without it every operation runs its own kernel.
     ``intercept`` may answer operations whose result depends on data (see engine.trace.assume).
     ``stop`` is asked before every operation; when set, CancelledError leaves the forward pass.
@@ -86,10 +87,9 @@ class Recorder(TorchDispatchMode):
 
     def __init__(
         self,
-        model: nn.Module,
         stack: ModuleStack,
         refs: dict[int, ParameterRef],
-        static: tuple[Tensor, ...],
+        static: Iterable[int],
         *,
         fast: bool = True,
         intercept: Callable[[OpInfo, Any, tuple[Any, ...], dict[str, Any], str], Any] | None = None,
@@ -112,12 +112,15 @@ class Recorder(TorchDispatchMode):
         self._progress = progress
         self._signatures: dict[Any, Signature] = {}
         self._refs = dict(refs)
-        self._static = {tensor.untyped_storage()._cdata for tensor in static}
-        self._static.update(p.untyped_storage()._cdata for p in model.parameters())
-        self._static.update(b.untyped_storage()._cdata for b in model.buffers())
+        self._static = set(static)
         self._held: list[Any] = []
         """Views of parameters, kept so that their ids stay theirs; they own no activation memory."""
         self._storages: dict[int, tuple[weakref.ref[Any], int]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; the guard around every operation that torch adds otherwise costs 2 µs."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._stop is not None and self._stop.is_set():
@@ -189,6 +192,12 @@ class Recorder(TorchDispatchMode):
 
     def _key(self, value: Any, refs: list[tuple[ParameterRef, int]]) -> Any:
         """``value`` as a hashable part of the signature; parameters among the tensors are added to ``refs``."""
+        kind = type(value)
+        # 1, 1.0 and True are equal as keys but not as attributes.
+        if kind is int:
+            return value
+        if kind is float or kind is bool:
+            return (kind, value)
         if isinstance(value, Tensor):
             ref = self._refs.get(id(value))
             if ref is not None:
@@ -201,8 +210,7 @@ class Recorder(TorchDispatchMode):
             hash(value)
         except TypeError:
             return repr(value)
-        # 1, 1.0 and True are equal as keys but not as attributes.
-        return (type(value), value)
+        return (kind, value)
 
     def _owner(self, refs: list[tuple[ParameterRef, int]], path: str) -> str:
         """The module whose weight is used: the one being called where it registers the tensor, else the first."""

@@ -15,8 +15,8 @@ from engine.errors import CancelledError, EngineError
 from engine.graph import Assumption, Shape
 from engine.trace.assume import Assumptions
 from engine.trace.explain import layer_error
-from engine.trace.modules import ModuleStack
-from engine.trace.recorder import ParameterRef, Recorder, Row
+from engine.trace.modules import ModuleStack, module_paths
+from engine.trace.recorder import ParameterRef, Recorder, Row, parameter_refs
 
 log = logging.getLogger(__name__)
 
@@ -44,32 +44,50 @@ class Trace:
         self.cause = cause
 
 
+class Target:
+    """A module to trace with what every trace of it needs; made again after the module changes."""
+
+    def __init__(self, module: nn.Module, refs: dict[int, ParameterRef] | None = None) -> None:
+        self.module = module
+        self.refs = parameter_refs(module) if refs is None else refs
+        self.paths = module_paths(module)
+        tensors = [*module.parameters(), *module.buffers()]
+        self.storages = [tensor.untyped_storage()._cdata for tensor in tensors]
+
+
 def trace(
-    model: nn.Module,
+    target: Target,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
-    refs: dict[int, ParameterRef],
     fast: bool = True,
     assumptions: Mapping[str, int] | None = None,
     stop: Event | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Trace:
-    """Run ``model(*args, **kwargs)`` once in inference mode and record what executes.
+    """Run ``target.module(*args, **kwargs)`` once in inference mode and record what executes.
 
     Tensors may be meta, fake or real; ``assumptions`` (None: real data) answers data-dependent sizes.
     Raises CancelledError when ``stop`` is set; any other exception of the forward pass becomes ``Trace.failure``.
     """
-    stack = ModuleStack(model)
+    stack = ModuleStack(target.paths)
     assume = None if assumptions is None else Assumptions(assumptions)
-    static = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-    recorder = Recorder(model, stack, refs, static, fast=fast, intercept=assume, stop=stop, progress=progress)
+    inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    recorder = Recorder(
+        stack,
+        target.refs,
+        [*target.storages, *(tensor.untyped_storage()._cdata for tensor in inputs)],
+        fast=fast,
+        intercept=assume,
+        stop=stop,
+        progress=progress,
+    )
     failure: EngineError | None = None
     cause: BaseException | None = None
     shapes: tuple[Shape, ...] = ()
     try:
         with torch.inference_mode(), stack.watching(), recorder:
-            output = model(*args, **kwargs)
+            output = target.module(*args, **kwargs)
         shapes = output_shapes(output)
     except CancelledError:
         raise

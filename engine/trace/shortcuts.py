@@ -51,7 +51,8 @@ def _like(x: Tensor) -> Any:
         return _empty(x.shape, dtype=x.dtype, device=META)
     if _is_dense(x):
         return _empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META)
-    return NotImplemented
+    # Gaps close up in the order of dimensions; an expanded dimension (stride 0) has no place in that order.
+    return _like_packed(x) if 0 not in x.stride() else NotImplemented
 
 
 def _like_packed(x: Tensor) -> Any:
@@ -149,11 +150,21 @@ def _binary_out(a: Tensor, b: Any) -> Any:
         return _like_contiguous(a) if b.is_contiguous() else NotImplemented
     small, large = (b, a) if _broadcasts_into(b.shape, a.shape) else (a, b)
     if not _broadcasts_into(small.shape, large.shape):
-        return NotImplemented
+        return _broadcast_both(a, b)
     if large.is_contiguous() and small.is_contiguous():
         return _like_contiguous(large)
     # An operand with one real dimension has no order of its own: the other one decides the layout.
     return _like(large) if sum(size != 1 for size in small.shape) <= 1 else NotImplemented
+
+
+def _broadcast_both(a: Tensor, b: Tensor) -> Any:
+    """Two contiguous operands that stretch each other, ``(n, 1, k)`` and ``(n, k, 1)``."""
+    if a.dim() != b.dim() or not a.is_contiguous() or not b.is_contiguous():
+        return NotImplemented
+    if any(m != n and m != 1 and n != 1 for m, n in zip(a.shape, b.shape, strict=True)):
+        return NotImplemented
+    shape = [n if m == 1 else m for m, n in zip(a.shape, b.shape, strict=True)]
+    return _empty(shape, dtype=a.dtype, device=META)
 
 
 @_shortcut(
@@ -425,6 +436,17 @@ def _reduce(x: Tensor, dims: Any, keepdim: bool = False, **kwargs: Any) -> Any:
     else:
         shape = [size for axis, size in enumerate(x.shape) if axis not in gone]
     return _empty(shape, dtype=x.dtype, device=META)
+
+
+@_shortcut(aten.index.Tensor)
+def _index(x: Tensor, indices: Sequence[Any]) -> Any:
+    """``table[positions]``: one integer index over the first dimension."""
+    if len(indices) != 1 or not x.is_meta or not x.dim() or not x.is_contiguous():
+        return NotImplemented
+    index = indices[0]
+    if index is None or index.dtype != torch.int64 or not index.is_meta or not index.is_contiguous():
+        return NotImplemented
+    return _empty((*index.shape, *x.shape[1:]), dtype=x.dtype, device=META)
 
 
 @_shortcut(aten.cat.default)
