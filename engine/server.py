@@ -6,6 +6,7 @@ events and then pointed at stderr.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -209,11 +210,15 @@ class Server:
         from engine.session import Session
 
         self.send(Progress(request.id, 0, None, f"Opening {request.source}"))
+        gc.unfreeze()
         loaded = load(request.source, LoadOptions(request.trust, request.digest))
         if self._inbox.interrupt.is_set():
             raise CancelledError()
         self._session = Session(loaded, request.inputs)
         self._expected_ops.clear()
+        # Modules and frameworks live as long as the session; the collector need not walk them in the middle of a drag.
+        gc.collect()
+        gc.freeze()
         return Opened(request.id, self._session.info, self._session.specs, self._session.watch)
 
     def _analyze(self, request: Analyze) -> Event:

@@ -240,6 +240,16 @@ def _layer_norm(x: Tensor, shape: Sequence[int], weight: Any = None, bias: Any =
     return _empty(x.shape, dtype=x.dtype, device=META)  # contiguous whatever the input's layout
 
 
+@_shortcut(aten.rms_norm.default)
+def _rms_norm(x: Tensor, shape: Sequence[int], weight: Any = None, *rest: Any) -> Any:
+    wanted = tuple(shape)
+    if tuple(x.shape[-len(wanted) :]) != wanted or not x.is_floating_point():
+        return NotImplemented
+    if weight is not None and (tuple(weight.shape) != wanted or weight.dtype != x.dtype):
+        return NotImplemented
+    return _like_contiguous(x)
+
+
 @_shortcut(aten.group_norm.default)
 def _group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, *rest: Any) -> Any:
     if x.dim() < 2 or x.shape[1] % groups or not x.is_floating_point():
