@@ -1,0 +1,148 @@
+"""``kill -9`` of the engine at any moment: the window says so, restarts it, and everything is still there."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from engine.edits import RemoveLayer
+from gui.engine_client import EngineClient
+from gui.main_window import MainWindow
+from gui.selection import Selection
+from gui.settings import Settings
+from gui.theme import ThemeManager
+from gui.workspace import Workspace
+from tests.gui.conftest import ANSWER_MS, READY_MS, dispose, open_model, wait_current
+
+pytestmark = pytest.mark.expects_log
+
+SLOW_NET = """
+import time
+import torch
+from torch import nn
+
+class Slow(nn.Module):
+    def forward(self, x):
+        time.sleep({forward})
+        return x
+
+def build():
+    time.sleep({build})
+    return nn.Sequential(nn.Conv2d(3, 8, 3), Slow()), (torch.zeros(1, 3, 32, 32),)
+"""
+
+
+@pytest.fixture
+def own_engine(qtbot: QtBot) -> Iterator[EngineClient]:
+    """An engine for one test: deaths of several tests in a row would look like a broken installation."""
+    client = EngineClient()
+    with qtbot.waitSignal(client.ready, timeout=READY_MS):
+        client.start()
+    yield client
+    client.stop()
+
+
+@pytest.fixture
+def recovering(own_engine: EngineClient, settings: Settings) -> Iterator[Workspace]:
+    workspace = Workspace(own_engine, settings)
+    yield workspace
+    dispose(workspace)
+
+
+def kill(engine: EngineClient) -> None:
+    os.kill(engine.pid, signal.SIGKILL)
+
+
+def test_killed_while_nothing_happens_and_while_prefetching(
+    recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot
+) -> None:
+    window = MainWindow(recovering, Selection(), theme, settings)
+    qtbot.addWidget(window)
+    window.show()
+    open_model(qtbot, recovering, "torchvision:resnet18")
+    recovering.remove_layer("maxpool")
+    recovering.set_sizes({"height": 256})
+    wait_current(qtbot, recovering)
+    model, configuration, analysis = recovering.model, recovering.configuration, recovering.analysis
+    known = len(recovering.points)
+    qtbot.waitUntil(lambda: len(recovering.points) > known, timeout=ANSWER_MS)
+    with qtbot.waitSignal(recovering.engine.crashed, timeout=ANSWER_MS):
+        kill(recovering.engine)
+    assert window.status.engine.text() == "● engine restarting"
+    assert "ended by a signal" in window.status.words.text()
+    assert (recovering.model, recovering.configuration) == (model, configuration)
+    assert recovering.analysis == analysis
+    with qtbot.waitSignal(recovering.engine.ready, timeout=READY_MS):
+        pass
+    wait_current(qtbot, recovering)
+    assert recovering.configuration == configuration
+    assert recovering.configuration is not None
+    assert recovering.configuration.edits == (RemoveLayer("maxpool"),)
+    assert recovering.baseline_label == "as published"
+    recovering.undo_stack.undo()
+    wait_current(qtbot, recovering)
+    assert recovering.size_of("height") == 224
+    qtbot.waitUntil(lambda: recovering.settled, timeout=ANSWER_MS)
+
+
+def test_killed_while_loading(recovering: Workspace, qtbot: QtBot, tmp_path: Path) -> None:
+    open_model(qtbot, recovering, "torchvision:resnet18")
+    path = tmp_path / "slow.py"
+    path.write_text(SLOW_NET.format(build=1, forward=0))
+    with qtbot.waitSignal(recovering.busy_changed, timeout=ANSWER_MS):
+        recovering.open_source(f"{path}:build", trust=True)
+    qtbot.waitUntil(lambda: recovering.progress is not None, timeout=ANSWER_MS)
+    kill(recovering.engine)
+    assert recovering.model is not None
+    assert recovering.model.name == "resnet18"
+    with qtbot.waitSignal(recovering.model_changed, timeout=READY_MS):
+        pass
+    assert recovering.model.source == f"{path}:build"
+
+
+def test_killed_while_tracing(recovering: Workspace, qtbot: QtBot, tmp_path: Path) -> None:
+    path = tmp_path / "slow.py"
+    path.write_text(SLOW_NET.format(build=0, forward=0.5))
+    open_model(qtbot, recovering, f"{path}:build", trust=True)
+    before = recovering.analysis
+    recovering.set_sizes({"height": 48})
+    assert recovering.busy
+    with qtbot.waitSignal(recovering.engine.crashed, timeout=ANSWER_MS):
+        kill(recovering.engine)
+    assert recovering.analysis is before
+    assert recovering.size_of("height") == 48
+    wait_current(qtbot, recovering)
+    assert recovering.analysis is not None
+    assert recovering.analysis.configuration.inputs[0].shape == (1, 3, 48, 48)
+    assert recovering.undo_stack.count() == 1
+
+
+def test_a_configuration_that_kills_the_engine_is_given_up(
+    recovering: Workspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    path = tmp_path / "deadly.py"
+    path.write_text(
+        "import os, torch\nfrom torch import nn\n\n"
+        "class Deadly(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        if x.shape[-1] > 64:\n"
+        "            os.kill(os.getpid(), 9)\n"
+        "        return x\n\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Deadly()), (torch.zeros(1, 3, 32, 32),)\n"
+    )
+    open_model(qtbot, recovering, f"{path}:build", trust=True)
+    before = recovering.analysis
+    recovering.set_sizes({"height": 72})
+    qtbot.waitUntil(lambda: recovering.failure is not None, timeout=2 * READY_MS)
+    assert recovering.failure is not None
+    assert recovering.failure.error.kind == "crash"
+    assert recovering.analysis is before
+    qtbot.waitUntil(lambda: not recovering.busy and recovering.engine.state == "ready", timeout=READY_MS)
+    recovering.undo_stack.undo()
+    qtbot.waitUntil(lambda: recovering.is_current and recovering.failure is None, timeout=READY_MS)

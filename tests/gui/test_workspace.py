@@ -1,0 +1,323 @@
+"""The truth of the window against the real engine: opening, changing, undoing, comparing, consent, reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from engine.edits import RemoveLayer, SetAttribute
+from engine.errors import ErrorInfo
+from engine.graph import InputShape
+from gui.opening import ConsentRequest, Plan
+from gui.settings import Settings
+from gui.workspace import Workspace
+from tests.gui.conftest import ANSWER_MS, open_model, wait_current
+
+RESNET = "torchvision:resnet18"
+NET = """
+import torch
+from torch import nn
+
+def build():
+    net = nn.Sequential(nn.Conv2d(3, {channels}, 3), nn.ReLU(), nn.Flatten(), nn.Linear({channels} * 30 * 30, 10))
+    return net, (torch.zeros(1, 3, 32, 32),)
+"""
+
+
+@pytest.fixture
+def resnet(workspace: Workspace, qtbot: QtBot) -> Workspace:
+    open_model(qtbot, workspace, RESNET)
+    return workspace
+
+
+def write_net(folder: Path, channels: int = 8) -> str:
+    path = folder / "net.py"
+    path.write_text(NET.format(channels=channels))
+    return f"{path}:build"
+
+
+def test_open_shows_the_model_as_published(resnet: Workspace, settings: Settings) -> None:
+    assert resnet.model is not None
+    assert resnet.model.source == RESNET
+    assert resnet.analysis is not None
+    assert resnet.analysis.totals.params == 11_689_512
+    assert resnet.analysis is resnet.baseline
+    assert resnet.baseline_label == "as published"
+    assert resnet.symbols() == ["batch", "height", "width"]
+    assert resnet.sweep_symbol == "height"
+    assert resnet.linked
+    assert settings.recent == [RESNET]
+
+
+def test_linked_sizes_move_together_and_undo_in_one_step(resnet: Workspace, qtbot: QtBot) -> None:
+    resnet.begin_gesture()
+    for size in range(224, 321, 4):
+        resnet.set_sizes({"height": size})
+    resnet.end_gesture()
+    wait_current(qtbot, resnet)
+    assert resnet.analysis is not None
+    assert resnet.analysis.configuration.inputs[0].shape == (1, 3, 320, 320)
+    assert resnet.undo_stack.count() == 1
+    resnet.undo_stack.undo()
+    wait_current(qtbot, resnet)
+    assert resnet.size_of("height") == 224
+    assert resnet.analysis is not None
+    assert resnet.analysis.totals == resnet.baseline.totals if resnet.baseline else False
+
+
+def test_two_drags_are_two_steps_and_a_drag_back_is_none(resnet: Workspace, qtbot: QtBot) -> None:
+    for target in (256, 288):
+        resnet.begin_gesture()
+        resnet.set_sizes({"height": target})
+        resnet.end_gesture()
+    assert resnet.undo_stack.count() == 2
+    resnet.begin_gesture()
+    resnet.set_sizes({"height": 300})
+    resnet.set_sizes({"height": 288})
+    resnet.end_gesture()
+    assert resnet.undo_stack.count() == 2
+    wait_current(qtbot, resnet)
+
+
+def test_sides_apart_and_together(resnet: Workspace, qtbot: QtBot) -> None:
+    resnet.set_linked(False)
+    resnet.set_sizes({"height": 160})
+    assert (resnet.size_of("height"), resnet.size_of("width")) == (160, 224)
+    resnet.set_linked(True)
+    assert (resnet.size_of("height"), resnet.size_of("width")) == (160, 160)
+    wait_current(qtbot, resnet)
+
+
+def test_one_analysis_in_flight_and_the_newest_waits(resnet: Workspace, qtbot: QtBot) -> None:
+    answers: list[int] = []
+    resnet.analysis_changed.connect(
+        lambda: answers.append(resnet.analysis.configuration.inputs[0].shape[2] if resnet.analysis else 0)
+    )
+    for size in range(230, 330):
+        resnet.set_sizes({"height": size})
+    wait_current(qtbot, resnet)
+    assert answers == [230, 329]
+
+
+def test_edits_undo_and_original_values(resnet: Workspace, qtbot: QtBot) -> None:
+    before = resnet.analysis
+    assert before is not None
+    resnet.remove_layer("maxpool")
+    wait_current(qtbot, resnet)
+    assert resnet.configuration is not None
+    assert resnet.configuration.edits == (RemoveLayer("maxpool"),)
+    assert resnet.analysis is not None
+    assert resnet.analysis.totals.params == before.totals.params
+    assert resnet.analysis.totals.macs > 3 * before.totals.macs
+    resnet.set_attribute("conv1", "stride", 1)
+    assert resnet.configuration.edits == (RemoveLayer("maxpool"), SetAttribute("conv1", "stride", 1))
+    resnet.set_attribute("conv1", "stride", (2, 2))
+    assert resnet.configuration.edits == (RemoveLayer("maxpool"),)
+    resnet.restore_layer("maxpool")
+    assert resnet.configuration.edits == ()
+    resnet.undo_stack.undo()
+    assert resnet.configuration.edits == (RemoveLayer("maxpool"),)
+    resnet.reset_edits()
+    wait_current(qtbot, resnet)
+    assert resnet.analysis.totals == before.totals
+
+
+def test_a_refused_configuration_keeps_the_numbers(resnet: Workspace, qtbot: QtBot) -> None:
+    before = resnet.analysis
+    with qtbot.waitSignal(resnet.failure_changed, timeout=ANSWER_MS):
+        resnet.remove_layer("layer1")
+        resnet.remove_layer("layer2")
+    assert resnet.failure is not None
+    assert resnet.failure.error.kind == "layer"
+    assert resnet.failure.error.layer.startswith("layer3")
+    assert resnet.failure.partial is not None
+    assert resnet.analysis is not None
+    assert before is not None
+    assert resnet.configuration is not None
+    assert resnet.points[resnet.configuration].error is not None
+    with qtbot.waitSignal(resnet.failure_changed, timeout=ANSWER_MS):
+        resnet.undo_stack.undo()
+    assert resnet.failure is None
+
+
+def test_prefetch_fills_the_sweep_of_configuration_and_baseline(resnet: Workspace, qtbot: QtBot) -> None:
+    resnet.remove_layer("maxpool")
+    qtbot.waitUntil(lambda: resnet.settled, timeout=ANSWER_MS)
+    baseline = resnet.baseline
+    assert baseline is not None
+    for like in (None, baseline.configuration):
+        known = [resnet.points[resnet.configuration_at("height", size, like)] for size in range(32, 513, 32)]
+        assert all(point.totals is not None for point in known)
+
+
+def test_baseline_here_none_and_undo(resnet: Workspace, qtbot: QtBot) -> None:
+    resnet.set_sizes({"height": 256})
+    wait_current(qtbot, resnet)
+    resnet.set_baseline_here()
+    assert resnet.baseline is resnet.analysis
+    assert resnet.baseline_label == "1×3×256×256"
+    resnet.clear_baseline()
+    assert resnet.baseline is None
+    resnet.undo_stack.undo()
+    resnet.undo_stack.undo()
+    assert resnet.baseline_label == "as published"
+
+
+def test_a_source_that_cannot_be_opened_changes_nothing(resnet: Workspace, qtbot: QtBot) -> None:
+    before = resnet.model, resnet.configuration, resnet.analysis
+    with qtbot.waitSignal(resnet.open_failed, timeout=ANSWER_MS) as failed:
+        resnet.open_source("torchvision:resnet999")
+    source, error = failed.args
+    assert source == "torchvision:resnet999"
+    assert isinstance(error, ErrorInfo)
+    assert (resnet.model, resnet.configuration, resnet.analysis) == before
+    resnet.set_sizes({"height": 192})
+    wait_current(qtbot, resnet)
+    assert resnet.analysis is not None
+    assert resnet.analysis.configuration.inputs[0].shape[2] == 192
+
+
+def test_the_old_model_stays_until_the_new_one_is_analysed(resnet: Workspace, qtbot: QtBot) -> None:
+    names: list[str] = []
+    resnet.busy_changed.connect(lambda: names.append(resnet.model.name if resnet.model else ""))
+    open_model(qtbot, resnet, "torchvision:alexnet")
+    assert names
+    assert set(names[:-1]) == {"resnet18"} or names[-1] == "alexnet"
+    assert resnet.model is not None
+    assert resnet.model.name == "alexnet"
+    assert resnet.undo_stack.count() == 0
+
+
+def test_a_plan_follows_the_first_analysis(workspace: Workspace, qtbot: QtBot) -> None:
+    plan = Plan((InputShape("", (1, 3, 256, 256), ""),), (RemoveLayer("maxpool"),))
+    workspace.open_source(RESNET, plan=plan)
+    qtbot.waitUntil(lambda: workspace.analysis is not None and workspace.is_current, timeout=ANSWER_MS)
+    assert workspace.configuration is not None
+    assert workspace.configuration.inputs[0] == InputShape("x", (1, 3, 256, 256))
+    assert workspace.configuration.edits == (RemoveLayer("maxpool"),)
+    assert workspace.baseline is not None
+    assert workspace.baseline.configuration.edits == ()
+
+
+def test_no_code_runs_without_consent_and_agreement_is_remembered(
+    workspace: Workspace, settings: Settings, qtbot: QtBot, tmp_path: Path
+) -> None:
+    marker = tmp_path / "ran"
+    source = write_net(tmp_path)
+    path = tmp_path / "net.py"
+    path.write_text(path.read_text() + f"\nopen({str(marker)!r}, 'w').close()\n")
+    with qtbot.waitSignal(workspace.consent_required, timeout=ANSWER_MS) as asked:
+        workspace.open_source(source)
+    request: ConsentRequest = asked.args[0]
+    assert request.error.details
+    assert not marker.exists()
+    workspace.decline()
+    assert not marker.exists()
+    assert workspace.model is None
+    with qtbot.waitSignal(workspace.consent_required, timeout=ANSWER_MS):
+        workspace.open_source(source)
+    with qtbot.waitSignal(workspace.model_changed, timeout=ANSWER_MS):
+        workspace.agree(request.error.digest)
+    assert marker.exists()
+    assert settings.agreed(request.error.digest)
+    assert workspace.baseline_label == "as opened"
+    with qtbot.waitSignal(workspace.model_changed, timeout=ANSWER_MS):
+        workspace.open_source(source)
+
+
+def test_a_watched_file_is_opened_again_when_it_changes(
+    workspace: Workspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    source = write_net(tmp_path, channels=8)
+    open_model(qtbot, workspace, source, trust=True)
+    assert workspace.runs_on_change
+    assert workspace.baseline is not None
+    workspace.set_attribute("0", "padding", 1)
+    workspace.undo_stack.undo()
+    wait_current(qtbot, workspace)
+    before = workspace.baseline.totals.params
+    # As many editors do: a new file that takes the old one's place.
+    (tmp_path / "new").write_text(NET.format(channels=16))
+    (tmp_path / "new").replace(tmp_path / "net.py")
+    qtbot.waitUntil(
+        lambda: workspace.analysis is not None and workspace.analysis.totals.params != before,
+        timeout=ANSWER_MS,
+    )
+    assert workspace.baseline.totals.params == before
+
+
+def test_a_changed_file_asks_again_without_consent_for_its_path(
+    workspace: Workspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    source = write_net(tmp_path)
+    with qtbot.waitSignal(workspace.consent_required, timeout=ANSWER_MS) as asked:
+        workspace.open_source(source)
+    with qtbot.waitSignal(workspace.model_changed, timeout=ANSWER_MS):
+        workspace.agree(asked.args[0].error.digest, watch=False)
+    assert not workspace.runs_on_change
+    with qtbot.waitSignal(workspace.consent_required, timeout=ANSWER_MS) as again:
+        write_net(tmp_path, channels=4)
+    assert again.args[0].error.digest != asked.args[0].error.digest
+    workspace.decline()
+    assert workspace.analysis is not None
+
+
+def test_reports_open_without_their_model_and_as_baseline(
+    resnet: Workspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "old.json")
+    totals = resnet.analysis.totals if resnet.analysis else None
+    with qtbot.waitSignal(resnet.exported, timeout=ANSWER_MS):
+        resnet.export("json", path)
+    resnet.remove_layer("maxpool")
+    wait_current(qtbot, resnet)
+    with qtbot.waitSignal(resnet.baseline_changed, timeout=ANSWER_MS):
+        resnet.open_baseline_report(path)
+    assert resnet.baseline_label == "old.json"
+    assert resnet.baseline is not None
+    assert resnet.baseline.totals == totals
+    with qtbot.waitSignal(resnet.model_changed, timeout=ANSWER_MS):
+        resnet.open_source(path)
+    assert not resnet.editable
+    assert resnet.symbols() == []
+    resnet.remove_layer("maxpool")
+    assert resnet.configuration is not None
+    assert resnet.configuration.edits == ()
+    assert resnet.undo_stack.count() == 0
+
+
+def test_a_report_that_cannot_be_written(resnet: Workspace, qtbot: QtBot, tmp_path: Path) -> None:
+    with qtbot.waitSignal(resnet.export_failed, timeout=ANSWER_MS) as failed:
+        resnet.export("csv", str(tmp_path / "no" / "folder" / "x.csv"))
+    assert failed.args[0].message
+    assert not resnet.busy
+
+
+def test_assumptions_of_a_detector(workspace: Workspace, qtbot: QtBot) -> None:
+    open_model(qtbot, workspace, "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
+    assert workspace.analysis is not None
+    assumption = next(each for each in workspace.analysis.assumptions if each.key == "rpn:nms")
+    before = workspace.analysis.totals.flops
+    workspace.set_assumption("rpn:nms", assumption.value // 2)
+    wait_current(qtbot, workspace)
+    assert workspace.analysis.totals.flops < before
+    workspace.undo_stack.undo()
+    wait_current(qtbot, workspace)
+    assert workspace.analysis.totals.flops == before
+
+
+def test_a_model_without_stated_inputs_asks_for_them(
+    workspace: Workspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    path = tmp_path / "bare.py"
+    path.write_text(
+        "from torch import nn\n\ndef build():\n    return nn.Sequential(nn.ReLU(), nn.Flatten())\n"
+    )
+    with qtbot.waitSignal(workspace.shapes_required, timeout=ANSWER_MS):
+        workspace.open_source(f"{path}:build", trust=True)
+    with qtbot.waitSignal(workspace.model_changed, timeout=ANSWER_MS):
+        workspace.give_shapes((InputShape("", (2, 7, 3), ""),))
+    assert workspace.analysis is not None
+    assert workspace.analysis.output_shapes == ((2, 21),)
