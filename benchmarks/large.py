@@ -1,4 +1,4 @@
-"""A transformer of 7 × 10⁹ parameters given as ``file.py:callable``: time to its analysis, engine memory, slider ticks."""
+"""A transformer of 7 × 10⁹ parameters as ``file.py:callable``: time to its analysis, engine memory, slider ticks."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def main() -> None:
             whole = time.perf_counter() - started
             totals = first.analysis.totals
             print(f"{totals.params:,} parameters, {totals.macs:,} MACs at 2,048 tokens, "
-                  f"peak {totals.peak_activation_bytes / 2**20:,.0f} MiB, {len(first.analysis.layers)} rows")  # fmt: skip
+                  f"peak {totals.peak_activation_bytes / 2**20:,.0f} MiB, "
+                  f"{len(first.analysis.layers)} rows")  # fmt: skip
             print(f"from start to the first analysis, torch's import included: {whole:.1f} s (target 15)")
             ticks = []
             for number, size in enumerate(range(32, 32 + 32 * 40, 32), 3):

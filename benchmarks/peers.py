@@ -99,19 +99,28 @@ def measure(name: str) -> dict[str, list[float]]:
     return times
 
 
+def _verdict(value: float, target: float) -> str:
+    return "reached" if value >= target else "MISSED"
+
+
 def main() -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     print("One analysis at a size not seen before: milliseconds (median) and how many times ours")
     print(describe())
-    header = ["model", "ours", *(t for t in ("FlopCounterMode, meta", "fvcore", "ptflops", "torchinfo", "thop"))]
+    header = [
+        "model",
+        "ours",
+        *(t for t in ("FlopCounterMode, meta", "fvcore", "ptflops", "torchinfo", "thop")),
+    ]
     rows = [header]
     verdicts = []
     for name in MODELS:
         times = measure(name)
         ours = times["ours"]
         ratios = {
-            tool: statistics.median(t / o for t, o in zip(values, ours, strict=True)) for tool, values in times.items()
+            tool: statistics.median(t / o for t, o in zip(values, ours, strict=True))
+            for tool, values in times.items()
         }
         rows.append(
             [name, f"{1e3 * statistics.median(ours):.1f}"]
@@ -126,7 +135,7 @@ def main() -> None:
         verdicts.append(
             f"{name}: "
             + ", ".join(
-                f"{tool} {value:.1f} × ({'reached' if value >= TARGETS[tool] else 'MISSED'}, target {TARGETS[tool]:g} ×)"
+                f"{tool} {value:.1f} × ({_verdict(value, TARGETS[tool])}, target {TARGETS[tool]:g} ×)"
                 for tool, value in reached.items()
             )
         )

@@ -71,7 +71,9 @@ class Drag:
         slider = window.findChild(QSlider, "slider_height")
         assert slider is not None
         self._slider = slider
-        views = [window.findChild(QAbstractScrollArea, name) for name in ("layer_tree", "barsChart", "curveChart")]
+        views = [
+            window.findChild(QAbstractScrollArea, name) for name in ("layer_tree", "barsChart", "curveChart")
+        ]
         card = window.findChild(QWidget, "card_headline")
         assert card is not None
         self._watch = PaintWatch([*(view.viewport() for view in views if view is not None), card])
@@ -180,7 +182,12 @@ def measure(application: Application, name: str) -> list[list[str]]:
         whole = [1e3 * tick["whole"] for tick in ticks]
         worst = p95(whole)
         rows.append(
-            [f"{name} ({count} rows), {label}", f"{statistics.median(whole):.1f}", f"{worst:.1f}", str(target)]
+            [
+                f"{name} ({count} rows), {label}",
+                f"{statistics.median(whole):.1f}",
+                f"{worst:.1f}",
+                str(target),
+            ]
             + ["reached" if worst <= target else "MISSED"]
             + [f"{1e3 * statistics.median([tick[part] for tick in ticks]):.1f}" for part in PARTS]
             + [f"{queued:.0f}" if label == "unknown" else ""]
@@ -191,12 +198,16 @@ def measure(application: Application, name: str) -> list[list[str]]:
 def main() -> None:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     app = make_application(["misnomer"])
-    print("Slider: milliseconds from valueChanged to cards, tree and charts repainted, 1600 × 1000, 100 steps")
+    print(
+        "Slider: milliseconds from valueChanged to cards, tree and charts repainted, 1600 × 1000, 100 steps"
+    )
     print(describe())
     rows = [["model", "median", "p95", "target", "", *PARTS, "behind at the end of a drag"]]
     with tempfile.TemporaryDirectory() as folder:
         for name in UNKNOWN:
-            application = Application(app, Settings(str(Path(folder) / f"{name}.ini")), Options(source=f"torchvision:{name}"))
+            application = Application(
+                app, Settings(str(Path(folder) / f"{name}.ini")), Options(source=f"torchvision:{name}")
+            )
             application.window.resize(1600, 1000)
             application.show()
             rows += measure(application, name)

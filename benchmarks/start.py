@@ -48,11 +48,16 @@ def child() -> None:
 
         def analysed() -> None:
             # Two turns of the event loop: the views have taken the result and painted it.
-            QTimer.singleShot(0, lambda: QTimer.singleShot(0, lambda: times.setdefault("first analysis", time.time() - born)))
+            QTimer.singleShot(
+                0,
+                lambda: QTimer.singleShot(0, lambda: times.setdefault("first analysis", time.time() - born)),
+            )
 
         application.workspace.analysis_changed.connect(analysed)
         settled = QTimer(interval=100)
-        settled.timeout.connect(lambda: app.quit() if application.workspace.settled and "first analysis" in times else None)
+        settled.timeout.connect(
+            lambda: app.quit() if application.workspace.settled and "first analysis" in times else None
+        )
         settled.start()
         QTimer.singleShot(60_000, app.quit)
         application.show()

@@ -332,6 +332,7 @@ class EngineClient(QObject):
             | protocol.ZooListing,
         )
         if answer:
+            self._quick_deaths = 0
             self._outstanding.discard(event.id)  # type: ignore[union-attr]
             self._show_load()
         self._handlers[type(event)](event)

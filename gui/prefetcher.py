@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, QTimer
 from engine.results import Configuration
 from gui.engine_client import EngineClient
 
+MAX_CRASHES = 2
 IDLE_MS = 200
 """Without a request for this long, the next positions are worth computing."""
 
@@ -26,6 +27,7 @@ class Prefetcher(QObject):
         self._engine = engine
         self._wanted = wanted
         self._sent: tuple[Configuration, ...] = ()
+        self._crashes = 0
         self._timer = QTimer(self, singleShot=True, interval=IDLE_MS)
         self._timer.timeout.connect(self._on_idle)
 
@@ -37,6 +39,20 @@ class Prefetcher(QObject):
         """The engine has forgotten its list, as after a restart or another model."""
         self._timer.stop()
         self._sent = ()
+
+    @property
+    def suspended(self) -> bool:
+        """Whether this model's other positions are left alone, because the engine died over them."""
+        return self._crashes >= MAX_CRASHES
+
+    def on_crash(self) -> None:
+        """The engine died while it had nothing to do but the list."""
+        if self._sent:
+            self._crashes += 1
+
+    def forgive(self) -> None:
+        """Another model is open."""
+        self._crashes = 0
 
     def _on_idle(self) -> None:
         wanted = self._wanted()

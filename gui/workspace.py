@@ -345,6 +345,7 @@ class Workspace(QObject):
         self._first, self.baseline = analysis, analysis
         self.baseline_label = self.first_label
         self.points = {}
+        self._prefetcher.forgive()
         self._in_flight = self._waiting = None
         self._crashed_on = (None, 0)
         if analysis is not None:
@@ -699,7 +700,13 @@ class Workspace(QObject):
             self._points_timer.start()
 
     def _unknown_positions(self) -> tuple[Configuration, ...]:
-        if self.busy or not self.editable or self.configuration is None or not self._sweep_symbol:
+        if (
+            self.busy
+            or not self.editable
+            or self._prefetcher.suspended
+            or self.configuration is None
+            or not self._sweep_symbol
+        ):
             return ()
         symbol = self._sweep_symbol
         likes = [self.configuration]
@@ -770,10 +777,14 @@ class Workspace(QObject):
 
     def _on_crashed(self, sentence: str) -> None:
         """What was under way is lost; it waits for the next engine."""
-        if self._opening is not None:
-            self._opening.crashes += 1
-        if self._in_flight is not None:
-            configuration = self._in_flight[1]
+        opening = self._opening
+        configuration = self._in_flight[1] if self._in_flight is not None else None
+        if opening is not None and opening.request:
+            opening.crashes += 1
+            configuration = opening.configuration if opening.opened is not None else None
+        elif configuration is None:
+            self._prefetcher.on_crash()
+        if configuration is not None:
             before, times = self._crashed_on
             self._crashed_on = (configuration, times + 1 if before == configuration else 1)
         self._land()

@@ -11,8 +11,8 @@ from typing import Literal
 from msgspec import Struct
 
 from engine.errors import InputError
-from engine.export.numbers import difference, exact, exact_value
 from engine.metrics import METRIC, Number
+from engine.numbers import difference, exact, exact_value
 from engine.results import Totals
 
 OPERATORS: dict[str, Callable[[Fraction, Fraction], bool]] = {

@@ -7,9 +7,10 @@ import hashlib
 import json
 from typing import Any
 
+from engine import numbers
 from engine.edits import python_lines
 from engine.errors import ExportError
-from engine.export import numbers, summary, svg
+from engine.export import summary, svg
 from engine.export.formats import export_format
 from engine.export.icicle import icicle
 from engine.metrics import METRIC, METRICS, Number, column

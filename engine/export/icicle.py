@@ -7,7 +7,8 @@ from html import escape
 
 from msgspec import Struct
 
-from engine.export import numbers, summary
+from engine import numbers
+from engine.export import summary
 from engine.export.svg import WIDTH, fitted, opening, rectangle
 from engine.metrics import METRIC, Metric, Number
 from engine.results import Analysis

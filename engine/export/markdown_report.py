@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from engine import numbers
 from engine.edits import python_lines
-from engine.export import numbers, summary
+from engine.export import summary
 from engine.export.formats import export_format
 from engine.metrics import METRIC, METRICS
 from engine.results import Analysis

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 
 from msgspec import Struct
 
+from engine import numbers
 from engine.edits import attribute_text
-from engine.export import numbers
 from engine.metrics import METRIC, METRICS, Metric, Number, column, combined, ratio
 from engine.results import FAMILIES, Analysis, Layers
 

@@ -11,7 +11,8 @@ from html import escape
 
 from msgspec import Struct
 
-from engine.export import numbers, summary
+from engine import numbers
+from engine.export import summary
 from engine.metrics import METRIC, Metric, Number, column
 from engine.results import Analysis
 

@@ -8,9 +8,9 @@ from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QPainter, QPolygonF
 from PySide6.QtWidgets import QWidget
 
+from engine import numbers
 from engine.graph import Dim
 from engine.metrics import METRIC, Metric
-from gui import numbers
 from gui.charts.canvas import ChartCanvas
 from gui.charts.layout import Value
 from gui.charts.rows import before_words, value_words

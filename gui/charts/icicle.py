@@ -8,9 +8,9 @@ from PySide6.QtCore import QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QWidget
 
+from engine import numbers
 from engine.metrics import METRIC
 from engine.results import Analysis
-from gui import numbers
 from gui.charts.canvas import ChartCanvas
 from gui.charts.icicle_layout import (
     Cell,

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine import numbers
 from engine.metrics import METRIC, Metric, column, combined, ratio
 from engine.results import Analysis, Totals
-from gui import numbers
 from gui.charts.layout import Value, is_within, normalised, shown_rows
 
 

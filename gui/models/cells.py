@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine import numbers
 from engine.metrics import Metric, Number, ratio
 from engine.results import Analysis
-from gui import numbers
 from gui.models.columns import LayerColumn
 from gui.models.structure import LayerStructure
 from gui.models.values import NodeValues

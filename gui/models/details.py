@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine import numbers
 from engine.edits import attribute_text
 from engine.graph import AttributeValue, Shape
 from engine.metrics import METRICS, Metric, Number
 from engine.results import Analysis
-from gui import numbers
 from gui.models.cells import LayerCells
 
 MAX_NAMES = 4

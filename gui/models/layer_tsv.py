@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine import numbers
 from engine.metrics import Metric, Number, ratio
-from gui import numbers
 from gui.models.cells import LayerCells
 from gui.models.columns import LayerColumn
 

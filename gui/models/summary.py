@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from engine import numbers
 from engine.edits import RemoveLayer, python_lines
 from engine.graph import InputShape, Shape, elements
 from engine.metrics import METRIC, Metric, ratio
 from engine.results import Analysis
-from gui import numbers
 from gui.models.cells import LayerCells, is_same
 
 SAME_FACTOR = 0.01

@@ -13,8 +13,8 @@ from PySide6.QtCore import (
     Qt,
 )
 
+from engine import numbers
 from engine.results import ZooEntry
-from gui import numbers
 
 Index = QModelIndex | QPersistentModelIndex
 SORT_ROLE = Qt.ItemDataRole.UserRole + 1

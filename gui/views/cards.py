@@ -6,9 +6,9 @@ from PySide6.QtCore import QPointF, QSize, Qt, QTimer
 from PySide6.QtGui import QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
+from engine import numbers
 from engine.metrics import METRIC, Metric
 from engine.results import Analysis, Coverage
-from gui import numbers
 from gui.models.cells import exact, is_same
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
 from gui.workspace import Workspace

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui import numbers
+from engine import numbers
 from gui.views.actions import Actions
 from gui.views.elided_label import ElidedLabel
 from gui.views.text_dialog import TextDialog

@@ -17,7 +17,6 @@ import pytest
 
 from engine.errors import ExportError
 from engine.export import FORMATS, Report, read_report, render, write_report
-from engine.export import numbers as report_numbers
 from engine.export.formats import export_format
 from engine.export.icicle import icicle
 from engine.export.summary import module_totals, pair_rows, what_changed
@@ -25,7 +24,6 @@ from engine.export.svg import bars, ticks
 from engine.graph import InputShape
 from engine.metrics import METRIC, METRICS
 from engine.results import Analysis, Configuration, Coverage, Layers, ModelInfo, Modules, NotCounted, Totals
-from gui import numbers as window_numbers
 
 HOSTILE = "=cmd|' /C calc'!A0"
 SCRIPT = "</title><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -246,18 +244,6 @@ def test_what_changed_says_what_is_the_same_and_where_the_rest_sits() -> None:
     assert what_changed(after, after) == (
         "Same parameters, MACs, FLOPs, activations, peak memory and bytes moved."
     )
-
-
-@pytest.mark.parametrize(
-    "number", [None, 0, 1, 999, 1000, 1023, 1024, 999_499, 999_500, 4_089_184_256, 0.0123, 30.1, 12544.0]
-)
-def test_reports_and_window_write_numbers_alike(number: float | None) -> None:
-    for metric in METRICS:
-        assert report_numbers.value(metric, number) == window_numbers.value(metric, number)
-    assert report_numbers.exact(number) == window_numbers.exact(number)
-    for before in (None, 0, 1, 1000, 4_000_000_000):
-        assert report_numbers.difference(before, number) == window_numbers.difference(before, number)
-        assert report_numbers.share(number, before) == window_numbers.share(number, before)
 
 
 @pytest.mark.parametrize("key", list(FORMATS))

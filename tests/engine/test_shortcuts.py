@@ -80,7 +80,15 @@ def test_layouts_and_odd_shapes() -> None:
                 torch.cat([t, t], -1),
             )
             F.interpolate(t, size=(14, 18), mode="bilinear"), t.eq(0), t.masked_fill(t.eq(0), 1.0)
-            F.group_norm(t, 1), F.rms_norm(t, t.shape[-1:]), F.instance_norm(t), t.neg(), t.exp(), t.sigmoid(), t @ t.transpose(-1, -2)
+            (
+                F.group_norm(t, 1),
+                F.rms_norm(t, t.shape[-1:]),
+                F.instance_norm(t),
+                t.neg(),
+                t.exp(),
+                t.sigmoid(),
+                t @ t.transpose(-1, -2),
+            )
             mean = torch.empty(t.shape[1], device="meta")
             F.batch_norm(t, mean, mean), F.batch_norm(t, mean, mean, mean, mean)
         tokens = torch.empty(3, 5, dtype=torch.int64, device="meta")

@@ -70,7 +70,9 @@ def test_real_engine_greets_and_answers(engine: EngineClient, qtbot: QtBot) -> N
 
 @pytest.mark.expects_log
 def test_garbage_is_reported_and_survived(scripted: Start, qtbot: QtBot) -> None:
-    client = scripted(f"say('''{HELLO}'''); say('no json'); say('{{\"type\":\"opened\"}}'); say('''{READY}''')\ntime.sleep(60)")
+    client = scripted(
+        f"say('''{HELLO}'''); say('no json'); say('{{\"type\":\"opened\"}}'); say('''{READY}''')\ntime.sleep(60)"
+    )
     sentences: list[str] = []
     client.complained.connect(sentences.append)
     with qtbot.waitSignal(client.ready, timeout=READY_MS):
@@ -81,7 +83,7 @@ def test_garbage_is_reported_and_survived(scripted: Start, qtbot: QtBot) -> None
 
 @pytest.mark.expects_log
 def test_another_protocol_version_is_named(scripted: Start, qtbot: QtBot) -> None:
-    client = scripted("say('{\"type\":\"hello\",\"version\":99,\"pid\":1}')\ntime.sleep(60)")
+    client = scripted('say(\'{"type":"hello","version":99,"pid":1}\')\ntime.sleep(60)')
     with qtbot.waitSignal(client.complained, timeout=READY_MS) as complaint:
         client.start()
     assert "protocol 99" in complaint.args[0]
@@ -90,7 +92,7 @@ def test_another_protocol_version_is_named(scripted: Start, qtbot: QtBot) -> Non
 def test_a_huge_line_arrives_whole(scripted: Start, qtbot: QtBot) -> None:
     client = scripted(
         f"say('''{HELLO}'''); say('''{READY}''')\n"
-        "say('{\"type\":\"exported\",\"id\":1,\"path\":\"' + 'x' * 20_000_000 + '\"}')\ntime.sleep(60)"
+        'say(\'{"type":"exported","id":1,"path":"\' + \'x\' * 20_000_000 + \'"}\')\ntime.sleep(60)'
     )
     with qtbot.waitSignal(client.exported, timeout=READY_MS) as exported:
         client.start()

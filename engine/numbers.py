@@ -1,11 +1,15 @@
-"""Numbers as text for people who read a report, written as in the window."""
+"""Numbers for eyes, in the window and in reports: three significant digits, SI for counts, powers of 1024 for bytes, a thin space before the unit.
+
+The exact integer belongs into tooltips, the inspector and every copy: :func:`exact`. None is always "not counted"
+(``—`` for a ratio that does not apply), never 0.
+"""
 
 from __future__ import annotations
 
 import math
 
 from engine.graph import InputShape, Shape
-from engine.metrics import Metric, Number
+from engine.metrics import METRIC, Metric, Number
 
 THIN = "\N{THIN SPACE}"
 MINUS = "\N{MINUS SIGN}"
@@ -14,21 +18,21 @@ NOT_APPLICABLE = "—"
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_TIMES = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
 def significant(number: float, digits: int = 3) -> str:
-    """``number`` with ``digits`` significant digits, in plain notation: ``4.09``, ``25.6``, ``0.0123``."""
+    """``number`` rounded to ``digits`` significant digits, in plain notation: ``4.09``, ``25.6``, ``0.0123``."""
     if number == 0:
         return "0"
     exponent = math.floor(math.log10(abs(number)))
     rounded = round(number, digits - 1 - exponent)
-    # 9.996 rounds to 10.0, which has one digit more before the point.
     exponent = math.floor(math.log10(abs(rounded)))
     return f"{rounded:,.{max(digits - 1 - exponent, 0)}f}".replace("-", MINUS)
 
 
 def _scaled(number: float, base: int, units: tuple[str, ...]) -> tuple[float, str]:
-    """``number`` in the smallest unit that keeps it below 1000 once rounded to three digits."""
+    """``number`` in the largest unit that keeps it below 1000 once rounded to three digits."""
     step = 0
     while abs(number) >= 999.5 and step < len(units) - 1:
         number /= base
@@ -57,6 +61,16 @@ def size(number: Number) -> str:
     return f"{significant(scaled)}{THIN}{unit}"
 
 
+def duration(seconds: Number) -> str:
+    """``38.2 ms``, ``1.20 s``."""
+    if seconds is None:
+        return NOT_COUNTED
+    for unit, scale in _TIMES:
+        if abs(seconds) >= 0.9995 * scale:
+            return f"{significant(seconds / scale)}{THIN}{unit}"
+    return f"0{THIN}s" if seconds == 0 else f"{significant(seconds / 1e-9)}{THIN}ns"
+
+
 def exact(number: Number) -> str:
     """``4,089,184,256``; a ratio with six significant digits."""
     if number is None:
@@ -65,24 +79,19 @@ def exact(number: Number) -> str:
     return text.replace("-", MINUS)
 
 
-def value(metric: Metric, number: Number) -> str:
-    """``number`` with three significant digits in the unit of ``metric``."""
+def value(metric: Metric | str, number: Number) -> str:
+    """``number`` in the unit of ``metric`` (or of the metric with that key)."""
+    metric = METRIC[metric] if isinstance(metric, str) else metric
     if metric.unit == "bytes":
         return size(number)
+    if metric.unit == "seconds":
+        return duration(number)
     if metric.unit == "count":
         return count(number)
     if number is None:
         return NOT_APPLICABLE
     text = count(number) if abs(number) >= 999.5 else significant(number)
     return f"{text}{THIN}{metric.suffix}" if metric.suffix else text
-
-
-def exact_value(metric: Metric, number: Number) -> str:
-    """``number`` to the last digit with its unit: ``102,228,128 B``, ``4,089,184,256``."""
-    if number is None:
-        return NOT_APPLICABLE if metric.unit == "ratio" else NOT_COUNTED
-    unit = "B" if metric.unit == "bytes" else metric.suffix
-    return f"{exact(number)}{THIN}{unit}" if unit else exact(number)
 
 
 def difference(before: Number, after: Number) -> str:
@@ -113,7 +122,15 @@ def share(part: Number, whole: Number) -> str:
 
 def shape(sizes: Shape) -> str:
     """``1×3×224×224``; ``scalar`` for no dimension."""
-    return "×".join(str(extent) for extent in sizes) or "scalar"
+    return "×".join(str(size_) for size_ in sizes) or "scalar"
+
+
+def exact_value(metric: Metric, number: Number) -> str:
+    """``number`` to the last digit with its unit: ``102,228,128 B``, ``4,089,184,256``."""
+    if number is None:
+        return NOT_APPLICABLE if metric.unit == "ratio" else NOT_COUNTED
+    unit = "B" if metric.unit == "bytes" else metric.suffix
+    return f"{exact(number)}{THIN}{unit}" if unit else exact(number)
 
 
 def shapes(several: tuple[Shape, ...]) -> str:

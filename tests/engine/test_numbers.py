@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gui import numbers
-from gui.numbers import MINUS, THIN
+from engine import numbers
+from engine.numbers import MINUS, THIN
 
 
 @pytest.mark.parametrize(
