@@ -1,4 +1,4 @@
-"""From the start of the process: first window on the screen, first analysis of ResNet-50 painted, memory of the window."""
+"""From the start of the process: first window on the screen, first analysis of ResNet-50 painted, the memory."""
 
 from __future__ import annotations
 
@@ -85,10 +85,9 @@ def main() -> None:
     rows = [["", "best", "median", "worst", "target", ""]]
     for key, target in TARGETS.items():
         values = sorted(run[key] for run in runs)
-        rows.append(
-            [key, f"{values[0]:.2f}", f"{values[RUNS // 2]:.2f}", f"{values[-1]:.2f}", f"{target:g}"]
-            + ["reached" if values[RUNS // 2] <= target else "MISSED"]
-        )
+        verdict = "reached" if values[RUNS // 2] <= target else "MISSED"
+        shown = [f"{values[0]:.2f}", f"{values[RUNS // 2]:.2f}", f"{values[-1]:.2f}"]
+        rows.append([key, *shown, f"{target:g}", verdict])
     print(table(rows))
 
 

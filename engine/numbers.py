@@ -1,4 +1,6 @@
-"""Numbers for eyes, in the window and in reports: three significant digits, SI for counts, powers of 1024 for bytes, a thin space before the unit.
+"""Numbers for eyes, in the window and in reports.
+
+Three significant digits, SI for counts, powers of 1024 for bytes, a thin space before the unit.
 
 The exact integer belongs into tooltips, the inspector and every copy: :func:`exact`. None is always "not counted"
 (``—`` for a ratio that does not apply), never 0.

@@ -300,6 +300,9 @@ class Workspace(QObject):
         assert opening is not None and opening.opened is not None
         self.progress = None
         self._origin = opening
+        self._watch.watch(opening.opened.watch)
+        if opening.trust and not opening.digest and opening.opened.watch:
+            self._trusted_paths.add(opening.opened.watch)
         if opening.reason == "user" or self.specs != opening.opened.inputs:
             self._adopt(opening, analysis)
         else:
@@ -309,9 +312,6 @@ class Workspace(QObject):
             if analysis is not None:
                 self._accept(analysis)
         self._set_failure(failure)
-        self._watch.watch(opening.opened.watch)
-        if opening.trust and not opening.digest and opening.opened.watch:
-            self._trusted_paths.add(opening.opened.watch)
         self.busy_changed.emit()
         if opening.plan and self.configuration is not None:
             self._follow(opening.plan)

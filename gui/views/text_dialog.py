@@ -46,7 +46,7 @@ class TextDialog(QDialog):
     def open(self) -> None:
         """Show without blocking the window; QDialog would make it modal."""
         self.show()
-        self.raise_()
+        self.activateWindow()
 
     def _on_copy(self) -> None:
         QGuiApplication.clipboard().setText(self.text.toPlainText())

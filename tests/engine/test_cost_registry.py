@@ -30,6 +30,7 @@ def test_unknown_family_is_refused() -> None:
         cost_formula("some_op", family="dense")
 
 
+@pytest.mark.expects_log
 def test_failing_formula_is_logged_once_and_not_counted(caplog: pytest.LogCaptureFixture) -> None:
     broken = OpCall("conv2d", ((2, 3),), ((2, 3),), {})
     cost_registry._failed.discard("conv2d")

@@ -15,7 +15,7 @@ from engine import protocol
 from gui.engine_client import MAX_QUICK_DEATHS, EngineClient, LineBuffer
 from tests.gui.conftest import READY_MS
 
-HELLO = '{"type":"hello","version":%d,"pid":1}' % protocol.PROTOCOL_VERSION
+HELLO = f'{{"type":"hello","version":{protocol.PROTOCOL_VERSION},"pid":1}}'
 READY = '{"type":"ready","versions":{},"devices":["cpu"]}'
 
 Start = Callable[[str], EngineClient]
@@ -158,7 +158,8 @@ def test_stop_leaves_no_process(scripted: Start, qtbot: QtBot) -> None:
 
 def test_stderr_is_kept(scripted: Start, qtbot: QtBot) -> None:
     client = scripted(
-        f"sys.stderr.write('loading\\nhalf'); sys.stderr.flush(); say('''{HELLO}'''); say('''{READY}''')\ntime.sleep(60)"
+        "sys.stderr.write('loading\\nhalf'); sys.stderr.flush()\n"
+        f"say('''{HELLO}'''); say('''{READY}''')\ntime.sleep(60)"
     )
     client.start()
     qtbot.waitUntil(lambda: "loading" in client.stderr_text, timeout=READY_MS)
