@@ -87,6 +87,7 @@ class CrashReporter(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._dialog: TextDialog | None = None
         self.raised.connect(self._show)
 
     def install(self) -> None:
@@ -107,7 +108,8 @@ class CrashReporter(QObject):
 
     def _show(self, sentence: str, text: str) -> None:
         parent = QApplication.activeWindow()
-        TextDialog("Internal error", f"{sentence} The window goes on.", text, parent).open()
+        self._dialog = TextDialog("Internal error", f"{sentence} The window goes on.", text, parent)
+        self._dialog.open()
 
 
 def make_application(arguments: list[str] | None = None) -> QApplication:

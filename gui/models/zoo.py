@@ -17,6 +17,7 @@ from engine import numbers
 from engine.results import ZooEntry
 
 Index = QModelIndex | QPersistentModelIndex
+ROOT = QModelIndex()
 SORT_ROLE = Qt.ItemDataRole.UserRole + 1
 SOURCE_ROLE = Qt.ItemDataRole.UserRole + 2
 NAME, TASK, PARAMS, GMACS, INPUT = range(5)
@@ -42,10 +43,10 @@ class ZooModel(QAbstractTableModel):
         self._entries = entries
         self.endResetModel()
 
-    def rowCount(self, parent: Index = QModelIndex()) -> int:
+    def rowCount(self, parent: Index = ROOT) -> int:
         return 0 if parent.isValid() else len(self._entries)
 
-    def columnCount(self, parent: Index = QModelIndex()) -> int:
+    def columnCount(self, parent: Index = ROOT) -> int:
         return 0 if parent.isValid() else len(HEADERS)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
