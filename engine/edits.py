@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -44,8 +45,11 @@ def python_path(layer: str) -> str:
     return "".join(parts)
 
 
-def python_lines(edits: tuple[Edit, ...]) -> list[str]:
-    """The edits as lines of Python that do the same to a module called ``model``."""
+def python_lines(edits: tuple[Edit, ...], convolutions: Collection[str] = ()) -> list[str]:
+    """The edits as lines of Python that do the same to a module called ``model``.
+
+    ``convolutions`` are the layers whose kernel size is the shape of a weight, which then needs a new one.
+    """
     lines = []
     for edit in edits:
         target = python_path(edit.layer)
@@ -56,7 +60,14 @@ def python_lines(edits: tuple[Edit, ...]) -> list[str]:
                 lines.append(f"{target} = nn.Identity()")
         else:
             lines.append(f"{target}.{edit.field} = {edit.value!r}")
+            if edit.field == "kernel_size" and edit.layer in convolutions:
+                lines.append(_new_weight(target, edit.value))
     return lines
+
+
+def _new_weight(target: str, kernel: int | str | tuple[int, ...]) -> str:
+    sizes = "*" + repr(kernel) if isinstance(kernel, tuple) else f"*[{kernel}] * ({target}.weight.dim() - 2)"
+    return f"{target}.weight = nn.Parameter(torch.empty(*{target}.weight.shape[:2], {sizes}))"
 
 
 def add_edit(edits: tuple[Edit, ...], new: Edit) -> tuple[Edit, ...]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from engine.edits import Edit
+from engine.edits import Edit, python_lines
 from engine.graph import Assumption, AttributeValue, InputShape, Shape
 
 TraceMode = Literal["meta", "fake", "cpu"]
@@ -175,6 +175,14 @@ class Analysis(Struct, frozen=True):
     output_shapes: tuple[Shape, ...] = ()
     environment: dict[str, str] = {}
     """Python, torch, torchvision, operating system."""
+
+    def python_lines(self, edits: tuple[Edit, ...] | None = None) -> list[str]:
+        """The edits (or others of the same model) as lines of Python for a module called ``model``."""
+        modules = self.modules
+        convolutions = [
+            p for p, a in zip(modules.path, modules.attributes, strict=True) if "in_channels" in a
+        ]
+        return python_lines(self.configuration.edits if edits is None else edits, convolutions)
 
 
 class ZooEntry(Struct, frozen=True):

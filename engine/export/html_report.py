@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 from engine import numbers
-from engine.edits import python_lines
 from engine.errors import ExportError
 from engine.export import summary, svg
 from engine.export.formats import export_format
@@ -74,7 +73,7 @@ def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
         "outputs": numbers.shapes(analysis.output_shapes),
         "baseline": summary.baseline_sentence(analysis, baseline) if baseline else "",
         "change": summary.what_changed(analysis, baseline) if baseline else "",
-        "edits": python_lines(analysis.configuration.edits),
+        "edits": analysis.python_lines(),
         "coverage": summary.coverage_sentence(analysis),
         "partial": analysis.coverage.counted_calls < analysis.coverage.calls,
         "mode": summary.MODES[analysis.mode],

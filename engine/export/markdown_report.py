@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 from engine import numbers
-from engine.edits import python_lines
 from engine.export import summary
 from engine.export.formats import export_format
 from engine.metrics import METRIC, METRICS
@@ -23,7 +22,7 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
     if baseline is not None:
         parts.append(_change(analysis, baseline))
     if analysis.configuration.edits:
-        parts.append("## Edits\n\n" + _code(python_lines(analysis.configuration.edits)))
+        parts.append("## Edits\n\n" + _code(analysis.python_lines()))
     parts += [_modules(analysis, baseline), _top(analysis, baseline), _parameters(analysis), _notes(analysis)]
     # A lone surrogate (a file name that is not UTF-8) must not cost the report.
     return ("\n\n".join(filter(None, parts)) + "\n").encode("utf-8", "replace")

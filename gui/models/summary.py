@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from engine import numbers
-from engine.edits import RemoveLayer, python_lines
+from engine.edits import RemoveLayer
 from engine.graph import InputShape, Shape, elements
 from engine.metrics import METRIC, Metric, ratio
 from engine.results import Analysis
@@ -93,7 +93,7 @@ def summarise(cells: LayerCells, count_mode: str) -> Summary:
     """``cells``' analysis against its baseline, in ``macs`` or ``flops``; empty when there is nothing to compare."""
     analysis = cells.analysis
     baseline = cells.baseline.analysis if cells.baseline is not None else None
-    python = tuple(python_lines(analysis.configuration.edits))
+    python = tuple(analysis.python_lines())
     if baseline is None or is_same(analysis, baseline):
         return Summary((), (), (), (), python)
     parts = _frontier(cells, count_mode)

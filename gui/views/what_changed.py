@@ -19,7 +19,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from engine.edits import python_lines
 from engine.metrics import METRIC
 from gui.models.comparison import Comparer
 from gui.models.summary import Contributor, Sentence, Summary, summarise
@@ -171,8 +170,10 @@ class WhatChangedPanel(QFrame):
         self._reset.setEnabled(self._workspace.editable)
 
     def _python_lines(self) -> list[str]:
-        configuration = self._workspace.configuration
-        return python_lines(configuration.edits) if configuration is not None else []
+        configuration, analysis = self._workspace.configuration, self._workspace.analysis
+        if configuration is None or analysis is None:
+            return []
+        return analysis.python_lines(configuration.edits)
 
     # -- slots ---------------------------------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
-from engine.api import analyze
+from engine.api import analyze, analyze_columns, open_session
 from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit, parse_set, python_lines
 from engine.errors import InputError, LayerError
 from engine.loaders import load
@@ -161,17 +162,21 @@ def test_parsing_and_python() -> None:
 
 
 def test_the_python_lines_do_what_the_edits_do() -> None:
-    import torchvision
-
-    edits = (
+    edits: tuple[Edit, ...] = (
         RemoveLayer("maxpool"),
-        SetAttribute("layer2.0.conv1", "stride", (2, 2)),
         RemoveLayer("layer4.2"),
+        SetAttribute("layer2.0.conv2", "dilation", 2),
+        SetAttribute("layer2.0.conv2", "padding", (2, 2)),
+        SetAttribute("conv1", "kernel_size", 3),
+        SetAttribute("layer1.0.conv2", "kernel_size", (3, 5)),
+        SetAttribute("layer1.0.conv2", "padding", (1, 2)),
     )
     with torch.device("meta"):
         model = torchvision.models.resnet50()
-    wanted = analyze(model, (1, 3, 224, 224), edits[::2])
-    exec("\n".join(python_lines(edits[::2])), {"model": model, "nn": nn, "torch": torch})
+    session = open_session(model, (1, 3, 224, 224))
+    wanted = analyze_columns(session, (1, 3, 224, 224), edits)
+    with torch.device("meta"):
+        exec("\n".join(wanted.python_lines()), {"model": model, "nn": nn, "torch": torch})
     assert analyze(model, (1, 3, 224, 224)).totals == wanted.totals
 
 
