@@ -19,7 +19,8 @@ def shape_text(shape: Any) -> str:
 
 
 def where(path: str) -> str:
-    return path or "the model's own forward()"
+    """A layer as the subject of a sentence."""
+    return path or "The model's own forward()"
 
 
 def layer_error(
@@ -60,7 +61,7 @@ def layer_error(
 def first_sentence(error: BaseException) -> str:
     """The first line of the message, without torch's boilerplate, ending in a full stop."""
     text = str(error).strip().split("\n")[0] or type(error).__name__
-    text = re.sub(r"^\[?enforce fail.*?\]\s*", "", text)[:300].rstrip(". ")
+    text = re.sub(r"^\[?enforce fail.*?\]\s*", "", text)[:300].rstrip(".! ")
     return f"{text}."
 
 
