@@ -102,3 +102,26 @@ def parse_inputs(text: str) -> tuple[InputShape, ...]:
     if not shapes:
         raise InputError("There is no shape.", hint="Write 1x3x224x224.")
     return tuple(shapes)
+
+
+def file_of(source: str) -> str:
+    """The path in ``net.py:build``; other sources as they are."""
+    path, colon, _ = source.rpartition(":")
+    return path if colon and path.endswith(".py") else source
+
+
+def stated(inputs: tuple[InputShape, ...]) -> tuple[InputShape, ...]:
+    """``inputs`` with float32 where no dtype was written."""
+    return tuple(each if each.dtype else InputShape(each.name, each.shape) for each in inputs)
+
+
+def planned_inputs(plan: Plan, inputs: tuple[InputShape, ...]) -> tuple[InputShape, ...]:
+    """``inputs`` with the shapes of ``plan`` in their places. Raises InputError for a name that is not there."""
+    result = list(inputs)
+    names = [given.name for given in inputs]
+    for wanted in plan.inputs:
+        if wanted.name not in names and (wanted.name or len(names) != 1):
+            raise InputError(f"The model has no input {wanted.name!r}.", hint=f"It has: {', '.join(names)}.")
+        index = names.index(wanted.name) if wanted.name in names else 0
+        result[index] = InputShape(names[index], wanted.shape, wanted.dtype or result[index].dtype)
+    return tuple(result)

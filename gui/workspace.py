@@ -12,26 +12,23 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QUndoStack
 
 from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit
-from engine.errors import ErrorInfo
+from engine.errors import EngineError
 from engine.graph import AttributeValue, Dim, InputShape, InputSpec
 from engine.protocol import (
-    Analyzed,
-    Exported,
     ExportFormat,
     Failed,
-    Opened,
     Point,
     Progress,
-    ReportOpened,
-    ZooListing,
 )
-from engine.results import Analysis, Configuration, ModelInfo, ZooEntry
+from engine.results import Analysis, Configuration, ModelInfo
 from gui import sizes
+from gui.analysis_queue import AnalysisQueue
 from gui.commands import Baseline, SetBaseline, SetConfiguration
 from gui.engine_client import EngineClient
-from gui.file_watch import FileWatch
-from gui.opening import ConsentRequest, Opening, Plan, Reason, absolute_source, short_source
+from gui.opener import Opener
+from gui.opening import Opening, Plan, absolute_source, planned_inputs, short_source, stated
 from gui.prefetcher import Prefetcher
+from gui.reports import Reports
 from gui.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,8 +37,6 @@ GESTURE_PAUSE_S = 0.6
 """Changes of one symbol that follow each other sooner than this are one step to undo."""
 POINTS_MS = 100
 """Prefetched points are announced at most this often."""
-MAX_CRASHES = 2
-"""A model or configuration during which the engine died this often is given up."""
 REPORT_REASON = "This is an opened report; open its model to change it."
 _REFUSALS = ("layer", "input", "unsupported")
 """Kinds of error that say something about a configuration, rather than about this moment."""
@@ -92,42 +87,39 @@ class Workspace(QObject):
         self.count_mode = self._settings.text("count_mode", "macs")
         self._sweep_symbol = ""
         self._first: Analysis | None = None
-        self._origin: Opening | None = None
-        self._opening: Opening | None = None
-        self._dropped: Opening | None = None
-        self._in_flight: tuple[int, Configuration] | None = None
-        self._waiting: Configuration | None = None
-        self._crashed_on: tuple[Configuration | None, int] = (None, 0)
         self._real_run = False
-        self._exports: set[int] = set()
-        self._reports: dict[int, tuple[str, bool]] = {}
-        self._zoo: tuple[ZooEntry, ...] = ()
-        self._trusted_paths: set[str] = set()
-        self._gesture: tuple[frozenset[str], int] | None = None
         self._gesture_serial = 0
         self._gesture_held = False
         self._gesture_at = 0.0
-        self._watch = FileWatch(self)
-        self._watch.changed.connect(self._on_file_changed)
+        # Before the others forget what was under way:
+        engine.crashed.connect(self._on_crashed)
+        self._queue = AnalysisQueue(engine, self)
+        self._queue.analyzed.connect(self._on_analyzed)
+        self._queue.failed.connect(self._on_failed)
+        self._queue.changed.connect(self._on_progress_made)
+        self._opener = Opener(engine, self._queue, settings, lambda: self.configuration, self)
+        self._opener.finished.connect(self._on_opening_finished)
+        self._opener.failed.connect(self.open_failed)
+        self._opener.consent_required.connect(self.consent_required)
+        self._opener.shapes_required.connect(self.shapes_required)
+        self._opener.noticed.connect(self.noticed)
+        self._opener.changed.connect(self._on_progress_made)
+        self._reports = Reports(engine, self)
+        self._reports.opened.connect(self._on_report_opened)
+        self._reports.open_failed.connect(self.open_failed)
+        self._reports.exported.connect(self.exported)
+        self._reports.export_failed.connect(self.export_failed)
+        self._reports.zoo_listed.connect(self.zoo_listed)
+        self._reports.changed.connect(self._on_progress_made)
         self._prefetcher = Prefetcher(engine, self._unknown_positions, self)
         self._points_timer = QTimer(self, singleShot=True, interval=POINTS_MS)
         self._points_timer.timeout.connect(self.points_changed)
-        engine.opened.connect(self._on_opened)
-        engine.analyzed.connect(self._on_analyzed)
-        engine.failed.connect(self._on_failed)
         engine.progressed.connect(self._on_progressed)
         engine.point_arrived.connect(self._on_point)
-        engine.exported.connect(self._on_exported)
-        engine.report_opened.connect(self._on_report_opened)
-        engine.zoo_listed.connect(self._on_zoo_listed)
-        engine.crashed.connect(self._on_crashed)
-        engine.restarted.connect(self._on_restarted)
-        engine.gave_up.connect(self._on_gave_up)
 
     def close(self) -> None:
         """The window closes: nothing more is asked, nothing more is said."""
         self._prefetcher.reset()
-        self._watch.watch("")
         self._points_timer.stop()
         self.undo_stack.blockSignals(True)  # its destructor would still announce that it is empty
 
@@ -136,18 +128,18 @@ class Workspace(QObject):
     @property
     def busy(self) -> bool:
         """Whether an answer is awaited (a question to the user is none)."""
-        opening = self._opening is not None and self._opening.request != 0
-        return opening or self._in_flight is not None or bool(self._exports or self._reports)
+        return bool(self.busy_text)
 
     @property
     def busy_text(self) -> str:
-        """What is being done, in words."""
-        if self._opening is not None:
-            verb = "Analysing" if self._opening.opened is not None else "Opening"
-            return f"{verb} {short_source(self._opening.source)}"
-        if self._in_flight is not None:
-            return f"Analysing {sizes.size_text(self._in_flight[1].inputs)}"
-        return "Writing the report" if self._exports else "Reading the report" if self._reports else ""
+        """What is being done, in words; ``""`` for nothing."""
+        opening = self._opener.under_way
+        if opening is not None:
+            verb = "Analysing" if opening.opened is not None else "Opening"
+            return f"{verb} {short_source(opening.source)}"
+        if self._queue.in_flight is not None:
+            return f"Analysing {sizes.size_text(self._queue.in_flight.inputs)}"
+        return self._reports.busy_text
 
     @property
     def is_current(self) -> bool:
@@ -162,12 +154,12 @@ class Workspace(QObject):
     @property
     def watched(self) -> str:
         """The file whose change opens the model again; ``""`` for none."""
-        return self._watch.path
+        return self._opener.watched
 
     @property
     def runs_on_change(self) -> bool:
         """Whether the user agreed that the watched file's code runs again when it changes."""
-        return self._watch.path in self._trusted_paths
+        return self._opener.runs_on_change
 
     def symbols(self) -> list[str]:
         """Every adjustable size, in the order of the inputs."""
@@ -225,109 +217,55 @@ class Workspace(QObject):
             self.open_report(source)
             return
         plan = plan or Plan()
-        self._start_opening(
-            Opening(source, trust=trust, digest=digest, inputs=_stated(plan.inputs), plan=plan)
-        )
+        self._opener.open(Opening(source, trust=trust, digest=digest, inputs=stated(plan.inputs), plan=plan))
 
     def open_report(self, path: str) -> None:
         """Show an exported report without its model."""
-        self._reports[self.engine.open_report(absolute_source(path))] = (path, False)
-        self.busy_changed.emit()
+        self._reports.open(absolute_source(path), as_baseline=False)
 
     def open_baseline_report(self, path: str) -> None:
         """Compare with an exported report."""
-        self._reports[self.engine.open_report(absolute_source(path))] = (path, True)
-        self.busy_changed.emit()
+        self._reports.open(absolute_source(path), as_baseline=True)
 
     def agree(self, digest: str, *, watch: bool = False) -> None:
         """The user lets the code with this digest run; with ``watch`` also whatever its file holds later."""
-        opening = self._opening
-        if opening is None:
-            return
-        self._settings.agree(digest)
-        if watch:
-            self._trusted_paths.add(_file_of(opening.source))
-        opening.trust, opening.digest = True, digest
-        self._send_opening(opening)
+        self._opener.agree(digest, watch=watch)
 
     def give_shapes(self, inputs: tuple[InputShape, ...]) -> None:
         """The inputs of the model that is being opened."""
-        if self._opening is not None:
-            self._opening.inputs = _stated(inputs)
-            self._send_opening(self._opening)
+        self._opener.give_shapes(stated(inputs))
 
     def decline(self) -> None:
-        """The user does not let the code run: everything stays as it is."""
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            self.noticed.emit(f"{short_source(opening.source)} was not opened.")
-        self.busy_changed.emit()
-        self._send_waiting()
+        """The user answers a question about opening with no: everything stays as it is."""
+        self._opener.decline()
 
-    def _start_opening(self, opening: Opening) -> None:
-        if self._opening is not None and self._opening.request:
-            self.engine.cancel(self._opening.request)
-        self._opening = opening
-        self._send_opening(opening)
+    def reload(self) -> None:
+        """Open the same source again and keep sizes and edits, as far as they still fit."""
+        if self.editable:
+            self._opener.reload()
 
-    def _send_opening(self, opening: Opening) -> None:
-        opening.opened = None
-        self._dropped = None
-        if self.engine.state == "failed":
-            self.engine.restart()
-        opening.request = self.engine.open(opening.source, opening.trust, opening.digest, opening.inputs)
-        self.busy_changed.emit()
-
-    def _on_opened(self, event: Opened) -> None:
-        opening = self._opening
-        if opening is None or event.id != opening.request:
-            return
-        opening.opened = event
-        asked = self.configuration
-        keep = opening.reason != "user" and asked is not None and sizes.matches(event.inputs, asked.inputs)
-        opening.configuration = asked if keep else sizes.default_configuration(event.inputs)
-        self._prefetcher.reset()
-        if opening.reason == "restart" and self._gave_up_on(asked):
-            self._finish_restart(opening)
-            return
+    def _on_opening_finished(
+        self, opening: Opening, analysis: Analysis | None, failure: Failed | None
+    ) -> None:
+        """The engine holds a model: another one, or the same once more."""
+        opened = opening.opened
+        assert opened is not None
         assert opening.configuration is not None
-        opening.request = self.engine.analyze(opening.configuration)
-        self.busy_changed.emit()
-
-    def _finish_opening(self, analysis: Analysis | None, failure: Failed | None = None) -> None:
-        """The first analysis of what was opened is there, or why there is none."""
-        opening, self._opening = self._opening, None
-        assert opening is not None and opening.opened is not None
         self.progress = None
-        self._origin = opening
-        self._watch.watch(opening.opened.watch)
-        if opening.trust and not opening.digest and opening.opened.watch:
-            self._trusted_paths.add(opening.opened.watch)
-        if opening.reason == "user" or self.specs != opening.opened.inputs:
-            self._adopt(opening, analysis)
+        self._prefetcher.reset()
+        if opening.reason == "user" or self.specs != opened.inputs:
+            self._take_model(opened.model, opened.inputs, opening.configuration, analysis, editable=True)
+            self._settings.add_recent(opening.source)
         else:
             if opening.reason == "reload":
-                self.model = opening.opened.model
+                self.model = opened.model
                 self.points.clear()
             if analysis is not None:
                 self._accept(analysis)
         self._set_failure(failure)
-        self.busy_changed.emit()
-        if opening.plan and self.configuration is not None:
-            self._follow(opening.plan)
-        self._send_waiting()
+        if opening.plan:
+            self._follow(opening.source, opening.plan)
         self._prefetcher.touch()
-
-    def _finish_restart(self, opening: Opening) -> None:
-        """The model is open again, but its configuration has killed the engine: ask for nothing."""
-        self._opening = None
-        self._origin = opening
-        self.busy_changed.emit()
-
-    def _adopt(self, opening: Opening, analysis: Analysis | None) -> None:
-        assert opening.opened is not None and opening.configuration is not None
-        self._take_model(opening.opened.model, opening.opened.inputs, opening.configuration, analysis, True)
-        self._settings.add_recent(opening.source)
 
     def _take_model(
         self,
@@ -346,8 +284,7 @@ class Workspace(QObject):
         self.baseline_label = self.first_label
         self.points = {}
         self._prefetcher.forgive()
-        self._in_flight = self._waiting = None
-        self._crashed_on = (None, 0)
+        self._queue.clear()
         if analysis is not None:
             self._remember(analysis)
         self._sweep_symbol = sizes.first_sweep(specs)
@@ -362,84 +299,22 @@ class Workspace(QObject):
         self.analysis_changed.emit()
         self.points_changed.emit()
 
-    def _follow(self, plan: Plan) -> None:
+    def _follow(self, source: str, plan: Plan) -> None:
+        """Change what the command line asks for, as steps that can be undone."""
         assert self.configuration is not None
-        inputs = list(self.configuration.inputs)
-        for wanted in plan.inputs:
-            names = [given.name for given in inputs]
-            if wanted.name not in names and (wanted.name or len(inputs) != 1):
-                self.open_failed.emit(
-                    self._origin.source if self._origin else "",
-                    ErrorInfo(
-                        "input", f"The model has no input {wanted.name!r}.", f"It has: {', '.join(names)}."
-                    ),
-                )
-                return
-            index = names.index(wanted.name) if wanted.name in names else 0
-            old = inputs[index]
-            inputs[index] = InputShape(old.name, wanted.shape, wanted.dtype or old.dtype)
+        try:
+            inputs = planned_inputs(plan, self.configuration.inputs)
+        except EngineError as error:
+            self.open_failed.emit(source, error.info())
+            return
         edits = self.configuration.edits
         for edit in plan.edits:
             edits = add_edit(edits, edit)
+        assumptions = plan.assumptions or self.configuration.assumptions
         self._change(
             "Command line",
-            msgspec.structs.replace(
-                self.configuration,
-                inputs=tuple(inputs),
-                edits=edits,
-                assumptions=plan.assumptions or self.configuration.assumptions,
-            ),
+            msgspec.structs.replace(self.configuration, inputs=inputs, edits=edits, assumptions=assumptions),
         )
-
-    def reload(self) -> None:
-        """Open the same source again and keep sizes and edits, as far as they still fit."""
-        if self._origin is not None and self.editable:
-            self._start_opening(self._again("reload"))
-
-    def _on_file_changed(self, path: str) -> None:
-        if self._opening is None:
-            self.noticed.emit(f"{Path(path).name} changed and is opened again.")
-            self.reload()
-
-    def _on_open_failed(self, opening: Opening, event: Failed) -> None:
-        error = event.error
-        if error.kind == "consent" and (not opening.trust or error.digest != opening.digest):
-            opening.request = 0
-            if self._settings.agreed(error.digest):
-                opening.trust, opening.digest = True, error.digest
-                self._send_opening(opening)
-                return
-            self.busy_changed.emit()
-            self.consent_required.emit(ConsentRequest(opening.source, error))
-            return
-        if error.kind == "missing_shape" and opening.reason == "user":
-            opening.request = 0
-            self.busy_changed.emit()
-            self.shapes_required.emit(error)
-            return
-        if opening.opened is not None and error.kind != "cancelled":
-            self._finish_opening(None, event)
-            return
-        self._opening = None
-        self.progress = None
-        self.busy_changed.emit()
-        if opening.opened is not None and self._origin is not None and self.editable:
-            # The engine already holds the model whose analysis was cancelled: back to the one on the screen.
-            self._start_opening(self._again("restart"))
-        if error.kind == "cancelled":
-            self.noticed.emit(f"{short_source(opening.source)} was not opened.")
-        else:
-            self.open_failed.emit(opening.source, error)
-        self._send_waiting()
-
-    def _again(self, reason: Reason) -> Opening:
-        """The model on the screen, to be opened once more with the trust that was given."""
-        origin = self._origin
-        assert origin is not None
-        again = Opening(origin.source, reason, origin.trust, origin.digest, origin.inputs)
-        if self.runs_on_change:
-            again.trust, again.digest = True, ""
-        return again
 
     # -- changing ------------------------------------------------------------------------------------------------
 
@@ -552,7 +427,7 @@ class Workspace(QObject):
     def retry(self) -> None:
         """Ask again for the configuration that failed or was cancelled."""
         if self.configuration is not None and self.editable:
-            self._crashed_on = (None, 0)
+            self._queue.forgive()
             self._submit(self.configuration)
 
     def set_count_mode(self, mode: str) -> None:
@@ -596,52 +471,27 @@ class Workspace(QObject):
         self._prefetcher.touch()
         self.baseline_changed.emit()
 
-    # -- one analysis at a time ----------------------------------------------------------------------------------
+    # -- results -------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """Stop what is being computed; the numbers on the screen stay."""
-        if self._opening is not None:
-            self.engine.cancel(self._opening.request)
-        elif self._in_flight is not None:
-            self._waiting = None
-            self.engine.cancel(self._in_flight[0])
-        for request in (*self._exports, *self._reports):
-            self.engine.cancel(request)
+        self._opener.cancel()
+        self._queue.cancel()
+        self._reports.cancel()
 
     def _submit(self, configuration: Configuration) -> None:
-        if not self.editable:
-            return
-        opening = self._opening is not None and self._opening.request != 0
-        if opening or self._in_flight is not None:
-            self._waiting = configuration
-            return
-        self._in_flight = (self.engine.analyze(configuration), configuration)
+        if self.editable:
+            self._queue.submit(configuration)
+
+    def _on_progress_made(self) -> None:
+        if not self.busy:
+            self.progress = None
         self._prefetcher.touch()
         self.busy_changed.emit()
 
-    def _send_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None and waiting == self.configuration:
-            self._submit(waiting)
-
-    def _on_analyzed(self, event: Analyzed) -> None:
-        if self._opening is not None and event.id == self._opening.request:
-            self._finish_opening(event.analysis)
-        elif self._in_flight is not None and event.id == self._in_flight[0]:
-            self._land()
-            self._accept(event.analysis)
-            self._set_failure(None)
-            self._next()
-
-    def _land(self) -> None:
-        self._in_flight = None
-        self.progress = None
-
-    def _next(self) -> None:
-        self._send_waiting()
-        if self._in_flight is None:
-            self._prefetcher.touch()
-        self.busy_changed.emit()
+    def _on_analyzed(self, analysis: Analysis) -> None:
+        self._accept(analysis)
+        self._set_failure(None)
 
     def _accept(self, analysis: Analysis) -> None:
         self.analysis = analysis
@@ -662,30 +512,19 @@ class Workspace(QObject):
             self.failure = failure
             self.failure_changed.emit()
 
-    def _on_failed(self, event: Failed) -> None:
-        if self._opening is not None and event.id == self._opening.request:
-            self._on_open_failed(self._opening, event)
-        elif self._in_flight is not None and event.id == self._in_flight[0]:
-            configuration = self._in_flight[1]
-            self._land()
-            if event.error.kind == "cancelled" and self._opening is not None:
-                # Opening another model interrupted it; should that fail, it is asked again.
-                self._waiting = self._waiting or configuration
-                return
-            if event.error.kind in _REFUSALS:
-                self.points[configuration] = Point(0, configuration, error=event.error)
-                self._points_timer.start()
-            if configuration == self.configuration:
-                self._set_failure(event)
-            self._next()
-        elif event.id in self._exports:
-            self._exports.discard(event.id)
-            self.busy_changed.emit()
-            self.export_failed.emit(event.error)
-        elif event.id in self._reports:
-            path, _ = self._reports.pop(event.id)
-            self.busy_changed.emit()
-            self.open_failed.emit(path, event.error)
+    def _on_failed(self, configuration: Configuration, event: Failed) -> None:
+        if event.error.kind in _REFUSALS:
+            self.points[configuration] = Point(0, configuration, error=event.error)
+            self._points_timer.start()
+        if configuration == self.configuration:
+            self._set_failure(event)
+
+    def _on_crashed(self) -> None:
+        """What was under way is lost; the opener asks for it again in the next engine."""
+        if not self.busy:
+            self._prefetcher.on_crash()
+        self._prefetcher.reset()
+        self.progress = None
 
     def _on_progressed(self, event: Progress) -> None:
         if self.busy:
@@ -729,125 +568,30 @@ class Workspace(QObject):
     # -- reports and the zoo -------------------------------------------------------------------------------------
 
     def export(self, format: ExportFormat, path: str) -> None:
-        """Write what is on the screen, compared with the baseline when that is another configuration."""
-        if self.analysis is not None:
-            baseline = self.baseline if self.baseline is not self.analysis else None
-            if baseline is not None and baseline.configuration == self.analysis.configuration:
-                baseline = baseline if baseline.model != self.analysis.model else None
-            self._exports.add(self.engine.export(self.analysis, format, path, baseline))
-            self.busy_changed.emit()
-
-    def _on_exported(self, event: Exported) -> None:
-        self._exports.discard(event.id)
-        self.busy_changed.emit()
-        self.exported.emit(event.path)
-
-    def _on_report_opened(self, event: ReportOpened) -> None:
-        path, as_baseline = self._reports.pop(event.id, ("", False))
-        if not path:
+        """Write what is on the screen, compared with the baseline when that is something else."""
+        analysis, baseline = self.analysis, self.baseline
+        if analysis is None:
             return
-        analysis = event.analysis
+        if baseline is not None and (baseline.model, baseline.configuration) == (
+            analysis.model,
+            analysis.configuration,
+        ):
+            baseline = None
+        self._reports.export(analysis, format, path, baseline)
+
+    def _on_report_opened(self, analysis: Analysis, path: str, as_baseline: bool) -> None:
         if as_baseline:
             self._change_baseline(f"Baseline {Path(path).name}", (analysis, Path(path).name))
-        else:
-            if self._opening is not None:
-                self.engine.cancel(self._opening.request)
-            self._opening = self._origin = None
-            self._watch.watch("")
-            self._prefetcher.reset()
-            inputs = analysis.configuration.inputs
-            self._take_model(
-                analysis.model, sizes.fixed_specs(inputs), analysis.configuration, analysis, False
-            )
-            self._settings.add_recent(absolute_source(path))
-        self.busy_changed.emit()
+            return
+        self._opener.forget()
+        self._prefetcher.reset()
+        specs = sizes.fixed_specs(analysis.configuration.inputs)
+        self._take_model(analysis.model, specs, analysis.configuration, analysis, editable=False)
+        self._settings.add_recent(path)
 
     def request_zoo(self) -> None:
         """``zoo_listed`` follows, at once when the list is known."""
-        if self._zoo:
-            self.zoo_listed.emit(self._zoo)
-        else:
-            self.engine.list_zoo()
-
-    def _on_zoo_listed(self, event: ZooListing) -> None:
-        self._zoo = event.entries
-        self.zoo_listed.emit(self._zoo)
-
-    # -- a new engine --------------------------------------------------------------------------------------------
-
-    def _on_crashed(self, sentence: str) -> None:
-        """What was under way is lost; it waits for the next engine."""
-        opening = self._opening
-        configuration = self._in_flight[1] if self._in_flight is not None else None
-        if opening is not None and opening.request:
-            opening.crashes += 1
-            configuration = opening.configuration if opening.opened is not None else None
-        elif configuration is None:
-            self._prefetcher.on_crash()
-        if configuration is not None:
-            before, times = self._crashed_on
-            self._crashed_on = (configuration, times + 1 if before == configuration else 1)
-        self._land()
-        for path, _ in self._reports.values():
-            self.open_failed.emit(path, ErrorInfo("crash", sentence))
-        if self._exports:
-            self.export_failed.emit(ErrorInfo("crash", sentence))
-        self._reports.clear()
-        self._exports.clear()
-        self._prefetcher.reset()
-        self.busy_changed.emit()
-
-    def _on_gave_up(self, sentence: str) -> None:
-        """There is no engine until someone restarts it; what was to be opened is opened then."""
-        opening, self._opening = self._opening, None
-        if opening is not None and opening.reason == "user":
-            self._dropped = opening
-            self.open_failed.emit(opening.source, ErrorInfo("crash", sentence))
-        self.busy_changed.emit()
-
-    def _gave_up_on(self, configuration: Configuration | None) -> bool:
-        crashed, times = self._crashed_on
-        return configuration is not None and configuration == crashed and times >= MAX_CRASHES
-
-    def _on_restarted(self) -> None:
-        opening = self._opening
-        if opening is not None and opening.request == 0:
-            return
-        if opening is not None and opening.reason == "user" and opening.crashes < MAX_CRASHES:
-            self._send_opening(opening)
-            return
-        self._opening = None
-        if opening is not None and opening.crashes >= MAX_CRASHES:
-            self.open_failed.emit(
-                opening.source,
-                ErrorInfo(
-                    "crash",
-                    f"The engine ended {MAX_CRASHES} times while it opened {short_source(opening.source)}.",
-                    "The log has its last words.",
-                    traceback=self.engine.stderr_text,
-                ),
-            )
-            if opening.reason != "user":
-                return
-        if self._dropped is not None:
-            self._dropped.crashes = 0
-            self._start_opening(self._dropped)
-        elif self._origin is not None and self.editable:
-            if self._gave_up_on(self.configuration):
-                self._set_failure(
-                    Failed(
-                        0,
-                        ErrorInfo(
-                            "crash",
-                            f"The engine ended {MAX_CRASHES} times at this configuration.",
-                            "It may need more memory than this machine has.",
-                            traceback=self.engine.stderr_text,
-                        ),
-                    )
-                )
-            again = self._again("restart")
-            again.crashes = opening.crashes if opening is not None and opening.reason == "restart" else 0
-            self._start_opening(again)
+        self._reports.request_zoo()
 
 
 def _without(edits: tuple[Edit, ...], gone: Edit) -> tuple[Edit, ...]:
@@ -861,18 +605,8 @@ def _without(edits: tuple[Edit, ...], gone: Edit) -> tuple[Edit, ...]:
     return tuple(edit for edit in edits if not same(edit))
 
 
-def _stated(inputs: tuple[InputShape, ...]) -> tuple[InputShape, ...]:
-    """``inputs`` with float32 where no dtype was written."""
-    return tuple(each if each.dtype else InputShape(each.name, each.shape) for each in inputs)
-
-
 def _plain(value: AttributeValue) -> AttributeValue:
     """``(3, 3)`` and ``3`` are the same kernel size."""
     if isinstance(value, tuple) and value and all(part == value[0] for part in value):
         return value[0]
     return value
-
-
-def _file_of(source: str) -> str:
-    path, colon, _ = source.rpartition(":")
-    return path if colon and path.endswith(".py") else source

@@ -1,0 +1,288 @@
+"""Opens models: consent, missing shapes, changed files, and opening again after the engine died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from engine.errors import ErrorInfo
+from engine.graph import InputShape
+from engine.protocol import Analyzed, Failed, Opened
+from engine.results import Analysis, Configuration
+from gui import sizes
+from gui.analysis_queue import AnalysisQueue
+from gui.engine_client import EngineClient
+from gui.file_watch import FileWatch
+from gui.opening import ConsentRequest, Opening, Reason, file_of, short_source
+from gui.settings import Settings
+
+MAX_CRASHES = 2
+"""A model while whose opening the engine died this often is given up."""
+
+
+class Opener(QObject):
+    """From a request to the first analysis; until then nothing on the screen changes."""
+
+    finished = Signal(object, object, object)
+    """(Opening, Analysis | None, Failed | None): the engine holds the model, its first analysis is there or failed."""
+    failed = Signal(str, object)
+    """(source, ErrorInfo)"""
+    consent_required = Signal(object)
+    """ConsentRequest; answer with :meth:`agree` or :meth:`decline`."""
+    shapes_required = Signal(object)
+    """ErrorInfo: the model does not say what its inputs are; answer with :meth:`give_shapes` or :meth:`decline`."""
+    noticed = Signal(str)
+    changed = Signal()
+    """Something was sent, has come back, or waits for the user."""
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        queue: AnalysisQueue,
+        settings: Settings,
+        asked: Callable[[], Configuration | None],
+        parent: QObject | None = None,
+    ) -> None:
+        """``asked`` gives the configuration of the model on the screen, to be kept when it is opened again."""
+        super().__init__(parent)
+        self._engine = engine
+        self._queue = queue
+        self._settings = settings
+        self._asked = asked
+        self._opening: Opening | None = None
+        self._dropped: Opening | None = None
+        self._origin: Opening | None = None
+        self._trusted_paths: set[str] = set()
+        self._watch = FileWatch(self)
+        self._watch.changed.connect(self._on_file_changed)
+        engine.opened.connect(self._on_opened)
+        engine.analyzed.connect(self._on_analyzed)
+        engine.failed.connect(self._on_failed)
+        engine.crashed.connect(self._on_crashed)
+        engine.restarted.connect(self._on_restarted)
+        engine.gave_up.connect(self._on_gave_up)
+
+    @property
+    def under_way(self) -> Opening | None:
+        """What the engine is opening; None also while the user is asked."""
+        return self._opening if self._opening is not None and self._opening.request else None
+
+    @property
+    def can_reload(self) -> bool:
+        return self._origin is not None
+
+    @property
+    def watched(self) -> str:
+        """The file whose change opens the model again; ``""`` for none."""
+        return self._watch.path
+
+    @property
+    def runs_on_change(self) -> bool:
+        """Whether the user agreed that the watched file's code runs again when it changes."""
+        return self._watch.path in self._trusted_paths
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def open(self, opening: Opening) -> None:
+        """Open a model instead of whatever is being opened."""
+        if self.under_way is not None:
+            self._engine.cancel(self.under_way.request)
+        self._opening = opening
+        self._send(opening)
+
+    def reload(self) -> None:
+        """Open the model on the screen again, with the trust that was given."""
+        if self._origin is not None:
+            self.open(self._again("reload"))
+
+    def cancel(self) -> None:
+        if self.under_way is not None:
+            self._engine.cancel(self.under_way.request)
+
+    def forget(self) -> None:
+        """A report takes the model's place: nothing is opened again."""
+        self.cancel()
+        self._opening = self._dropped = self._origin = None
+        self._watch.watch("")
+        self._queue.release()
+
+    def agree(self, digest: str, *, watch: bool = False) -> None:
+        """The user lets the code with this digest run; with ``watch`` also whatever its file holds later."""
+        opening = self._opening
+        if opening is not None:
+            self._settings.agree(digest)
+            if watch:
+                self._trusted_paths.add(file_of(opening.source))
+            opening.trust, opening.digest = True, digest
+            self._send(opening)
+
+    def give_shapes(self, inputs: tuple[InputShape, ...]) -> None:
+        """The inputs of the model that is being opened."""
+        if self._opening is not None:
+            self._opening.inputs = inputs
+            self._send(self._opening)
+
+    def decline(self) -> None:
+        """The user answers a question with no: everything stays as it is."""
+        if self._opening is not None:
+            self._end(f"{short_source(self._opening.source)} was not opened.")
+
+    def _send(self, opening: Opening) -> None:
+        opening.opened = None
+        self._dropped = None
+        self._queue.hold()
+        if self._engine.state == "failed":
+            self._engine.restart()
+        opening.request = self._engine.open(opening.source, opening.trust, opening.digest, opening.inputs)
+        self.changed.emit()
+
+    def _ask(self, opening: Opening) -> None:
+        """The user has to answer first; the model on the screen is usable meanwhile."""
+        opening.request = 0
+        self._queue.release()
+        self.changed.emit()
+
+    def _end(self, notice: str = "") -> None:
+        self._opening = None
+        self.changed.emit()
+        if notice:
+            self.noticed.emit(notice)
+        self._queue.release()
+
+    def _again(self, reason: Reason) -> Opening:
+        origin = self._origin
+        assert origin is not None
+        again = Opening(origin.source, reason, origin.trust, origin.digest, origin.inputs)
+        if self.runs_on_change:
+            again.trust, again.digest = True, ""
+        return again
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def _on_opened(self, event: Opened) -> None:
+        opening = self._opening
+        if opening is None or event.id != opening.request:
+            return
+        opening.opened = event
+        asked = self._asked()
+        keep = opening.reason != "user" and asked is not None and sizes.matches(event.inputs, asked.inputs)
+        configuration = asked if keep and asked is not None else sizes.default_configuration(event.inputs)
+        opening.configuration = configuration
+        if self._queue.gave_up_on(configuration):
+            self._finish(
+                None, Failed(0, self._crash(f"The engine ended {MAX_CRASHES} times at this configuration."))
+            )
+            return
+        opening.request = self._engine.analyze(configuration)
+        self.changed.emit()
+
+    def _on_analyzed(self, event: Analyzed) -> None:
+        if self._opening is not None and event.id == self._opening.request:
+            self._finish(event.analysis, None)
+
+    def _finish(self, analysis: Analysis | None, failure: Failed | None) -> None:
+        opening, self._opening = self._opening, None
+        assert opening is not None
+        assert opening.opened is not None
+        self._origin = opening
+        path = opening.opened.watch
+        self._watch.watch(path)
+        if path and opening.trust and not opening.digest:
+            self._trusted_paths.add(path)
+        self.finished.emit(opening, analysis, failure)
+        self.changed.emit()
+        self._queue.release()
+
+    def _on_failed(self, event: Failed) -> None:
+        opening, error = self._opening, event.error
+        if opening is None or event.id != opening.request:
+            return
+        if error.kind == "consent" and (not opening.trust or error.digest != opening.digest):
+            self._on_consent(opening, error)
+        elif error.kind == "missing_shape" and opening.reason == "user":
+            self._ask(opening)
+            self.shapes_required.emit(error)
+        elif opening.opened is None:
+            self._end()
+            self._say(opening, error)
+        elif error.kind != "cancelled":
+            self._finish(None, event)
+        else:
+            # The engine already holds the model whose analysis was cancelled: back to the one on the screen.
+            self._end()
+            if self._origin is not None:
+                self.open(self._again("restart"))
+            self._say(opening, error)
+
+    def _say(self, opening: Opening, error: ErrorInfo) -> None:
+        if error.kind == "cancelled":
+            self.noticed.emit(f"{short_source(opening.source)} was not opened.")
+        else:
+            self.failed.emit(opening.source, error)
+
+    def _on_consent(self, opening: Opening, error: ErrorInfo) -> None:
+        if self._settings.agreed(error.digest):
+            opening.trust, opening.digest = True, error.digest
+            self._send(opening)
+        else:
+            self._ask(opening)
+            self.consent_required.emit(ConsentRequest(opening.source, error))
+
+    def _on_file_changed(self, path: str) -> None:
+        if self._opening is None:
+            self.noticed.emit(f"{Path(path).name} changed and is opened again.")
+            self.reload()
+
+    # -- a new engine --------------------------------------------------------------------------------------------
+
+    def _on_crashed(self) -> None:
+        opening = self.under_way
+        if opening is not None:
+            opening.crashes += 1
+            if opening.opened is not None and opening.configuration is not None:
+                self._queue.note_crash(opening.configuration)
+
+    def _on_restarted(self) -> None:
+        """A new engine knows nothing: give it what was being opened, else the model on the screen."""
+        opening = self._opening
+        if opening is not None and not opening.request:
+            return
+        if opening is not None and opening.reason == "user" and opening.crashes < MAX_CRASHES:
+            self._send(opening)
+            return
+        self._opening = None
+        if opening is not None and opening.crashes >= MAX_CRASHES and opening.opened is None:
+            sentence = f"The engine ended {MAX_CRASHES} times while it opened {short_source(opening.source)}."
+            self.failed.emit(opening.source, self._crash(sentence))
+            if opening.reason != "user":
+                self._end()
+                return
+        if self._dropped is not None:
+            self._dropped.crashes = 0
+            self.open(self._dropped)
+        elif self._origin is not None:
+            again = self._again("restart")
+            again.crashes = opening.crashes if opening is not None and opening.reason == "restart" else 0
+            self.open(again)
+        else:
+            self._end()
+
+    def _crash(self, sentence: str) -> ErrorInfo:
+        return ErrorInfo(
+            "crash",
+            sentence,
+            "It may need more memory than this machine has.",
+            traceback=self._engine.stderr_text,
+        )
+
+    def _on_gave_up(self, sentence: str) -> None:
+        """There is no engine until someone restarts it; what was to be opened is opened then."""
+        opening = self._opening
+        if opening is None:
+            return
+        self._end()
+        if opening.reason == "user":
+            self._dropped = opening
+            self.failed.emit(opening.source, ErrorInfo("crash", sentence))
