@@ -93,7 +93,15 @@ class MainWindow(QMainWindow):
         top = QVBoxLayout()
         top.setSpacing(10)
         body.addLayout(top)
-        self.input_bar = InputBar(workspace, theme, settings, self.actions_.baseline_menu(self), central)
+        actions = self.actions_
+        self.input_bar = InputBar(
+            workspace,
+            theme,
+            settings,
+            actions.baseline_menu(self),
+            (actions.open_file, actions.open_zoo),
+            central,
+        )
         top.addWidget(self.input_bar)
         self.cards = CardsBar(workspace, theme)
         top.addWidget(self.cards)

@@ -302,6 +302,7 @@ QHeaderView::section {{
     font-size: 11px;
 }}
 QTableView {{ gridline-color: {border}; }}
+QTableView::item {{ padding: 0 8px; }}
 
 QScrollArea {{ background: transparent; border: none; }}
 QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from PySide6.QtCore import QTimer
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from engine.graph import Assumption, InputSpec
 from gui import sizes
 from gui.settings import Settings
 from gui.theme import ThemeManager
+from gui.views.elided_label import ElidedLabel
 from gui.views.size_control import NumberField, SizeControl
 from gui.workspace import REPORT_REASON, Workspace
 
@@ -27,6 +30,7 @@ class InputBar(QWidget):
         theme: ThemeManager,
         settings: Settings,
         baseline_menu: QMenu,
+        open_actions: Sequence[QAction] = (),
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -34,6 +38,7 @@ class InputBar(QWidget):
         self._workspace = workspace
         self._theme = theme
         self._settings = settings
+        self._open_actions = open_actions
         self.controls: list[SizeControl] = []
         self.assumption_fields: dict[str, NumberField] = {}
         layout = QHBoxLayout(self)
@@ -66,6 +71,7 @@ class InputBar(QWidget):
         workspace.configuration_changed.connect(self._on_configuration_changed)
         workspace.analysis_changed.connect(self._on_analysis_changed)
         workspace.points_changed.connect(self._refusals_timer.start)
+        workspace.busy_changed.connect(self._refresh_empty)
         workspace.baseline_changed.connect(self._on_baseline_changed)
         self._rebuild()
         self._on_baseline_changed()
@@ -100,12 +106,34 @@ class InputBar(QWidget):
         self._assumption_row.setSpacing(8)
         rows.addLayout(self._assumption_row)
         if not self._workspace.specs:
-            empty = QLabel("No model is open yet.", self._body)
-            empty.setProperty("role", "secondary")
-            rows.addWidget(empty)
+            rows.addLayout(self._empty_row())
         self._rows.addWidget(self._body)
         self._rebuild_assumptions()
         self._refusals_timer.start()
+
+    def _empty_row(self) -> QHBoxLayout:
+        """Nothing is open: what is on its way, or the things to do."""
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        self._empty = QLabel(self._body)
+        self._empty.setProperty("role", "secondary")
+        row.addWidget(self._empty)
+        for action in self._open_actions:
+            button = QToolButton(self._body)
+            button.setDefaultAction(action)
+            button.setObjectName(action.objectName().replace("action_", "empty_"))
+            button.setAccessibleName(action.text().rstrip("…"))
+            row.addWidget(button)
+        row.addStretch(1)
+        self._refresh_empty()
+        return row
+
+    def _refresh_empty(self) -> None:
+        if not self._workspace.specs:
+            doing = self._workspace.busy_text
+            self._empty.setText(
+                f"{doing} …" if doing else "No model is open. Open a file, or pick from the zoo:"
+            )
 
     def _row(self, spec: InputSpec, symbols: list[str]) -> tuple[QHBoxLayout, QLabel]:
         row = QHBoxLayout()
@@ -169,7 +197,7 @@ class InputBar(QWidget):
             field.blockSignals(False)
 
     def _add_assumption(self, assumption: Assumption) -> None:
-        label = QLabel(assumption.label, self._body)
+        label = ElidedLabel(assumption.label, self._body)
         label.setProperty("role", "secondary")
         field = NumberField(assumption.minimum, assumption.maximum, self._body)
         field.setObjectName(f"assumption_{assumption.key}")

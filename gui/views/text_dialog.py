@@ -38,6 +38,7 @@ class TextDialog(QDialog):
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)
         copy = buttons.addButton("Copy", QDialogButtonBox.ButtonRole.ActionRole)
         copy.setObjectName("dialog_copy")
+        copy.setAutoDefault(False)
         copy.setToolTip("Copy the whole text")
         copy.clicked.connect(self._on_copy)
         buttons.rejected.connect(self.close)

@@ -6,7 +6,7 @@ from functools import partial
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QToolButton, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QToolButton, QWidget
 
 from gui.opening import short_source
 from gui.settings import Settings
@@ -45,7 +45,7 @@ class Toolbar(QFrame):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(16, 8, 16, 8)
         layout.setSpacing(8)
-        self.title = QLabel("Misnomer", self)
+        self.title = ElidedLabel("Misnomer", self)
         self.title.setProperty("role", "model")
         self.title.setAccessibleName("Model")
         self.source = ElidedLabel("", self)
