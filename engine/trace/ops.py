@@ -25,6 +25,12 @@ UNTRACKED = frozenset(
 """Queries and assertions: they run, but are no row."""
 
 
+SILENT = frozenset({"detach", "alias", "lift_fresh"})
+"""Views that change nothing, made by ``torch.tensor`` and inference mode: followed, but no row."""
+
+TRANSFERS = frozenset({"to", "_to_copy"})
+
+
 class OpInfo:
     """Facts about one operator overload.
 

@@ -18,7 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from engine.errors import CancelledError
 from engine.graph import OpCall, Shape
 from engine.trace.modules import ModuleStack
-from engine.trace.ops import OpInfo, dtype_name, op_info
+from engine.trace.ops import SILENT, TRANSFERS, OpInfo, dtype_name, op_info
+
+MAX_ALIKE = 16
+"""Rows for calls of one operation within one call of a module; further calls that are alike join the last row. Loops
+over a hundred detections would otherwise make thousands of rows that tell nothing."""
 
 PROGRESS_EVERY = 64
 """Operations between two progress reports and two looks at slow cancel sources."""
@@ -169,9 +173,13 @@ class Recorder(TorchDispatchMode):
                 self._follow_views(refs, outputs)
                 refs = []
         name = info.name
+        if is_view and name in SILENT:
+            return
         ordinal_key = (path, name)
         ordinal = frame.counts.get(ordinal_key, 0)
         frame.counts[ordinal_key] = ordinal + 1
+        if ordinal >= MAX_ALIKE:
+            ordinal = MAX_ALIKE - 1
 
         key = tuple(key_parts)
         row_key = (path, ordinal, key)
@@ -242,6 +250,14 @@ class Recorder(TorchDispatchMode):
                 self._static.add(cdata)
                 self._held.append(storage)
                 continue
+            if info.name in TRANSFERS and _only_moves(args[0], tensor):
+                # A real run makes this tensor where it is needed and copies nothing: it lives on in the source.
+                self._keep_alive(storage, args[0].untyped_storage())
+                continue
+            if info.name == "lift_fresh":
+                self._static.add(cdata)
+                self._held.append(storage)
+                continue
             is_view = False
             size = storage.nbytes()
             created += size
@@ -251,6 +267,15 @@ class Recorder(TorchDispatchMode):
             if self.live > self.peak:
                 self.peak = self.live
         return created, is_view
+
+    def _keep_alive(self, storage: Any, source: Any) -> None:
+        """``storage`` costs nothing of its own, but ``source`` lives at least as long."""
+        cdata = storage._cdata
+
+        def release(_: Any, source: Any = source) -> None:
+            self._storages.pop(cdata, None)
+
+        self._storages[cdata] = (weakref.ref(storage, release), 0)
 
     def _make_release(self, cdata: int) -> Callable[[Any], None]:
         def release(_: Any) -> None:
@@ -336,6 +361,11 @@ def _collect(value: Any, into: list[Tensor]) -> None:
     elif isinstance(value, (list, tuple)):
         for part in value:
             _collect(part, into)
+
+
+def _only_moves(source: Any, result: Tensor) -> bool:
+    """Whether ``result`` is ``source`` on another device."""
+    return isinstance(source, Tensor) and source.device != result.device and source.dtype == result.dtype
 
 
 def _is_argument(tensor: Tensor, args: Any) -> bool:

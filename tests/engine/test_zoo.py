@@ -19,7 +19,7 @@ from tests.conftest import read_data, sampled
 REFERENCE = read_data("torchvision_reference.csv")
 ASSUMED = {
     # The library's figure was taken on an input on which so many boxes survived.
-    "maskrcnn_resnet50_fpn:COCO_V1": {"roi_heads:nms": 0},
+    "maskrcnn_resnet50_fpn:COCO_V1": {"roi_heads:where": 0},
     "keypointrcnn_resnet50_fpn:COCO_LEGACY": {"roi_heads:nms": 0},
     "keypointrcnn_resnet50_fpn:COCO_V1": {"roi_heads:nms": 1},
     "fasterrcnn_mobilenet_v3_large_fpn:COCO_V1": {"rpn:nms": 0},
