@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -13,6 +14,8 @@ Value = TypeVar("Value")
 Baseline = tuple[Analysis | None, str]
 """What results are compared with, and what it is called."""
 
+PAUSE_S = 0.6
+"""Changes of the same symbols that follow each other sooner than this are one step to undo."""
 NO_MERGE = -1
 SIZES_ID = 1
 
@@ -53,6 +56,32 @@ class SetValue(QUndoCommand, Generic[Value]):
         self.setText(other.text())
         self.setObsolete(self._after == self._before)
         return True
+
+
+class Gestures:
+    """Which changes belong together: all of one drag, and those of the same symbols in quick succession."""
+
+    def __init__(self) -> None:
+        self._serial = 0
+        self._held = False
+        self._last = 0.0
+
+    def begin(self) -> None:
+        """A drag starts."""
+        self._serial += 1
+        self._held = True
+
+    def end(self) -> None:
+        self._held = False
+        self._serial += 1
+
+    def of(self, symbols: frozenset[str]) -> tuple[frozenset[str], int]:
+        """The gesture that a change of ``symbols`` made now belongs to."""
+        now = time.monotonic()
+        if not self._held and now - self._last > PAUSE_S:
+            self._serial += 1
+        self._last = now
+        return symbols, self._serial
 
 
 SetConfiguration = SetValue[Configuration]

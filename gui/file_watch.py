@@ -34,6 +34,8 @@ class FileWatch(QObject):
 
     def watch(self, path: str) -> None:
         """Watch ``path`` instead of the file before; ``""`` for none."""
+        if path == self._path:
+            return
         old = [*self._watcher.files(), *self._watcher.directories()]
         if old:
             self._watcher.removePaths(old)

@@ -15,7 +15,7 @@ from gui import sizes
 from gui.analysis_queue import AnalysisQueue
 from gui.engine_client import EngineClient
 from gui.file_watch import FileWatch
-from gui.opening import ConsentRequest, Opening, Reason, file_of, short_source
+from gui.opening import ConsentRequest, Opening, Reason, short_source
 from gui.settings import Settings
 
 MAX_CRASHES = 2
@@ -55,6 +55,7 @@ class Opener(QObject):
         self._dropped: Opening | None = None
         self._origin: Opening | None = None
         self._trusted_paths: set[str] = set()
+        self._changed_meanwhile = False
         self._watch = FileWatch(self)
         self._watch.changed.connect(self._on_file_changed)
         engine.opened.connect(self._on_opened)
@@ -113,8 +114,7 @@ class Opener(QObject):
         opening = self._opening
         if opening is not None:
             self._settings.agree(digest)
-            if watch:
-                self._trusted_paths.add(file_of(opening.source))
+            opening.runs_on_change = watch
             opening.trust, opening.digest = True, digest
             self._send(opening)
 
@@ -189,11 +189,14 @@ class Opener(QObject):
         self._origin = opening
         path = opening.opened.watch
         self._watch.watch(path)
-        if path and opening.trust and not opening.digest:
+        if path and opening.trust and (opening.runs_on_change or not opening.digest):
             self._trusted_paths.add(path)
         self.finished.emit(opening, analysis, failure)
         self.changed.emit()
         self._queue.release()
+        if self._changed_meanwhile:
+            self._changed_meanwhile = False
+            self.reload()
 
     def _on_failed(self, event: Failed) -> None:
         opening, error = self._opening, event.error
@@ -231,7 +234,9 @@ class Opener(QObject):
             self.consent_required.emit(ConsentRequest(opening.source, error))
 
     def _on_file_changed(self, path: str) -> None:
-        if self._opening is None:
+        if self._opening is not None:
+            self._changed_meanwhile = True
+        else:
             self.noticed.emit(f"{Path(path).name} changed and is opened again.")
             self.reload()
 

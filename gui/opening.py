@@ -40,6 +40,8 @@ class Opening:
     digest: str = ""
     inputs: tuple[InputShape, ...] = ()
     """For a source that does not say what its inputs are."""
+    runs_on_change: bool = False
+    """Whether the user agreed to whatever the file holds later, too."""
     plan: Plan = field(default_factory=Plan)
     request: int = 0
     """The request whose answer is awaited: the opening, then the first analysis; 0 while the user is asked."""
@@ -102,12 +104,6 @@ def parse_inputs(text: str) -> tuple[InputShape, ...]:
     if not shapes:
         raise InputError("There is no shape.", hint="Write 1x3x224x224.")
     return tuple(shapes)
-
-
-def file_of(source: str) -> str:
-    """The path in ``net.py:build``; other sources as they are."""
-    path, colon, _ = source.rpartition(":")
-    return path if colon and path.endswith(".py") else source
 
 
 def stated(inputs: tuple[InputShape, ...]) -> tuple[InputShape, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from engine.protocol import (
 from engine.results import Analysis, Configuration, ModelInfo
 from gui import sizes
 from gui.analysis_queue import AnalysisQueue
-from gui.commands import Baseline, SetBaseline, SetConfiguration
+from gui.commands import Baseline, Gestures, SetBaseline, SetConfiguration
+from gui.edit_changes import original_attribute, with_attribute, without
 from gui.engine_client import EngineClient
 from gui.opener import Opener
 from gui.opening import Opening, Plan, absolute_source, planned_inputs, short_source, stated
@@ -33,8 +33,7 @@ from gui.settings import Settings
 
 log = logging.getLogger(__name__)
 
-GESTURE_PAUSE_S = 0.6
-"""Changes of one symbol that follow each other sooner than this are one step to undo."""
+UNDO_LIMIT = 500
 POINTS_MS = 100
 """Prefetched points are announced at most this often."""
 REPORT_REASON = "This is an opened report; open its model to change it."
@@ -59,6 +58,8 @@ class Workspace(QObject):
     """ErrorInfo: the model does not say what its inputs are; answer with :meth:`give_shapes` or :meth:`decline`."""
     open_failed = Signal(str, object)
     """(source, ErrorInfo): nothing on the screen changed."""
+    reloaded = Signal()
+    """The same source was opened again; sizes and edits are kept."""
     exported = Signal(str)
     export_failed = Signal(object)
     """ErrorInfo."""
@@ -72,6 +73,7 @@ class Workspace(QObject):
         self.engine = engine
         self._settings = settings
         self.undo_stack = QUndoStack(self)
+        self.undo_stack.setUndoLimit(UNDO_LIMIT)
         self.model: ModelInfo | None = None
         self.specs: tuple[InputSpec, ...] = ()
         self.editable = False
@@ -84,13 +86,11 @@ class Workspace(QObject):
         self.progress: Progress | None = None
         self.linked = False
         """Whether height and width move together."""
-        self.count_mode = self._settings.text("count_mode", "macs")
+        self.count_mode = "flops" if settings.text("count_mode") == "flops" else "macs"
         self._sweep_symbol = ""
         self._first: Analysis | None = None
         self._real_run = False
-        self._gesture_serial = 0
-        self._gesture_held = False
-        self._gesture_at = 0.0
+        self._gestures = Gestures()
         # Before the others forget what was under way:
         engine.crashed.connect(self._on_crashed)
         self._queue = AnalysisQueue(engine, self)
@@ -201,10 +201,7 @@ class Workspace(QObject):
 
     def original_attribute(self, path: str, field: str) -> AttributeValue:
         """An attribute as it was when the model was opened; None when it is not known."""
-        first = self._first
-        if first is None or path not in first.modules.path:
-            return None
-        return first.modules.attributes[first.modules.path.index(path)].get(field)
+        return original_attribute(self._first, path, field)
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -260,6 +257,7 @@ class Workspace(QObject):
             if opening.reason == "reload":
                 self.model = opened.model
                 self.points.clear()
+                self.reloaded.emit()
             if analysis is not None:
                 self._accept(analysis)
         self._set_failure(failure)
@@ -320,12 +318,10 @@ class Workspace(QObject):
 
     def begin_gesture(self) -> None:
         """A drag starts: until :meth:`end_gesture`, changes of the same symbols are one step to undo."""
-        self._gesture_serial += 1
-        self._gesture_held = True
+        self._gestures.begin()
 
     def end_gesture(self) -> None:
-        self._gesture_held = False
-        self._gesture_serial += 1
+        self._gestures.end()
 
     def set_sizes(self, new: Mapping[str, int]) -> None:
         """Ask for other sizes (symbol → elements), each kept inside its range; a linked size follows."""
@@ -344,15 +340,8 @@ class Workspace(QObject):
         self._change(
             f"Input {sizes.size_text(inputs)}",
             msgspec.structs.replace(self.configuration, inputs=inputs),
-            gesture=self._gesture_of(frozenset(new)),
+            gesture=self._gestures.of(frozenset(new)),
         )
-
-    def _gesture_of(self, symbols: frozenset[str]) -> tuple[frozenset[str], int]:
-        now = time.monotonic()
-        if not self._gesture_held and now - self._gesture_at > GESTURE_PAUSE_S:
-            self._gesture_serial += 1
-        self._gesture_at = now
-        return symbols, self._gesture_serial
 
     def _with_partner(self, new: dict[str, int]) -> dict[str, int]:
         for symbol, size in list(new.items()):
@@ -386,15 +375,12 @@ class Workspace(QObject):
 
     def restore_layer(self, path: str) -> None:
         """Take back the removal of ``path``."""
-        self._edit(f"Restore {path}", lambda edits: _without(edits, RemoveLayer(path)))
+        self._edit(f"Restore {path}", lambda edits: without(edits, RemoveLayer(path)))
 
     def set_attribute(self, path: str, field: str, value: int | str | tuple[int, ...]) -> None:
         """Set a field of the module at ``path``; its original value takes the edit back."""
-        edit = SetAttribute(path, field, value)
-        if _plain(self.original_attribute(path, field)) == _plain(value):
-            self._edit(f"Reset {path}.{field}", lambda edits: _without(edits, edit))
-        else:
-            self._edit(f"Set {path}.{field}", lambda edits: add_edit(edits, edit))
+        edit, original = SetAttribute(path, field, value), self.original_attribute(path, field)
+        self._edit(f"Set {path}.{field}", lambda edits: with_attribute(edits, edit, original))
 
     def reset_edits(self) -> None:
         """Take back every edit; input sizes stay."""
@@ -549,21 +535,19 @@ class Workspace(QObject):
             return ()
         symbol = self._sweep_symbol
         likes = [self.configuration]
-        baseline = self.baseline
-        if baseline is not None and self._comparable(baseline):
-            likes.append(baseline.configuration)
+        if self.baseline is not None and self._can_recompute(self.baseline):
+            likes.append(self.baseline.configuration)
         positions = sizes.grid(self.dim_of(symbol), self.size_of(symbol))
         wanted = (self.configuration_at(symbol, size, like) for like in likes for size in positions)
         return tuple(dict.fromkeys(each for each in wanted if each not in self.points))
 
-    def _comparable(self, baseline: Analysis) -> bool:
-        """Whether the open model can compute the baseline's other sizes: same source, same inputs."""
-        return (
-            self.model is not None
-            and baseline.model.source == self.model.source
-            and baseline.model.sha256 == self.model.sha256
-            and sizes.matches(self.specs, baseline.configuration.inputs)
+    def _can_recompute(self, analysis: Analysis) -> bool:
+        """Whether the open model is the one of ``analysis``, so that its other sizes can be asked for."""
+        same = self.model is not None and (analysis.model.source, analysis.model.sha256) == (
+            self.model.source,
+            self.model.sha256,
         )
+        return same and sizes.matches(self.specs, analysis.configuration.inputs)
 
     # -- reports and the zoo -------------------------------------------------------------------------------------
 
@@ -592,21 +576,3 @@ class Workspace(QObject):
     def request_zoo(self) -> None:
         """``zoo_listed`` follows, at once when the list is known."""
         self._reports.request_zoo()
-
-
-def _without(edits: tuple[Edit, ...], gone: Edit) -> tuple[Edit, ...]:
-    """``edits`` without those that do what ``gone`` does: remove the same layer or set the same field."""
-
-    def same(edit: Edit) -> bool:
-        if isinstance(edit, SetAttribute) and isinstance(gone, SetAttribute):
-            return (edit.layer, edit.field) == (gone.layer, gone.field)
-        return edit == gone
-
-    return tuple(edit for edit in edits if not same(edit))
-
-
-def _plain(value: AttributeValue) -> AttributeValue:
-    """``(3, 3)`` and ``3`` are the same kernel size."""
-    if isinstance(value, tuple) and value and all(part == value[0] for part in value):
-        return value[0]
-    return value

@@ -75,6 +75,7 @@ class Banner(QFrame):
         workspace.open_failed.connect(self._on_open_failed)
         workspace.export_failed.connect(self._on_export_failed)
         workspace.model_changed.connect(self._on_dismiss)
+        workspace.reloaded.connect(self._on_dismiss)
         self._refresh()
 
     def _button(self, words: str, what: str) -> QToolButton:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
@@ -51,6 +53,38 @@ def test_screenshot_of_the_settled_window(tmp_path: Path) -> None:
     picture = QImage(str(path))
     assert (picture.width(), picture.height()) == (1280, 800)
     assert picture.pixelColor(5, 400).lightness() < 60
+
+
+WINDOW = """
+import sys
+from gui.app import Application, Options, make_application
+from gui.settings import Settings
+app = make_application(["misnomer"])
+application = Application(app, Settings(sys.argv[1]), Options("torchvision:alexnet"))
+def ready(event):
+    sys.stdout.write(f"{application.engine.pid}\\n")
+    sys.stdout.flush()
+    if sys.argv[2] == "close":
+        application.window.close()
+application.engine.ready.connect(ready)
+application.show()
+sys.exit(app.exec())
+"""
+
+
+@pytest.mark.parametrize("end", ["close", "kill"])
+def test_no_engine_outlives_its_window(tmp_path: Path, end: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WINDOW, str(tmp_path / "settings.ini"), end], stdout=subprocess.PIPE, cwd=ROOT
+    ) as window:
+        assert window.stdout is not None
+        engine = psutil.Process(int(window.stdout.readline()))
+        if end == "kill":
+            window.kill()
+        status = window.wait(START_S)
+    assert status == (0 if end == "close" else -9)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        engine.wait(START_S)
 
 
 @pytest.mark.parametrize(
