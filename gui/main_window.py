@@ -232,6 +232,7 @@ class MainWindow(QMainWindow):
         workspace.engine.complained.connect(self.status.notice)
         workspace.engine.crashed.connect(self.status.notice)
         self.banner.real_run_asked.connect(self._ask_real_run)
+        self.selection.current_changed.connect(self._on_current_changed)
         self.selection.activated.connect(self._on_activated)
         self.theme.changed.connect(self._on_theme_changed)
 
@@ -395,6 +396,12 @@ class MainWindow(QMainWindow):
         model = self.workspace.model
         self.setWindowTitle(f"{model.name} — Misnomer" if model is not None else "Misnomer")
         self.selection.clear()
+
+    def _on_current_changed(self, node: str) -> None:
+        # Where the inspector shares a place with another panel, a selected layer is what the user wants to see.
+        inspector = self.docks[2]
+        if node and self.area.tabifiedDockWidgets(inspector):
+            inspector.raise_()
 
     def _on_activated(self, node: str) -> None:
         dock = self.docks[2]

@@ -1,13 +1,20 @@
-"""Colours, fonts and the application style sheet: light and dark, the only place with hex values."""
+"""Colours, fonts and the application style sheet: light and dark.
+
+The colour values are in ``resources/tokens.json``, for the window and the HTML report alike; no hex value stands
+anywhere else.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontInfo, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory
+
+from resources import read
 
 SECONDARY_PX = 11
 BODY_PX = 13
@@ -50,70 +57,18 @@ class Theme:
         return QColor(self.family[token] if token in self.family else getattr(self, token))
 
 
-LIGHT = Theme(
-    name="light",
-    window="#F6F7F9",
-    surface="#FFFFFF",
-    border="#DDE1E6",
-    text="#1B1F24",
-    secondary="#57606A",
-    accent="#0B63CE",
-    better="#1A7F37",
-    worse="#B42318",
-    caution="#8A5A00",
-    ghost="#2E1B1F24",
-    selection="#E6EFFA",
-    hover="#EFF2F5",
-    track="#EDEFF2",
-    grid="#ECEEF1",
-    disabled="#9AA2AC",
-    family={
-        "convolution": "#4477AA",
-        "linear": "#C2556A",
-        "attention": "#AA3377",
-        "recurrent": "#C2601A",
-        "embedding": "#00857A",
-        "norm": "#8F7A00",
-        "activation": "#2A86A3",
-        "pool": "#228833",
-        "elementwise": "#7A7A7A",
-        "movement": "#5F6B7A",
-        "other": "#57606A",
-    },
-)
+def _load(name: str) -> Theme:
+    """A theme from ``resources/tokens.json``, which the HTML report reads too."""
+    tokens = json.loads(read("tokens.json"))[name]
+    return Theme(name=name, **{**tokens, "ghost": _qt_alpha(tokens["ghost"])})
 
-DARK = Theme(
-    name="dark",
-    window="#15181D",
-    surface="#1D2127",
-    border="#343A43",
-    text="#E6E9EE",
-    secondary="#9BA3AF",
-    accent="#6CB2FF",
-    better="#5DC983",
-    worse="#FF8078",
-    caution="#E3B341",
-    ghost="#38E6E9EE",
-    selection="#25364A",
-    hover="#272C34",
-    track="#2A2F37",
-    grid="#272C33",
-    disabled="#666E79",
-    family={
-        "convolution": "#77A6DB",
-        "linear": "#E88D9C",
-        "attention": "#D970AE",
-        "recurrent": "#F29A55",
-        "embedding": "#3CC4B4",
-        "norm": "#D6BE3A",
-        "activation": "#66C7E0",
-        "pool": "#5DBB6E",
-        "elementwise": "#A6A6A6",
-        "movement": "#8A97A8",
-        "other": "#9BA3AF",
-    },
-)
 
+def _qt_alpha(css: str) -> str:
+    """``#RRGGBBAA`` of CSS as Qt's ``#AARRGGBB``."""
+    return f"#{css[7:]}{css[1:7]}"
+
+
+LIGHT, DARK = _load("light"), _load("dark")
 THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 
 

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QSlider, QToolTip, QWidget
 
 from gui.refusals import Refusal
 from gui.theme import ThemeManager
+from gui.views.elided_label import plain_tooltip
 
 RADIUS = 7
 GROOVE = 4
@@ -125,7 +126,7 @@ class SizeSlider(QSlider):
             refusal = self.refusal_at(size)
             text = self.toolTip()
             if refusal is not None:
-                text = f"{self.snapped(size)}: {refusal.reason}"
+                text = plain_tooltip(f"{self.snapped(size)}: {refusal.reason}")
             QToolTip.showText(event.globalPos(), text, self)
             return True
         return super().event(event)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QToolButton, QWidget
 from gui.opening import short_source
 from gui.settings import Settings
 from gui.views.actions import Actions
-from gui.views.elided_label import ElidedLabel
+from gui.views.elided_label import ElidedLabel, plain_tooltip
 from gui.workspace import Workspace
 
 EXAMPLES = (
@@ -136,4 +136,4 @@ class Toolbar(QFrame):
         parts = [model.source, model.class_name, model.task, model.note]
         if model.sha256:
             parts.append(f"SHA-256 {model.sha256}")
-        self.source.setToolTip("\n".join(part for part in parts if part))
+        self.source.setToolTip(plain_tooltip("\n".join(part for part in parts if part)))

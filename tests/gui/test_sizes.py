@@ -11,6 +11,7 @@ from engine.results import Configuration
 from gui import sizes
 from gui.opening import absolute_source, parse_inputs, short_source
 from gui.refusals import refusals
+from gui.views.elided_label import plain_tooltip
 
 HEIGHT = Dim("height", 224, "height", 32, 512, 32)
 WIDTH = Dim("width", 224, "width", 32, 512, 32)
@@ -86,3 +87,8 @@ def test_written_shapes() -> None:
     for bad in ("", "axb", "1x3:int7", "1x0", "same"):
         with pytest.raises(InputError):
             parse_inputs(bad)
+
+
+def test_a_tooltip_shows_tags_instead_of_obeying_them() -> None:
+    assert plain_tooltip("net.py: a < b") == "net.py: a < b"
+    assert plain_tooltip("<img src='x'>\n<b>bold</b>").startswith("<p>&lt;img")
