@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QLabel, QStyle, QStyleOption, QWidget
 
 
 def plain_tooltip(text: str) -> str:
-    """``text`` of unknown origin (a path, an error message) as a tooltip that shows its tags instead of obeying them."""
-    if not Qt.mightBeRichText(text):
+    """``text`` of unknown origin (a path, an error) as a tooltip that shows its tags instead of obeying them."""
+    if "<" not in text:
         return text
     return f"<p>{html.escape(text)}</p>".replace("\n", "<br>")
 
