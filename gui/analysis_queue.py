@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QObject, Signal
 
+from engine.errors import ErrorInfo
 from engine.protocol import Analyzed, Failed
 from engine.results import Configuration
 from gui.engine_client import EngineClient
@@ -31,6 +32,7 @@ class AnalysisQueue(QObject):
         self._held = False
         self._crashed_on: Configuration | None = None
         self._crashes = 0
+        self._cancelling = False
         engine.analyzed.connect(self._on_analyzed)
         engine.failed.connect(self._on_failed)
         engine.crashed.connect(self._on_crashed)
@@ -46,6 +48,7 @@ class AnalysisQueue(QObject):
             self._waiting = configuration
             return
         self._in_flight = configuration
+        self._cancelling = False
         self._request = self._engine.analyze(configuration)
         self.changed.emit()
 
@@ -53,6 +56,7 @@ class AnalysisQueue(QObject):
         """Stop what runs; it comes back as ``failed`` with kind ``cancelled``."""
         self._waiting = None
         if self._in_flight is not None:
+            self._cancelling = True
             self._engine.cancel(self._request)
 
     def hold(self) -> None:
@@ -76,10 +80,17 @@ class AnalysisQueue(QObject):
         self._crashes = self._crashes + 1 if configuration == self._crashed_on else 1
         self._crashed_on = configuration
 
-    def gave_up_on(self, configuration: Configuration | None) -> bool:
-        """Whether ``configuration`` killed the engine too often to ask for it again."""
-        return (
-            configuration is not None and configuration == self._crashed_on and self._crashes >= MAX_CRASHES
+    def gave_up_on(self, configuration: Configuration) -> ErrorInfo | None:
+        """Why ``configuration`` is not asked for again: it killed the engine too often, or its cancelling did."""
+        if configuration != self._crashed_on or self._crashes < MAX_CRASHES:
+            return None
+        if self._cancelling:
+            return ErrorInfo("cancelled", "Cancelled.", "The engine had to be restarted to stop.")
+        return ErrorInfo(
+            "crash",
+            f"The engine ended {MAX_CRASHES} times at this configuration.",
+            "It may need more memory than this machine has.",
+            traceback=self._engine.stderr_text,
         )
 
     def forgive(self) -> None:
@@ -90,6 +101,8 @@ class AnalysisQueue(QObject):
         """What was in flight is lost; the opener asks for the current configuration again."""
         if self._in_flight is not None:
             self.note_crash(self._in_flight)
+            if self._cancelling:
+                self._crashes = MAX_CRASHES
             self._in_flight = None
             self.changed.emit()
 

@@ -99,7 +99,9 @@ class Opener(QObject):
             self.open(self._again("reload"))
 
     def cancel(self) -> None:
+        """Stop opening, if need be with the engine; the model on the screen stays."""
         if self.under_way is not None:
+            self.under_way.cancelled = True
             self._engine.cancel(self.under_way.request)
 
     def forget(self) -> None:
@@ -170,10 +172,9 @@ class Opener(QObject):
         keep = opening.reason != "user" and asked is not None and sizes.matches(event.inputs, asked.inputs)
         configuration = asked if keep and asked is not None else sizes.default_configuration(event.inputs)
         opening.configuration = configuration
-        if self._queue.gave_up_on(configuration):
-            self._finish(
-                None, Failed(0, self._crash(f"The engine ended {MAX_CRASHES} times at this configuration."))
-            )
+        given_up = self._queue.gave_up_on(configuration)
+        if given_up is not None:
+            self._finish(None, Failed(0, given_up))
             return
         opening.request = self._engine.analyze(configuration)
         self.changed.emit()
@@ -254,13 +255,28 @@ class Opener(QObject):
         opening = self._opening
         if opening is not None and not opening.request:
             return
-        if opening is not None and opening.reason == "user" and opening.crashes < MAX_CRASHES:
+        cancelled = opening is not None and opening.cancelled
+        if (
+            opening is not None
+            and opening.reason == "user"
+            and opening.crashes < MAX_CRASHES
+            and not cancelled
+        ):
             self._send(opening)
             return
         self._opening = None
-        if opening is not None and opening.crashes >= MAX_CRASHES and opening.opened is None:
-            sentence = f"The engine ended {MAX_CRASHES} times while it opened {short_source(opening.source)}."
-            self.failed.emit(opening.source, self._crash(sentence))
+        if opening is not None and cancelled:
+            self.noticed.emit(f"{short_source(opening.source)} was not opened.")
+        elif opening is not None and opening.crashes >= MAX_CRASHES and opening.opened is None:
+            self.failed.emit(
+                opening.source,
+                ErrorInfo(
+                    "crash",
+                    f"The engine ended {MAX_CRASHES} times while it opened {short_source(opening.source)}.",
+                    "It may need more memory than this machine has.",
+                    traceback=self._engine.stderr_text,
+                ),
+            )
             if opening.reason != "user":
                 self._end()
                 return
@@ -273,14 +289,6 @@ class Opener(QObject):
             self.open(again)
         else:
             self._end()
-
-    def _crash(self, sentence: str) -> ErrorInfo:
-        return ErrorInfo(
-            "crash",
-            sentence,
-            "It may need more memory than this machine has.",
-            traceback=self._engine.stderr_text,
-        )
 
     def _on_gave_up(self, sentence: str) -> None:
         """There is no engine until someone restarts it; what was to be opened is opened then."""

@@ -49,6 +49,7 @@ class Opening:
     configuration: Configuration | None = None
     """Of the first analysis."""
     crashes: int = 0
+    cancelled: bool = False
 
 
 @dataclass(frozen=True)

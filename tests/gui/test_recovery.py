@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from engine.edits import RemoveLayer
@@ -146,3 +147,42 @@ def test_a_configuration_that_kills_the_engine_is_given_up(
     qtbot.waitUntil(lambda: not recovering.busy and recovering.engine.state == "ready", timeout=READY_MS)
     recovering.undo_stack.undo()
     qtbot.waitUntil(lambda: recovering.is_current and recovering.failure is None, timeout=READY_MS)
+
+
+def test_cancelling_what_cannot_be_interrupted_replaces_the_engine(
+    recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot, tmp_path: Path
+) -> None:
+    window = MainWindow(recovering, Selection(), theme, settings)
+    qtbot.addWidget(window)
+    window.show()
+    path = tmp_path / "slow.py"
+    path.write_text(SLOW_NET.format(build=0, forward="600 if x.shape[-1] > 64 else 0"))
+    open_model(qtbot, recovering, f"{path}:build", trust=True)
+    before = recovering.analysis
+    recovering.set_sizes({"height": 72})
+    qtbot.waitUntil(window.status.cancel.isVisible, timeout=ANSWER_MS)
+    qtbot.mouseClick(window.status.cancel, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: recovering.failure is not None, timeout=READY_MS)
+    assert recovering.failure is not None
+    assert recovering.failure.error.kind == "cancelled"
+    assert window.banner.retry.isVisible()
+    assert recovering.analysis is before
+    qtbot.mouseClick(window.banner.undo, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: recovering.is_current and recovering.failure is None, timeout=READY_MS)
+
+
+def test_cancelling_an_opening_keeps_the_old_model(
+    recovering: Workspace, qtbot: QtBot, tmp_path: Path
+) -> None:
+    open_model(qtbot, recovering, "torchvision:alexnet")
+    path = tmp_path / "slow.py"
+    path.write_text(SLOW_NET.format(build=600, forward=0))
+    recovering.open_source(f"{path}:build", trust=True)
+    qtbot.waitUntil(lambda: recovering.progress is not None, timeout=ANSWER_MS)
+    with qtbot.waitSignal(recovering.engine.crashed, timeout=READY_MS):
+        recovering.cancel()
+    qtbot.waitUntil(lambda: not recovering.busy and recovering.engine.state == "ready", timeout=READY_MS)
+    assert recovering.model is not None
+    assert recovering.model.name == "alexnet"
+    recovering.set_sizes({"height": 256})
+    wait_current(qtbot, recovering)
