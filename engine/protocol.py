@@ -7,7 +7,7 @@ Prefetching runs only while no request waits and stops as soon as one comes.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -18,7 +18,15 @@ from engine.results import Analysis, Configuration, ModelInfo, Totals, ZooEntry
 
 PROTOCOL_VERSION = 1
 
-ExportFormat = Literal["json", "csv", "md", "html"]
+
+class ReportFormat(Struct, frozen=True):
+    """One way the engine can write a report; the table is in engine.export."""
+
+    key: str
+    label: str
+    """For menus and file dialogs."""
+    suffix: str
+    """File ending with its dot."""
 
 
 # -- window → engine ---------------------------------------------------------------------------------------------
@@ -61,7 +69,8 @@ class Export(Struct, frozen=True, tag="export"):
 
     id: int
     analysis: Analysis
-    format: ExportFormat
+    format: str
+    """Key of a ReportFormat."""
     path: str
     baseline: Analysis | None = None
 
@@ -97,6 +106,7 @@ class Ready(Struct, frozen=True, tag="ready"):
 
     versions: dict[str, str]
     devices: tuple[str, ...]
+    formats: tuple[ReportFormat, ...] = ()
 
 
 class Opened(Struct, frozen=True, tag="opened"):

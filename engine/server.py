@@ -33,6 +33,7 @@ from engine.protocol import (
     Prefetch,
     Progress,
     Ready,
+    ReportFormat,
     ReportOpened,
     Request,
     ZooListing,
@@ -145,7 +146,7 @@ class Server:
             self.send(Failed(0, describe(error)))
             log.exception("The frameworks cannot be imported")
             return
-        self.send(Ready(versions=versions, devices=("cpu",)))
+        self.send(Ready(versions=versions, devices=("cpu",), formats=_formats()))
         while True:
             work = self._inbox.get()
             if work is None:
@@ -260,6 +261,12 @@ class Server:
         if self._session is None:
             raise InputError("No model is open.", hint="Open one first.")
         return self._session
+
+
+def _formats() -> tuple[ReportFormat, ...]:
+    from engine.export import FORMATS
+
+    return tuple(ReportFormat(entry.key, entry.label, entry.suffix) for entry in FORMATS.values())
 
 
 def _import_frameworks() -> dict[str, str]:

@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signa
 
 from engine import protocol
 from engine.graph import InputShape
-from engine.protocol import Event, ExportFormat, Failed, Request
+from engine.protocol import Event, Failed, Request
 from engine.results import Analysis, Configuration
 
 log = logging.getLogger(__name__)
@@ -271,9 +271,7 @@ class EngineClient(QObject):
     def prefetch(self, configurations: tuple[Configuration, ...]) -> int:
         return self._send(protocol.Prefetch(next(self._ids), configurations), answered=False)
 
-    def export(
-        self, analysis: Analysis, format: ExportFormat, path: str, baseline: Analysis | None = None
-    ) -> int:
+    def export(self, analysis: Analysis, format: str, path: str, baseline: Analysis | None = None) -> int:
         return self._send(protocol.Export(next(self._ids), analysis, format, path, baseline))
 
     def open_report(self, path: str) -> int:

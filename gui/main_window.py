@@ -10,7 +10,7 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from engine.errors import ErrorInfo
-from engine.protocol import ExportFormat
+from engine.protocol import Ready
 from gui.callables import candidates
 from gui.charts.breakdown import BreakdownPanel
 from gui.charts.curve import CurvePanel
@@ -43,7 +43,6 @@ LAYERS_PX = 670
 LAYERS_MINIMUM_PX = 360
 TALL_PX = 860
 """In a lower window the inspector and "What changed" share a place at first."""
-SUFFIXES = {"json": "json", "csv": "csv", "md": "md", "html": "html"}
 
 
 class MainWindow(QMainWindow):
@@ -66,6 +65,7 @@ class MainWindow(QMainWindow):
         self.theme = theme
         self._settings = settings
         self.actions_ = Actions(self, workspace)
+        self._suffixes: dict[str, str] = {}
         self._arranged = False
         self._build()
         self._connect()
@@ -198,6 +198,7 @@ class MainWindow(QMainWindow):
         actions.retry.triggered.connect(workspace.retry)
         for key, action in actions.exports.items():
             action.triggered.connect(partial(self._on_export, key))
+            self._suffixes[key] = key
         actions.macs.triggered.connect(partial(workspace.set_count_mode, "macs"))
         actions.flops.triggered.connect(partial(workspace.set_count_mode, "flops"))
         actions.baseline_here.triggered.connect(workspace.set_baseline_here)
@@ -342,11 +343,11 @@ class MainWindow(QMainWindow):
 
     # -- exporting -----------------------------------------------------------------------------------------------
 
-    def _on_export(self, format: ExportFormat) -> None:
+    def _on_export(self, format: str) -> None:
         analysis = self.workspace.analysis
         if analysis is None:
             return
-        suffix = SUFFIXES[format]
+        suffix = self._suffixes.get(format, format)
         dialog = self._file_dialog("Export", f"{suffix.upper()} (*.{suffix})")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setFileMode(QFileDialog.FileMode.AnyFile)
@@ -371,8 +372,14 @@ class MainWindow(QMainWindow):
             ),
         )
 
-    def _on_engine_ready(self) -> None:
+    def _on_engine_ready(self, event: Ready) -> None:
         self.banner.engine_is_back()
+        for entry in event.formats:
+            self._suffixes[entry.key] = entry.suffix.removeprefix(".")
+            if entry.key not in self.actions_.exports:
+                action = self.actions_.add_export(entry)
+                action.triggered.connect(partial(self._on_export, entry.key))
+                self.toolbar.add_export(action)
 
     def _on_engine_restart(self) -> None:
         self.workspace.engine.restart()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Signal
 
 from engine.errors import ErrorInfo
-from engine.protocol import Exported, ExportFormat, Failed, ReportOpened, ZooListing
+from engine.protocol import Exported, Failed, ReportOpened, ZooListing
 from engine.results import Analysis, ZooEntry
 from gui.engine_client import EngineClient
 
@@ -45,9 +45,7 @@ class Reports(QObject):
         self._reads[self._engine.open_report(path)] = (path, as_baseline)
         self.changed.emit()
 
-    def export(
-        self, analysis: Analysis, format: ExportFormat, path: str, baseline: Analysis | None = None
-    ) -> None:
+    def export(self, analysis: Analysis, format: str, path: str, baseline: Analysis | None = None) -> None:
         self._exports.add(self._engine.export(analysis, format, path, baseline))
         self.changed.emit()
 

@@ -14,7 +14,6 @@ from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit
 from engine.errors import EngineError
 from engine.graph import AttributeValue, Dim, InputShape, InputSpec
 from engine.protocol import (
-    ExportFormat,
     Failed,
     Point,
     Progress,
@@ -551,7 +550,7 @@ class Workspace(QObject):
 
     # -- reports and the zoo -------------------------------------------------------------------------------------
 
-    def export(self, format: ExportFormat, path: str) -> None:
+    def export(self, format: str, path: str) -> None:
         """Write what is on the screen, compared with the baseline when that is something else."""
         analysis, baseline = self.analysis, self.baseline
         if analysis is None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QWidget
 
-from engine.protocol import ExportFormat
+from engine.protocol import ReportFormat
 from gui.workspace import REPORT_REASON, Workspace
 
-EXPORTS: tuple[tuple[ExportFormat, str, str, str], ...] = (
+EXPORTS: tuple[tuple[str, str, str, str], ...] = (
     ("html", "HTML page…", "Ctrl+E", "One self-contained page with charts and a sortable table"),
     ("json", "JSON report…", "Ctrl+Shift+E", "Everything; opens again in this window, also as a baseline"),
     ("csv", "CSV table…", "Ctrl+Alt+E", "One row per layer, exact numbers"),
     ("md", "Markdown summary…", "Ctrl+Alt+M", "For a pull request or an issue"),
 )
-"""Format, words, shortcut and what it is good for."""
+"""Format, words, shortcut and what it is good for; formats that are not named here come from the engine."""
 
 THEMES = (("system", "Like the system"), ("light", "Light"), ("dark", "Dark"))
 
@@ -33,7 +33,7 @@ class Actions:
         self.redo = make("redo", "↷ Redo", "Ctrl+Shift+Z", "Redo")
         self.cancel = make("cancel", "Cancel", "Esc", "Stop what is being computed; the numbers stay")
         self.retry = make("retry", "Analyse again", "Shift+F5", "Ask for the same configuration again")
-        self.exports: dict[ExportFormat, QAction] = {
+        self.exports: dict[str, QAction] = {
             key: make(f"export_{key}", words, shortcut, what) for key, words, shortcut, what in EXPORTS
         }
         self.macs = make("show_macs", "MACs", "Ctrl+M", "Multiply–accumulates; 1 MAC = 2 FLOPs", check=True)
@@ -111,6 +111,13 @@ class Actions:
         menu.addSeparator()
         menu.addAction(self.baseline_none)
         return menu
+
+    def add_export(self, entry: ReportFormat) -> QAction:
+        """An action for a format that the engine offers beyond the usual ones."""
+        action = self._make(f"export_{entry.key}", f"{entry.label}…", "", f"Write a *{entry.suffix} file")
+        self.exports[entry.key] = action
+        self.refresh()
+        return action
 
     def refresh(self) -> None:
         """Enable what can work now; a tooltip says why something cannot."""

@@ -57,11 +57,11 @@ class Toolbar(QFrame):
         layout.addWidget(self.open_button)
         layout.addWidget(self._button(actions.undo))
         layout.addWidget(self._button(actions.redo))
-        export_menu = QMenu(self)
-        export_menu.setToolTipsVisible(True)
-        export_menu.addActions(list(actions.exports.values()))
+        self._export_menu = QMenu(self)
+        self._export_menu.setToolTipsVisible(True)
+        self._export_menu.addActions(list(actions.exports.values()))
         self.export_button = self._menu_button(
-            "export", "Export ▾", "Write what is on the screen as a report", export_menu
+            "export", "Export ▾", "Write what is on the screen as a report", self._export_menu
         )
         layout.addWidget(self.export_button)
         layout.addStretch(1)
@@ -79,6 +79,10 @@ class Toolbar(QFrame):
         layout.addWidget(self.theme_button)
         workspace.model_changed.connect(self._on_model_changed)
         self._on_model_changed()
+
+    def add_export(self, action: QAction) -> None:
+        """Another entry of the export menu."""
+        self._export_menu.addAction(action)
 
     def _button(self, action: QAction) -> QToolButton:
         button = QToolButton(self)

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
+from engine.protocol import Ready, ReportFormat
 from gui.main_window import MainWindow
 from gui.selection import Selection
 from gui.settings import Settings
@@ -285,3 +286,10 @@ def test_the_window_fits(resnet: MainWindow, qtbot: QtBot, width: int, height: i
     wait_current(qtbot, resnet.workspace)
     QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
     assert (resnet.width(), resnet.height()) == (width, height)
+
+
+def test_a_format_only_the_engine_knows_gets_a_menu_entry(window: MainWindow) -> None:
+    known = set(window.actions_.exports)
+    window.workspace.engine.ready.emit(Ready({}, (), (ReportFormat("tex", "LaTeX table", ".tex"),)))
+    assert set(window.actions_.exports) - known == {"tex"}
+    assert window.actions_.exports["tex"] in window.toolbar.export_button.menu().actions()
