@@ -10,6 +10,8 @@ from engine import numbers
 from engine.edits import attribute_text
 from engine.metrics import METRIC, METRICS, Metric, Number, column, combined, ratio
 from engine.results import FAMILIES, Analysis, Layers
+from engine.summary import headline, plain, where
+from engine.tree_values import compared
 
 HEADLINES = tuple(metric for metric in METRICS if metric.key not in ("special_ops", "weight_bytes"))
 """Metrics with a card; weights stand with the parameters, special operations with the FLOPs."""
@@ -128,68 +130,8 @@ def _card(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> Card
 
 
 def what_changed(analysis: Analysis, baseline: Analysis) -> str:
-    """One sentence: which totals are the same and how the others differ, and where."""
-    changes: dict[str, list[str]] = {}
-    for metric in HEADLINES:
-        if metric.unit != "ratio":
-            before, now = getattr(baseline.totals, metric.key), getattr(analysis.totals, metric.key)
-            changes.setdefault(numbers.difference(before, now), []).append(_noun(metric))
-    same = changes.pop("=", [])
-    parts = [f"same {_listed(same)}"] if same else []
-    parts += [_change(difference, nouns) for difference, nouns in changes.items()]
-    text = ", ".join(parts)
-    where = _where(analysis, baseline)
-    return f"{text[:1].upper()}{text[1:]}{'. ' + where if where else ''}."
-
-
-def _noun(metric: Metric) -> str:
-    if metric.key == "params":
-        return "parameters"
-    return metric.label if metric.label[1:2].isupper() else metric.label.lower()
-
-
-def _change(difference: str, nouns: list[str]) -> str:
-    if difference.startswith("×"):
-        return f"{difference.removeprefix('×').strip()}{numbers.THIN}× the {_listed(nouns)}"
-    return f"{_listed(nouns)} {difference}"
-
-
-def _where(analysis: Analysis, baseline: Analysis) -> str:
-    """Which parts hold most of the difference in MACs, or in activation bytes when MACs are the same."""
-    key = "macs" if analysis.totals.macs != baseline.totals.macs else "activation_bytes"
-    now, before = _parts(analysis, key), _parts(baseline, key)
-    changes = {name: now.get(name, 0) - before.get(name, 0) for name in now | before}
-    total = sum(abs(change) for change in changes.values())
-    largest: list[str] = []
-    held = 0
-    for name, change in sorted(changes.items(), key=lambda item: -abs(item[1])):
-        if not change or held >= 0.9 * total or len(largest) == 4:
-            break
-        largest.append(name)
-        held += abs(change)
-    if not largest or len(changes) == 1:
-        return ""
-    factors = {
-        name: numbers.difference(before.get(name, 0), now.get(name, 0)) for name in changes if name in largest
-    }
-    share = numbers.share(held, total)
-    names = [f"{name or 'the model itself'} ({factor})" for name, factor in factors.items()]
-    if len(factors) > 1 and len(set(factors.values())) == 1:
-        names = [name or "the model itself" for name in factors]
-        names[-1] += f" ({factors[largest[0]]} each)"
-    return f"{share} of the difference in {_noun(METRIC[key])} sits in {_listed(names)}"
-
-
-def _parts(analysis: Analysis, key: str) -> dict[str, int]:
-    """Sum of ``key`` per first component of the path."""
-    sums: dict[str, int] = defaultdict(int)
-    for path, number in zip(analysis.layers.path, getattr(analysis.layers, key), strict=True):
-        sums[path.partition(".")[0]] += number or 0
-    return sums
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+    """Which totals are the same, how the others differ, and where: the window's words."""
+    return plain((headline(analysis, baseline, "macs"), *where(compared(analysis, baseline), "macs")))
 
 
 def input_sentence(analysis: Analysis, baseline: Analysis | None) -> str:

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 
 from engine import numbers
 from engine.metrics import Metric, Number, ratio
-from engine.results import Analysis
+from engine.tree_values import Comparison, NodeValues
 from gui.models.columns import LayerColumn
-from gui.models.structure import LayerStructure
-from gui.models.values import NodeValues
+
+CANNOT_RUN = "cannot run"
+_STATES = {
+    CANNOT_RUN: "Stops the forward pass of the configuration asked for; the numbers are of the last good state",
+    "removed": "Replaced by identity",
+    "not used": "Not called in this forward pass",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,8 @@ class Cell:
     text: str
     tone: str = "text"
     flag: str = ""
-    """A word after the text: ``removed`` (caution colour) or ``not used``."""
+    """A word after the text: ``cannot run``, ``removed`` or ``not used``."""
+    flag_tone: str = "secondary"
     struck: bool = False
     small: bool = False
     bold: bool = False
@@ -31,15 +37,13 @@ class Cell:
     ghost: float | None = None
 
 
-class LayerCells:
+class LayerCells(Comparison):
     """Cells, sort keys and tooltips of one analysis, compared with a baseline by node name."""
 
-    def __init__(self, values: NodeValues, baseline: NodeValues | None) -> None:
-        self.values = values
-        self.baseline = baseline
-        self.structure: LayerStructure = values.structure
-        self.analysis: Analysis = values.analysis
-        self._is_baseline = is_same(values.analysis, baseline.analysis if baseline is not None else None)
+    def __init__(self, values: NodeValues, baseline: NodeValues | None, failed: str = "") -> None:
+        """``failed``: path of the layer that stops the configuration asked for; empty for none."""
+        super().__init__(values, baseline)
+        self._failed = self.structure.node_of_path.get(failed) if failed else None
 
     def cell(self, node: int, column: LayerColumn, with_bar: bool) -> Cell:
         """The cell of ``node`` in ``column``; ``with_bar`` asks for the inline bar of a value column."""
@@ -56,7 +60,7 @@ class LayerCells:
         assert column.metric is not None
         if column.kind == "value":
             return self._value_cell(node, column.metric, with_bar)
-        if self._is_baseline:
+        if self.is_baseline:
             return Cell("")
         if column.kind == "difference":
             return self._difference_cell(node, column.metric)
@@ -107,26 +111,10 @@ class LayerCells:
             lines.append(metric.description)
         return "\n".join(lines)
 
-    def before(self, node: int, key: str) -> Number:
-        """The baseline's value of the node of the same name; None where it has no such node."""
-        if self.baseline is None:
-            return None
-        other = self.baseline_node(node)
-        return None if other is None else self.baseline.value(other, key)
-
-    def baseline_node(self, node: int) -> int | None:
-        """The baseline's node of this name; a module whose only operation went or changed is found by its path."""
-        if self.baseline is None:
-            return None
-        structure = self.baseline.structure
-        found = structure.node_of_name.get(self.structure.names[node])
-        if found is None and self.structure.stands_for_module(node):
-            path = self.analysis.modules.path[self.structure.module[node]]
-            found = structure.node_of_path.get(path)
-        return found
-
     def state(self, node: int) -> str:
-        """``removed``, ``not used`` or empty; an operation is always used."""
+        """``cannot run``, ``removed``, ``not used`` or empty; an operation is always used."""
+        if node == self._failed:
+            return CANNOT_RUN
         if not self.structure.stands_for_module(node):
             return ""
         modules = self.analysis.modules
@@ -134,13 +122,6 @@ class LayerCells:
         if modules.removed[module]:
             return "removed"
         return "" if modules.calls[module] or self.structure.rows[node] else "not used"
-
-    def output_shapes(self, node: int) -> tuple[tuple[int, ...], ...]:
-        """Shapes the node puts out: of its last operation, or of the model."""
-        if node == 0 and self.analysis.output_shapes:
-            return self.analysis.output_shapes
-        rows = self.structure.rows[node]
-        return self.analysis.layers.output_shapes[rows[-1]] if rows else ()
 
     def text(self, node: int, metric: Metric) -> str:
         """A value for eyes: ``—`` for nothing to count, ``not counted`` for unknown, ``≥`` where rows are unknown."""
@@ -197,8 +178,9 @@ class LayerCells:
             family = self._family_before(node)
         return Cell(
             label,
-            tone="secondary" if state else "text",
+            tone="secondary" if state and state != CANNOT_RUN else "text",
             flag=state,
+            flag_tone="caution" if state in (CANNOT_RUN, "removed") else "secondary",
             struck=state == "removed",
             family=family,
         )
@@ -220,8 +202,8 @@ class LayerCells:
             lines.append(f"{layers.op[row]} · {layers.family[row]}{calls}")
             if layers.shared[row]:
                 lines.append("Shares parameters with another layer; the total counts them once")
-        elif state := self.state(node):
-            lines.append("Replaced by identity" if state == "removed" else "Not called in this forward pass")
+        if state := self.state(node):
+            lines.append(_STATES[state])
         return "\n".join(lines)
 
 
@@ -231,14 +213,6 @@ def exact(metric: Metric, value: Number) -> str:
         return numbers.NOT_APPLICABLE if metric.parts is not None else numbers.NOT_COUNTED
     unit = "B" if metric.unit == "bytes" else metric.suffix
     return f"{numbers.exact(value)} {unit}".strip()
-
-
-def is_same(analysis: Analysis, baseline: Analysis | None) -> bool:
-    """Whether there is nothing to compare: no baseline, or the same configuration of the same model."""
-    return baseline is None or (
-        baseline is analysis
-        or (baseline.model == analysis.model and baseline.configuration == analysis.configuration)
-    )
 
 
 def _elements(shape: tuple[int, ...]) -> int:

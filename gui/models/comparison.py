@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from engine.results import Analysis
+from engine.tree import LayerStructure, idle_rows, structure_key
+from engine.tree_values import NodeValues
 from gui.models.cells import LayerCells
-from gui.models.structure import LayerStructure, structure_key
-from gui.models.values import NodeValues
 
 
 class Comparer:
@@ -14,13 +16,33 @@ class Comparer:
     def __init__(self) -> None:
         self._structure: LayerStructure | None = None
         self._baseline: NodeValues | None = None
+        self._baseline_hides = True
 
-    def compare(self, analysis: Analysis, baseline: Analysis | None) -> LayerCells:
-        """``analysis`` against ``baseline``; the result's structure is the previous one when the tree is the same."""
-        if self._structure is None or self._structure.key != structure_key(analysis):
-            self._structure = LayerStructure(analysis)
+    def compare(
+        self,
+        analysis: Analysis,
+        baseline: Analysis | None,
+        *,
+        hidden: Set[int] | None = None,
+        failed: str = "",
+    ) -> LayerCells:
+        """``analysis`` against ``baseline``; the result's structure is the previous one when the tree is the same.
+
+        ``hidden`` are the rows without a node of their own (those that cost nothing unless given); an empty set
+        shows those of the baseline too. ``failed`` is the layer that stops the configuration asked for.
+        """
+        if hidden is None:
+            hidden = idle_rows(analysis)
+        if self._structure is None or self._structure.key != structure_key(analysis, hidden):
+            self._structure = LayerStructure(analysis, hidden)
+        self._take_baseline(baseline, bool(hidden))
+        return LayerCells(NodeValues(self._structure, analysis), self._baseline, failed)
+
+    def _take_baseline(self, baseline: Analysis | None, hides: bool) -> None:
+        known = self._baseline
         if baseline is None:
             self._baseline = None
-        elif self._baseline is None or self._baseline.analysis is not baseline:
-            self._baseline = NodeValues(LayerStructure(baseline), baseline)
-        return LayerCells(NodeValues(self._structure, analysis), self._baseline)
+        elif known is None or known.analysis is not baseline or self._baseline_hides != hides:
+            rows = idle_rows(baseline) if hides else frozenset[int]()
+            self._baseline = NodeValues(LayerStructure(baseline, rows), baseline)
+            self._baseline_hides = hides

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from engine import numbers
 from engine.edits import attribute_text
+from engine.errors import ErrorInfo
 from engine.graph import AttributeValue, Shape
 from engine.metrics import METRICS, Metric, Number
 from engine.results import Analysis
-from gui.models.cells import LayerCells
+from gui.models.cells import CANNOT_RUN, LayerCells
 
 MAX_NAMES = 4
 """Parameter names listed before "and 12 more"."""
@@ -41,8 +42,11 @@ class Details:
     editable: tuple[tuple[str, AttributeValue], ...]
 
 
-def details(cells: LayerCells, node: int, *, compare: bool) -> Details:
-    """Everything about ``node``; ``compare`` adds the baseline's numbers where they differ."""
+def details(cells: LayerCells, node: int, *, compare: bool, failure: ErrorInfo | None = None) -> Details:
+    """Everything about ``node``; ``compare`` adds the baseline's numbers where they differ.
+
+    ``failure`` is why the configuration asked for has no numbers; the layer it names says so first.
+    """
     structure, analysis = cells.structure, cells.analysis
     module, row = structure.module[node], structure.row[node]
     path = analysis.modules.path[module]
@@ -55,11 +59,19 @@ def details(cells: LayerCells, node: int, *, compare: bool) -> Details:
     return Details(
         title=title,
         subtitle=_subtitle(cells, node, is_module),
-        facts=tuple(_facts(cells, node, {key: attributes[key] for key in attributes if key not in fields})),
+        facts=(
+            *(_failure_facts(failure) if failure is not None and cells.state(node) == CANNOT_RUN else ()),
+            *_facts(cells, node, {key: attributes[key] for key in attributes if key not in fields}),
+        ),
         formula=analysis.layers.formula[row] if row >= 0 else "",
         metrics=tuple(line for metric in METRICS if (line := _metric_line(cells, node, metric, compare))),
         editable=tuple((key, attributes[key]) for key in fields if key in attributes),
     )
+
+
+def _failure_facts(failure: ErrorInfo) -> list[tuple[str, str]]:
+    facts = [("Cannot run", failure.message), ("Expected", failure.expected), ("Got", failure.got)]
+    return [fact for fact in facts if fact[1]]
 
 
 def _subtitle(cells: LayerCells, node: int, is_module: bool) -> str:
@@ -80,7 +92,9 @@ def _facts(cells: LayerCells, node: int, attributes: dict[str, AttributeValue]) 
         facts.append(("Now", "Identity: what comes in goes out, at no cost"))
     outputs = cells.output_shapes(node)
     if row >= 0:
-        facts.append(("Shapes", f"{_shapes(layers.input_shapes[row])} → {_shapes(outputs)}"))
+        # The rows of a layer that cost nothing (a permutation before a norm) take and give what the layer does.
+        first = structure.rows[node][0]
+        facts.append(("Shapes", f"{_shapes(layers.input_shapes[first])} → {_shapes(outputs)}"))
         facts.append(("Dtype", layers.dtype[row]))
     elif outputs:
         facts.append(("Output", _shapes(outputs)))

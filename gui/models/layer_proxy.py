@@ -8,8 +8,8 @@ from itertools import chain
 from PySide6.QtCore import QObject, QSortFilterProxyModel, Qt
 
 from engine.metrics import Number
+from engine.tree import LayerStructure
 from gui.models.layer_tree import Index, LayerTreeModel
-from gui.models.structure import LayerStructure
 
 
 class LayerProxyModel(QSortFilterProxyModel):

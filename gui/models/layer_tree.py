@@ -11,12 +11,12 @@ from typing import TypeAlias
 from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 
 from engine.metrics import Number
-from engine.results import Analysis
+from engine.results import Analysis, Layers
+from engine.tree import LayerStructure, idle_rows, structure_key
 from gui.models.cells import Cell, LayerCells
 from gui.models.columns import DEFAULT_BARS, LayerColumn, columns
 from gui.models.comparison import Comparer
 from gui.models.roles import Role
-from gui.models.structure import LayerStructure
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
 
@@ -40,6 +40,12 @@ class LayerTreeModel(QAbstractItemModel):
         self.structure: LayerStructure | None = None
         self.cells: LayerCells | None = None
         self.columns: tuple[LayerColumn, ...] = columns("macs")
+        self.shows_idle = False
+        """Whether rows that cost nothing have a place in the tree. Like `words` it counts from the next `show`."""
+        self.words: tuple[str, ...] = ()
+        """A search, in lower case: rows that cost nothing and are asked for by it have a place all the same."""
+        self.failed = ""
+        """Layer that stops the configuration asked for; counts from the next `show`."""
         self._comparer = Comparer()
         self._bars = frozenset(DEFAULT_BARS)
         self._made: dict[tuple[int, int], Cell] = {}
@@ -54,7 +60,9 @@ class LayerTreeModel(QAbstractItemModel):
             self._made.clear()
             self.endResetModel()
             return True
-        cells = self._comparer.compare(analysis, baseline)
+        cells = self._comparer.compare(
+            analysis, baseline, hidden=self.hidden_rows(analysis), failed=self.failed
+        )
         if cells.structure is self.structure:
             self.cells = cells
             self._made.clear()
@@ -65,6 +73,20 @@ class LayerTreeModel(QAbstractItemModel):
         self._made.clear()
         self.endResetModel()
         return True
+
+    def keeps_tree(self, analysis: Analysis) -> bool:
+        """Whether showing ``analysis`` changes numbers only."""
+        key = structure_key(analysis, self.hidden_rows(analysis))
+        return self.structure is not None and self.structure.key == key
+
+    def hidden_rows(self, analysis: Analysis) -> frozenset[int]:
+        """Rows of ``analysis`` that cost nothing and that nobody asks for."""
+        if self.shows_idle:
+            return frozenset()
+        idle = idle_rows(analysis)
+        if not self.words:
+            return idle
+        return frozenset(row for row in idle if not _asked_for(analysis.layers, row, self.words))
 
     def set_count_mode(self, mode: str) -> None:
         """``macs`` or ``flops``: which count the headline columns show."""
@@ -202,3 +224,10 @@ class LayerTreeModel(QAbstractItemModel):
             last = len(self.columns) - 1
             self.dataChanged.emit(self.createIndex(0, 0, 0), self.createIndex(0, last, 0))
             self.numbers_changed.emit()
+
+
+def _asked_for(layers: Layers, row: int, words: tuple[str, ...]) -> bool:
+    """Whether a search is for this row itself; a word of its module's path alone is no search for each view in it."""
+    own = f"{layers.id[row].rpartition(':')[2]} {layers.family[row]}".casefold()
+    every = f"{layers.id[row]} {own}".casefold()
+    return all(word in every for word in words) and any(word in own for word in words)

@@ -9,7 +9,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 from engine import numbers
 from engine.metrics import METRIC, Metric
 from engine.results import Analysis, Coverage
-from gui.models.cells import exact, is_same
+from engine.tree_values import is_same
+from gui.models.cells import exact
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
 from gui.workspace import Workspace
 

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine.results import Analysis
-from gui.models.cells import is_same
+from engine.tree_values import is_same
 from gui.models.comparison import Comparer
 from gui.models.details import Details, MetricLine, details
 from gui.models.removal import Removal, module_path, removal

@@ -105,7 +105,7 @@ class LayerDelegate(QStyledItemDelegate):
             painter.fillRect(QRectF(left, top + ROW_HEIGHT / 2, used, 1), self._colors[cell.tone])
         if cell.flag:
             painter.setFont(self._fonts["small"])
-            painter.setPen(self._colors["caution" if cell.struck else "secondary"])
+            painter.setPen(self._colors[cell.flag_tone])
             painter.drawStaticText(QPointF(left + used + FLAG_GAP, self._baseline("small", top)), flag)
 
     def _paint_right(

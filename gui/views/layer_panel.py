@@ -12,7 +12,6 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QMenu, QTo
 from gui.models.layer_tree import LayerTreeModel
 from gui.models.layer_tsv import tsv
 from gui.models.removal import module_path, removal
-from gui.models.structure import structure_key
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
@@ -187,7 +186,7 @@ class LayerPanel(QFrame):
         inputs = ", ".join(str(shape) for shape in analysis.configuration.inputs)
         self._meta.setText(f"{inputs} · {len(analysis.layers):,} rows")
         known = self.model.structure
-        if known is not None and known.key == structure_key(analysis):
+        if self.model.keeps_tree(analysis):
             self.model.show(analysis, self._workspace.baseline)
             self._resort()
             return

@@ -20,8 +20,8 @@ from PySide6.QtWidgets import (
 )
 
 from engine.metrics import METRIC
+from engine.summary import Contributor, Sentence, Summary, summarise
 from gui.models.comparison import Comparer
-from gui.models.summary import Contributor, Sentence, Summary, summarise
 from gui.selection import Selection
 from gui.theme import Theme, ThemeManager, mono_font
 from gui.workspace import Workspace

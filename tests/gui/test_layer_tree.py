@@ -9,13 +9,13 @@ from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
 from engine.metrics import METRICS
+from engine.tree import LayerStructure
+from engine.tree_values import NodeValues
 from gui.models.columns import columns, known_keys, slot
 from gui.models.layer_proxy import LayerProxyModel
 from gui.models.layer_tree import LayerTreeModel
 from gui.models.layer_tsv import tsv
 from gui.models.roles import Role
-from gui.models.structure import LayerStructure
-from gui.models.values import NodeValues
 from tests.gui.analyses import Mod, Row, make, small_net
 
 TREE = """\

@@ -14,8 +14,8 @@ from pytestqt.qtbot import QtBot
 from engine.edits import SetAttribute
 from engine.graph import InputShape
 from engine.results import Analysis, Configuration
+from engine.summary import Sentence, Summary, input_change, summarise
 from gui.models.comparison import Comparer
-from gui.models.summary import Sentence, Summary, input_change, summarise
 from gui.selection import Selection
 from gui.theme import ThemeManager
 from gui.views.what_changed import WhatChangedPanel
@@ -54,9 +54,9 @@ def chain(costs: dict[str, int]) -> Analysis:
 
 def test_a_removed_pool() -> None:
     result = summary(small_net(pool=False), small_net())
-    assert plain(result.headline) == "Same parameters, 2.71 × the MACs, the same peak memory."
+    assert plain(result.headline) == "Same parameters, 2.71\N{THIN SPACE}× the MACs, the same peak memory."
     assert where(result) == [
-        "Everything after pool works on 4.00 × the positions.",
+        "Everything after pool works on 4.00\N{THIN SPACE}× the positions.",
         "Only conv1, relu and fc cost what they did.",
     ]
     assert result.python == ("model.pool = nn.Identity()",)
@@ -66,7 +66,10 @@ def test_a_removed_pool() -> None:
 
 def test_a_larger_input() -> None:
     result = summary(small_net(256), small_net())
-    assert plain(result.headline) == "Same parameters, 31 % more MACs, 31 % more peak memory."
+    assert (
+        plain(result.headline)
+        == "Same parameters, 31\N{THIN SPACE}% more MACs, 31\N{THIN SPACE}% more peak memory."
+    )
     assert where(result)[-1] == "Only fc costs what it did."
     assert result.circumstances == ("x: 224×224 → 256×256",)
     assert result.python == ()
@@ -74,7 +77,10 @@ def test_a_larger_input() -> None:
 
 def test_less_is_said_as_less() -> None:
     result = summary(small_net(200), small_net())
-    assert plain(result.headline) == "Same parameters, 20 % fewer MACs, 20 % less peak memory."
+    assert (
+        plain(result.headline)
+        == "Same parameters, 20\N{THIN SPACE}% fewer MACs, 20\N{THIN SPACE}% less peak memory."
+    )
 
 
 def test_the_baseline_itself_is_empty() -> None:
@@ -87,8 +93,8 @@ def test_factors_are_grouped_and_the_dearest_comes_first() -> None:
     after = edited(chain({"a": 20, "b": 20, "c": 300, "d": 7}), SetAttribute("a", "stride", 1))
     result = summary(after, before)
     assert where(result) == [
-        "c costs 3.00 × what it did.",
-        "a and b cost 2.00 × what they did.",
+        "c costs 3.00\N{THIN SPACE}× what it did.",
+        "a and b cost 2.00\N{THIN SPACE}× what they did.",
         "Only d costs what it did.",
     ]
 
@@ -102,8 +108,8 @@ def test_contributors_add_up() -> None:
     before = chain({"a": 100, "b": 100})
     result = summary(edited(chain({"a": 400, "b": 200}), SetAttribute("a", "stride", 1)), before)
     assert [(part.label, part.change, part.share) for part in result.contributors] == [
-        ("a", "+300", "75 %"),
-        ("b", "+100", "25 %"),
+        ("a", "+300", "75\N{THIN SPACE}%"),
+        ("b", "+100", "25\N{THIN SPACE}%"),
     ]
 
 
@@ -185,7 +191,7 @@ def test_the_experiment(
     panel: WhatChangedPanel, workspace: Workspace, selection: Selection, qtbot: QtBot
 ) -> None:
     bring(workspace, small_net(pool=False))
-    assert "2.71 ×" in label(panel, "what_changed_headline").text()
+    assert "2.71\N{THIN SPACE}×" in label(panel, "what_changed_headline").text()
     assert "against as opened" in label(panel, "what_changed_baseline").text()
     assert "model.pool = nn.Identity()" in label(panel, "what_changed_python").text()
     qtbot.mouseClick(button(panel, "copy_python"), Qt.MouseButton.LeftButton)

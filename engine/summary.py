@@ -1,6 +1,6 @@
 """What changed against the baseline, in words: one sentence, where the change sits, what the user did.
 
-Pure; no Qt.
+Plain data that both processes read: the window and the reports say the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.edits import RemoveLayer
 from engine.graph import InputShape, Shape, elements
 from engine.metrics import METRIC, Metric, ratio
 from engine.results import Analysis
-from gui.models.cells import LayerCells, is_same
+from engine.tree_values import Comparison, is_same
 
 SAME_FACTOR = 0.01
 """Layers whose factors differ by less than this part are said to change by one factor."""
@@ -89,21 +89,31 @@ class _Part:
         return ratio(self.work_after, self.work_before)
 
 
-def summarise(cells: LayerCells, count_mode: str) -> Summary:
-    """``cells``' analysis against its baseline, in ``macs`` or ``flops``; empty when there is nothing to compare."""
-    analysis = cells.analysis
-    baseline = cells.baseline.analysis if cells.baseline is not None else None
+def plain(sentences: Iterable[Sentence]) -> str:
+    """Sentences as running text."""
+    return " ".join("".join(span.text for span in sentence) for sentence in sentences)
+
+
+def summarise(comparison: Comparison, count_mode: str) -> Summary:
+    """The analysis against its baseline, in ``macs`` or ``flops``; empty when there is nothing to compare."""
+    analysis = comparison.analysis
+    baseline = comparison.baseline.analysis if comparison.baseline is not None else None
     python = tuple(analysis.python_lines())
     if baseline is None or is_same(analysis, baseline):
         return Summary((), (), (), (), python)
-    parts = _frontier(cells, count_mode)
+    parts = _frontier(comparison, count_mode)
     return Summary(
         headline=headline(analysis, baseline, count_mode),
-        where=tuple(_where(cells, parts, count_mode)),
+        where=tuple(_where(comparison, parts)),
         contributors=tuple(_contributors(parts, METRIC[count_mode])),
         circumstances=tuple(_circumstances(analysis, baseline)),
         python=python,
     )
+
+
+def where(comparison: Comparison, count_mode: str) -> tuple[Sentence, ...]:
+    """Which parts of the model changed by which factor, and which cost what they did; empty when all do."""
+    return tuple(_where(comparison, _frontier(comparison, count_mode)))
 
 
 def headline(analysis: Analysis, baseline: Analysis, count_mode: str) -> Sentence:
@@ -123,27 +133,35 @@ def headline(analysis: Analysis, baseline: Analysis, count_mode: str) -> Sentenc
 
 
 def _compared(before: int, after: int, noun: str, *, first: bool, many: bool) -> list[Span]:
-    if before == after:
+    difference = numbers.difference(before, after)
+    if difference == "=":
         return [Span(f"Same {noun}" if first else f"the same {noun}")]
-    factor = ratio(after, before)
-    if factor is None:
+    if not before:
         return [Span(f"{'New' if first else 'new'} {noun}")]
-    if factor > 2 or factor < 0.5:
-        return [Span(f"{numbers.significant(factor)} ×", strong=True), Span(f" the {noun}")]
-    percent = numbers.significant(abs(factor - 1) * 100, 2)
-    word = "more" if factor > 1 else "fewer" if many else "less"
-    return [Span(f"{percent} %", strong=True), Span(f" {word} {noun}")]
+    if difference.startswith("×"):
+        return [_times(difference), Span(f" the {noun}")]
+    word = "more" if after > before else "fewer" if many else "less"
+    return [Span(difference.lstrip("+" + numbers.MINUS), strong=True), Span(f" {word} {noun}")]
+
+
+def _times(difference: str) -> Span:
+    """``× 3.91`` as it stands before a noun: ``3.91 ×``."""
+    return Span(f"{difference.removeprefix('×').strip()}{numbers.THIN}×", strong=True)
+
+
+def _factor(factor: float) -> Span:
+    return Span(f"{numbers.significant(factor)}{numbers.THIN}×", strong=True)
 
 
 # -- where the change sits -----------------------------------------------------------------------------------------
 
 
-def _frontier(cells: LayerCells, metric: str) -> list[_Part]:
+def _frontier(comparison: Comparison, metric: str) -> list[_Part]:
     """The model's parts to speak about: its children, opened up while nearly all change sits in one of them."""
-    structure = cells.structure
+    structure = comparison.structure
     nodes = structure.children[0]
     while True:
-        parts = [_part(cells, node, metric) for node in nodes]
+        parts = [_part(comparison, node, metric) for node in nodes]
         moved = [abs(part.work_after - part.work_before) for part in parts]
         place = max(range(len(nodes)), key=moved.__getitem__, default=-1)
         if place < 0 or not structure.children[nodes[place]] or moved[place] <= NEARLY_ALL * sum(moved):
@@ -151,23 +169,18 @@ def _frontier(cells: LayerCells, metric: str) -> list[_Part]:
         nodes = [*nodes[:place], *structure.children[nodes[place]], *nodes[place + 1 :]]
 
 
-def _part(cells: LayerCells, node: int, metric: str) -> _Part:
-    structure = cells.structure
-    path = cells.analysis.modules.path[structure.module[node]]
+def _part(comparison: Comparison, node: int, metric: str) -> _Part:
+    structure = comparison.structure
+    path = comparison.analysis.modules.path[structure.module[node]]
     label = path if structure.stands_for_module(node) else structure.labels[node]
-    other = cells.baseline_node(node)
-    positions = None
-    if other is not None and cells.baseline is not None:
-        was = LayerCells(cells.baseline, None).output_shapes(other)
-        positions = _growth(was, cells.output_shapes(node))
     return _Part(
         node=structure.names[node],
         label=label,
-        before=cells.before(node, metric) or 0,
-        after=cells.values.value(node, metric) or 0,
-        work_before=cells.before(node, "flops") or 0,
-        work_after=cells.values.value(node, "flops") or 0,
-        positions=positions,
+        before=comparison.before(node, metric) or 0,
+        after=comparison.values.value(node, metric) or 0,
+        work_before=comparison.before(node, "flops") or 0,
+        work_after=comparison.values.value(node, "flops") or 0,
+        positions=_growth(comparison.output_shapes_before(node), comparison.output_shapes(node)),
     )
 
 
@@ -177,7 +190,7 @@ def _growth(before: Sequence[Shape], after: Sequence[Shape]) -> float | None:
     return ratio(elements(after[0]), elements(before[0]))
 
 
-def _where(cells: LayerCells, parts: list[_Part], metric: str) -> list[Sentence]:
+def _where(comparison: Comparison, parts: list[_Part]) -> list[Sentence]:
     """Which parts changed by which factor, and which cost what they did."""
     working = [part for part in parts if part.work_before and part.work_after]
     changed = [part for part in working if not part.same]
@@ -187,18 +200,17 @@ def _where(cells: LayerCells, parts: list[_Part], metric: str) -> list[Sentence]
     sentences: list[Sentence] = []
     groups = _by_factor(changed)
     if len(groups) == 1 and len(changed) > 1:
-        sentences.append(_one_factor(cells, parts, changed, kept))
+        sentences.append(_one_factor(comparison, parts, changed, kept))
         if sentences[0][0].text == ALL_BUT:
             return sentences
     else:
         for factor, members in groups[:3]:
             verb = " costs " if len(members) == 1 else " cost "
-            words = Span(f"{numbers.significant(factor)} ×", strong=True)
             sentences.append(
                 (
                     *_listed(members),
                     Span(verb),
-                    words,
+                    _factor(factor),
                     Span(" what it did." if len(members) == 1 else " what they did."),
                 )
             )
@@ -209,14 +221,16 @@ def _where(cells: LayerCells, parts: list[_Part], metric: str) -> list[Sentence]
     return sentences
 
 
-def _one_factor(cells: LayerCells, parts: list[_Part], changed: list[_Part], kept: list[_Part]) -> Sentence:
+def _one_factor(
+    comparison: Comparison, parts: list[_Part], changed: list[_Part], kept: list[_Part]
+) -> Sentence:
     """``Everything after maxpool works on 4.00 × the positions`` where an edit explains it, else a plain list."""
     factor = changed[0].factor or 1.0
-    amount = Span(f"{numbers.significant(factor)} ×", strong=True)
+    amount = _factor(factor)
     grown = [part for part in changed if part.positions is not None and _close(part.positions, factor)]
     # A global pool or a classifier at the end does more work per element it puts out, or none more.
     on_positions = len(grown) >= len(changed) - 1
-    edited = _edited_part(cells, parts)
+    edited = _edited_part(comparison, parts)
     if edited is not None and on_positions:
         first = parts.index(edited)
         if all(parts.index(part) >= first for part in changed):
@@ -244,11 +258,11 @@ def _one_factor(cells: LayerCells, parts: list[_Part], changed: list[_Part], kep
     return (*_listed(changed), Span(" cost "), amount, Span(" what they did."))
 
 
-def _edited_part(cells: LayerCells, parts: list[_Part]) -> _Part | None:
+def _edited_part(comparison: Comparison, parts: list[_Part]) -> _Part | None:
     """The part that holds the only edit the baseline does not have."""
-    assert cells.baseline is not None
-    old = cells.baseline.analysis.configuration.edits
-    new = [edit for edit in cells.analysis.configuration.edits if edit not in old]
+    assert comparison.baseline is not None
+    old = comparison.baseline.analysis.configuration.edits
+    new = [edit for edit in comparison.analysis.configuration.edits if edit not in old]
     if len(new) != 1:
         return None
     layer = new[0].layer
@@ -304,7 +318,9 @@ def _contributors(parts: list[_Part], metric: Metric) -> list[Contributor]:
             part.node,
             part.label,
             _signed(metric, part.after - part.before),
-            f"{numbers.significant((part.after - part.before) / whole * 100, 2)} %" if whole else "",
+            f"{numbers.significant((part.after - part.before) / whole * 100, 2)}{numbers.THIN}%"
+            if whole
+            else "",
             numbers.difference(part.before, part.after),
         )
         for part in moved[:MAX_CONTRIBUTORS]

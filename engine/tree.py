@@ -1,22 +1,37 @@
 """The tree of an analysis, without numbers: modules, their executed operations below, in execution order.
 
-Pure arithmetic over `engine.results`; nothing here knows Qt. A node is an integer; node 0 is the model.
-Names are those used everywhere in the window: a module by its path, an operation row by its id.
+Plain data that both processes read. A node is an integer; node 0 is the model. Names are those used
+everywhere: a module by its path, an operation row by its id.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TypeAlias
 
 from engine.results import Analysis
 
-StructureKey: TypeAlias = tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...], tuple[str, ...]]
+StructureKey: TypeAlias = tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...], tuple[str, ...], Set[int]]
 
 
-def structure_key(analysis: Analysis) -> StructureKey:
+def structure_key(analysis: Analysis, hidden: Set[int] = frozenset()) -> StructureKey:
     """What decides the tree. Two analyses with equal keys differ in numbers only."""
     modules, layers = analysis.modules, analysis.layers
-    return modules.path, modules.parent, layers.id, layers.path
+    return modules.path, modules.parent, layers.id, layers.path, hidden
+
+
+def idle_rows(analysis: Analysis) -> frozenset[int]:
+    """Rows that cost nothing: views, selections and other names for data that is there already.
+
+    Data movement that writes or moves bytes is no such row.
+    """
+    layers = analysis.layers
+    columns = zip(layers.family, layers.flops, layers.activation_bytes, layers.bytes_moved, strict=True)
+    return frozenset(
+        row
+        for row, (family, flops, activations, moved) in enumerate(columns)
+        if family == "movement" and flops == 0 and not activations and not moved
+    )
 
 
 class LayerStructure:
@@ -25,29 +40,32 @@ class LayerStructure:
     A leaf module that executed exactly one operation is one node: named by the row's id, labelled as the module.
     An operation that belongs to a module with child modules is a sibling of these. A module sits where
     its first operation executes; one without operations sits after the sibling registered before it.
+
+    Rows of Layers in ``hidden`` have no node of their own; they still belong to their modules.
     """
 
-    def __init__(self, analysis: Analysis) -> None:
-        self.key = structure_key(analysis)
+    def __init__(self, analysis: Analysis, hidden: Set[int] = frozenset()) -> None:
+        self.key = structure_key(analysis, hidden)
         self.names: list[str] = []
         self.labels: list[str] = []
         self.module: list[int] = []
         """Row in Modules: the module itself, or the owner of the operation."""
         self.row: list[int] = []
-        """Row in Layers; -1 for a module with children or without operations."""
+        """Row in Layers; -1 for a module with children or without operations to show."""
         self.rows: list[list[int]] = []
-        """Rows in Layers of the node and everything below."""
+        """Rows in Layers of the node and everything below, hidden ones included, in execution order."""
         self.parent: list[int] = []
         self.position: list[int] = []
         """Index among the siblings."""
         self.children: list[list[int]] = []
         self.level: list[int] = []
-        _Builder(analysis, self).build()
+        _Builder(analysis, self, hidden).build()
         self.node_of_name = {name: node for node, name in enumerate(self.names)}
-        paths = analysis.modules.path
+        paths, layers = analysis.modules.path, analysis.layers
         self.node_of_path = {
             paths[self.module[node]]: node for node in range(len(self.names)) if self.stands_for_module(node)
         }
+        self._owner_of_hidden = {layers.id[row]: layers.path[row] for row in hidden}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -58,9 +76,12 @@ class LayerStructure:
         return parent < 0 or self.module[node] != self.module[parent]
 
     def find(self, name: str) -> int | None:
-        """The node called ``name``: a module path, the id of a row, or the path of a module shown as its row."""
+        """The node called ``name``: a module path, the id of a row, or the path of a module shown as its row.
+
+        For a hidden row that is the module it belongs to.
+        """
         node = self.node_of_name.get(name)
-        return self.node_of_path.get(name) if node is None else node
+        return self.node_of_path.get(self._owner_of_hidden.get(name, name)) if node is None else node
 
     def ancestors(self, node: int) -> list[int]:
         """Parents from the innermost to the model."""
@@ -73,9 +94,10 @@ class LayerStructure:
 class _Builder:
     """Fills a LayerStructure depth first, so that nodes are numbered in display order."""
 
-    def __init__(self, analysis: Analysis, structure: LayerStructure) -> None:
+    def __init__(self, analysis: Analysis, structure: LayerStructure, hidden: Set[int]) -> None:
         self.analysis = analysis
         self.out = structure
+        self.hidden = hidden
         modules = analysis.modules
         index = {path: i for i, path in enumerate(modules.path)}
         self.child_modules: list[list[int]] = [[] for _ in modules.path]
@@ -97,15 +119,20 @@ class _Builder:
 
     def _add_module(self, module: int, parent: int) -> int:
         own = self.own_rows[module]
+        shown = [row for row in own if row not in self.hidden]
         path = self.analysis.modules.path[module]
         label = path.rpartition(".")[2] if parent >= 0 else self._model_label()
-        if parent >= 0 and len(own) == 1 and not self.child_modules[module]:
-            return self._add_node(self.analysis.layers.id[own[0]], label, module, own[0], parent)
+        if parent >= 0 and len(shown) == 1 and not self.child_modules[module]:
+            node = self._add_node(self.analysis.layers.id[shown[0]], label, module, shown[0], parent)
+            self.out.rows[node] = own
+            return node
         node = self._add_node(path, label, module, -1, parent)
         for row, child in self._items(module):
             if child is not None:
                 below = self._add_module(child, node)
                 self.out.rows[node].extend(self.out.rows[below])
+            elif row in self.hidden:
+                self.out.rows[node].append(row)
             else:
                 self._add_node(self.analysis.layers.id[row], self._op_label(row), module, row, node)
                 self.out.rows[node].append(row)
