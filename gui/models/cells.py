@@ -11,6 +11,7 @@ from engine import numbers
 from engine.metrics import Metric, Number, ratio
 from engine.tree_values import Comparison, NodeValues
 from gui.models.columns import LayerColumn
+from gui.models.layer_widths import shapes_text
 
 CANNOT_RUN = "cannot run"
 _STATES = {
@@ -50,13 +51,7 @@ class LayerCells(Comparison):
         if column.kind == "layer":
             return self._layer_cell(node)
         if column.kind == "output":
-            shapes = self.output_shapes(node)
-            more = f" +{len(shapes) - 1}" if len(shapes) > 1 else ""
-            return Cell(
-                numbers.shape(shapes[0]) + more if shapes else numbers.NOT_APPLICABLE,
-                tone="secondary",
-                small=True,
-            )
+            return Cell(shapes_text(self.output_shapes(node)), tone="secondary", small=True)
         assert column.metric is not None
         if column.kind == "value":
             return self._value_cell(node, column.metric, with_bar)

@@ -39,7 +39,7 @@ class LayerProxyModel(QSortFilterProxyModel):
 
     def set_search(self, text: str) -> None:
         """Keep nodes whose path, operation, family or class contains every word of ``text``, in any letter case."""
-        words = tuple(text.casefold().split())
+        words = words_of(text)
         if words != self._words:
             self._words = words
             self._find_matches()
@@ -100,6 +100,11 @@ class LayerProxyModel(QSortFilterProxyModel):
             text += f" {layers.op[row]} {layers.family[row]}"
         text = text.casefold()
         return all(word in text for word in self._words)
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a search, in one letter case."""
+    return tuple(text.casefold().split())
 
 
 def _is_last(a: Number | str, b: Number | str, order: Qt.SortOrder) -> bool:

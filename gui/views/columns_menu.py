@@ -13,12 +13,15 @@ from gui.settings import Settings
 
 VISIBLE_KEY = "layers/columns"
 BARS_KEY = "layers/bars"
+NO_ROOM = " (needs a wider panel)"
 
 
 class ColumnsMenu(QMenu):
     """One checkable entry per column, those of differences, "before → after" and bars in submenus."""
 
     changed = Signal()
+    defaults_chosen = Signal()
+    """Column widths fit their content again, too."""
 
     def __init__(self, settings: Settings, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -85,6 +88,15 @@ class ColumnsMenu(QMenu):
             action.setChecked(key in (DEFAULT_BARS if what == "bar" else DEFAULT_VISIBLE))
             action.blockSignals(False)
         self._take(DEFAULT_VISIBLE, DEFAULT_BARS)
+        self.defaults_chosen.emit()
+
+    def show_room(self, given_way: Iterable[str]) -> None:
+        """Say at the entries of these columns why they are not seen although they are chosen."""
+        gone = frozenset(given_way)
+        for (what, key), action in self._actions.items():
+            if what == "column":
+                name = action.text().removesuffix(NO_ROOM)
+                action.setText(name + NO_ROOM if key in gone else name)
 
     def _take(self, visible: Iterable[str], bars: Iterable[str]) -> None:
         self.visible, self.bars = frozenset(visible), frozenset(bars)

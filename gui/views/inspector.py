@@ -18,9 +18,11 @@ from PySide6.QtWidgets import (
 )
 
 from engine.results import Analysis
+from engine.tree import idle_rows
 from engine.tree_values import is_same
 from gui.models.comparison import Comparer
 from gui.models.details import Details, MetricLine, details
+from gui.models.failing import failing_layer
 from gui.models.removal import Removal, module_path, removal
 from gui.selection import Selection
 from gui.theme import SECONDARY_PX, Theme, ThemeManager, mono_font
@@ -56,6 +58,7 @@ class InspectorPanel(QFrame):
         workspace.analysis_changed.connect(self.refresh)
         workspace.model_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
+        workspace.failure_changed.connect(self.refresh)
         selection.current_changed.connect(self.refresh)
         theme.changed.connect(self._on_theme_changed)
         self.refresh()
@@ -151,13 +154,19 @@ class InspectorPanel(QFrame):
     def _details(self, analysis: Analysis | None, current: str | None) -> Details | None:
         if analysis is None or current is None:
             return None
-        baseline = self._workspace.baseline
-        compare = not is_same(analysis, baseline)
-        cells = self._comparer.compare(analysis, baseline)
+        baseline, failure = self._workspace.baseline, self._workspace.failure
+        hidden = idle_rows(analysis)
+        if current in analysis.layers.id:
+            # A row that costs nothing has a page of its own when it is asked for.
+            hidden -= {analysis.layers.id.index(current)}
+        cells = self._comparer.compare(analysis, baseline, hidden=hidden, failed=failing_layer(failure))
         node = cells.structure.find(current)
         if node is None:
             node = cells.structure.find(module_path(current))
-        return None if node is None else details(cells, node, compare=compare)
+        if node is None:
+            return None
+        error = failure.error if failure is not None else None
+        return details(cells, node, compare=not is_same(analysis, baseline), failure=error)
 
     def _show_removal(self, able: Removal) -> None:
         self._removal = able

@@ -9,6 +9,9 @@ from PySide6.QtCore import QItemSelection, QItemSelectionModel, QPoint, Qt
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
+from engine.results import Analysis
+from gui.models.failing import failing_layer
+from gui.models.layer_proxy import words_of
 from gui.models.layer_tree import LayerTreeModel
 from gui.models.layer_tsv import tsv
 from gui.models.removal import module_path, removal
@@ -16,10 +19,10 @@ from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
 from gui.views.columns_menu import ColumnsMenu
+from gui.views.elided_label import ElidedLabel
+from gui.views.layer_rows_menu import RowsMenu
 from gui.views.layer_view import LayerView, ViewState
 from gui.workspace import Workspace
-
-LEVELS: tuple[tuple[str, int | None], ...] = (("1 level", 1), ("2 levels", 2), ("3 levels", 3), ("All", None))
 
 
 class LayerPanel(QFrame):
@@ -41,26 +44,32 @@ class LayerPanel(QFrame):
         self._selection = selection
         self._syncing = False
         self._before_search: ViewState | None = None
+        self._source = ""
+        self._first: str | None = None
+        """Node to make current when the model that is being opened has an analysis; None when that is done."""
         self.model = LayerTreeModel(self)
-        self.view = LayerView(self.model, theme, self)
+        self.view = LayerView(self.model, theme, settings, self)
         self.view.setObjectName("layer_tree")
         self.view.setAccessibleName("Layer tree")
         self.view.setToolTip(
             "Arrows walk the layers, Enter opens the inspector, Ctrl+C copies the selected rows"
         )
         self.columns_menu = ColumnsMenu(settings, self)
+        self.rows_menu = RowsMenu(settings, self)
+        self.addAction(self.rows_menu.idle)
+        self.model.shows_idle = self.rows_menu.idle.isChecked()
         self._build()
         self._connect()
         self._on_count_mode_changed()
         self._on_columns_changed()
-        self._on_model_changed()
+        self._show_another_model()
 
     # -- set-up --------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
         title = QLabel("Layers", self)
         title.setProperty("role", "title")
-        self._meta = QLabel(self)
+        self._meta = ElidedLabel(parent=self)
         self._meta.setObjectName("layer_meta")
         self._meta.setProperty("role", "secondary")
         self.search = QLineEdit(self)
@@ -69,20 +78,22 @@ class LayerPanel(QFrame):
         self.search.setAccessibleName("Search layers")
         self.search.setToolTip("Find layers by path, operation, family or class (Ctrl+F)")
         self.search.setClearButtonEnabled(True)
-        self.search.setMaximumWidth(200)
-        expand = self._menu_button(
-            "Expand ▾", "layer_expand", "Show the tree down to a level", self._expand_menu()
+        self.search.setMaximumWidth(240)
+        rows = self._menu_button(
+            "Rows ▾", "layer_rows", "Expand the tree, show rows that cost nothing", self.rows_menu
         )
         shown = self._menu_button("Columns ▾", "layer_columns", "Choose columns and bars", self.columns_menu)
 
         bar = QHBoxLayout()
         bar.setContentsMargins(12, 8, 8, 8)
         bar.setSpacing(8)
-        bar.addWidget(title)
-        bar.addWidget(self._meta)
-        bar.addStretch(1)
+        titles = QVBoxLayout()
+        titles.setSpacing(0)
+        titles.addWidget(title)
+        titles.addWidget(self._meta)
+        bar.addLayout(titles, 3)
         bar.addWidget(self.search, 2)
-        bar.addWidget(expand)
+        bar.addWidget(rows)
         bar.addWidget(shown)
 
         self._empty = QLabel("Open a model to see what each of its layers costs.", self)
@@ -107,20 +118,11 @@ class LayerPanel(QFrame):
         button.setAutoRaise(True)
         return button
 
-    def _expand_menu(self) -> QMenu:
-        menu = QMenu(self)
-        menu.setObjectName("layer_expand_menu")
-        for text, level in LEVELS:
-            action = menu.addAction(text)
-            action.setObjectName(f"layer_expand_{level or 'all'}")
-            action.setData(level)
-        menu.triggered.connect(lambda action: self.view.expand_to_level(action.data()))
-        return menu
-
     def _connect(self) -> None:
         workspace, selection, view = self._workspace, self._selection, self.view
         workspace.model_changed.connect(self._on_model_changed)
-        workspace.analysis_changed.connect(self.refresh)
+        workspace.analysis_changed.connect(self._on_analysis_changed)
+        workspace.failure_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
         workspace.count_mode_changed.connect(self._on_count_mode_changed)
         selection.current_changed.connect(self._on_selection_current)
@@ -135,6 +137,10 @@ class LayerPanel(QFrame):
         self.search.textChanged.connect(self._on_search)
         self.search.returnPressed.connect(self._on_search_return)
         self.columns_menu.changed.connect(self._on_columns_changed)
+        self.columns_menu.aboutToShow.connect(self._on_columns_menu_opened)
+        self.columns_menu.defaults_chosen.connect(view.columns.forget_widths)
+        self.rows_menu.level_chosen.connect(view.expand_to_level)
+        self.rows_menu.idle_toggled.connect(self._on_idle_toggled)
         find = QShortcut(QKeySequence(QKeySequence.StandardKey.Find), self)
         find.setContext(Qt.ShortcutContext.WindowShortcut)
         find.activated.connect(self.focus_search)
@@ -155,23 +161,40 @@ class LayerPanel(QFrame):
             QGuiApplication.clipboard().setText(text)
 
     def selected_tsv(self) -> str:
-        """The selected rows in the visible columns; empty without a selection."""
+        """The selected rows in the chosen columns, also those that gave way; empty without a selection."""
         structure, cells = self.model.structure, self.model.cells
         if structure is None or cells is None:
             return ""
         nodes = [structure.node_of_name[name] for name in self.view.selected_names()]
-        shown = [self.model.columns[section] for section in self.view.shown_sections()]
+        shown = [self.model.columns[section] for section in self.view.columns.chosen_sections()]
         return tsv(cells, nodes, shown) if nodes else ""
 
     # -- workspace → view ----------------------------------------------------------------------------------------
 
     def _on_model_changed(self) -> None:
-        """Another model: nothing of the old expansion means anything."""
+        """The model itself becomes current, so that the inspector has its totals; a known one keeps its node."""
+        source = self._workspace.model.source if self._workspace.model is not None else ""
+        current = self._selection.current
+        self._first = current if current is not None and source == self._source else ""
+        self._source = source
+        self._show_another_model()
+
+    def _show_another_model(self) -> None:
+        """Nothing of the old expansion means anything."""
         with self._quietly():
             self.search.clear()
             self._before_search = None
+            self.model.words = ()
             self.model.show(None, None)
         self.refresh()
+
+    def _on_analysis_changed(self) -> None:
+        self.refresh()
+        first, structure = self._first, self.model.structure
+        if first is not None and structure is not None:
+            self._first = None
+            if self._selection.current is None:
+                self._selection.set_current(first if structure.find(first) is not None else "")
 
     def refresh(self) -> None:
         """Show the workspace's analysis; expansion, selection and scroll position stay."""
@@ -183,31 +206,43 @@ class LayerPanel(QFrame):
                 self.model.show(None, None)
             self._meta.clear()
             return
-        inputs = ", ".join(str(shape) for shape in analysis.configuration.inputs)
-        self._meta.setText(f"{inputs} · {len(analysis.layers):,} rows")
+        self.model.failed = failing_layer(self._workspace.failure)
+        self._show_meta(analysis)
         known = self.model.structure
         if self.model.keeps_tree(analysis):
             self.model.show(analysis, self._workspace.baseline)
+            self.view.measure(afresh=False)
             self._resort()
             return
         state = self.view.state_by_name() if known is not None else None
         with self._quietly():
             self.model.show(analysis, self._workspace.baseline)
+            self.view.measure(afresh=True)
             if state is None:
                 self.view.expand_to_level(1)
             else:
                 self.view.restore(state)
             self._show_selection()
-        self._follow_renamed()
+        self._follow_renamed(analysis)
+
+    def _show_meta(self, analysis: Analysis) -> None:
+        hidden = len(self.model.hidden_rows(analysis))
+        parts = [
+            ", ".join(str(shape) for shape in analysis.configuration.inputs),
+            f"{len(analysis.layers) - hidden:,} rows",
+        ]
+        if hidden:
+            parts.append(f"{hidden:,} that cost nothing hidden")
+        self._meta.setText(" · ".join(parts))
 
     def _resort(self) -> None:
         with self._quietly():
             self.view.proxy.resort()
 
-    def _follow_renamed(self) -> None:
+    def _follow_renamed(self, analysis: Analysis) -> None:
         """A removed layer loses its row, a restored one gets it back: stay with the module."""
         structure, current = self.model.structure, self._selection.current
-        if structure is None or current is None:
+        if structure is None or current is None or current in analysis.layers.id:
             return
         node = structure.find(current)
         if node is None:
@@ -224,6 +259,16 @@ class LayerPanel(QFrame):
         menu = self.columns_menu
         self.model.set_bars(menu.bars)
         self.view.show_columns(menu.visible, menu.bars)
+
+    def _on_columns_menu_opened(self) -> None:
+        self.columns_menu.show_room(self.view.columns.given_way)
+
+    def _on_idle_toggled(self, shown: bool) -> None:
+        self.model.shows_idle = shown
+        self.refresh()
+        current = self.view.currentIndex()
+        if current.isValid():
+            self.view.reveal(current)
 
     # -- selection ⇄ view ----------------------------------------------------------------------------------------
 
@@ -287,6 +332,10 @@ class LayerPanel(QFrame):
         proxy, view = self.view.proxy, self.view
         if not proxy.is_searching and text.strip():
             self._before_search = view.state_by_name()
+        self.model.words = words_of(text)
+        analysis = self._workspace.analysis
+        if analysis is not None and not self.model.keeps_tree(analysis):
+            self.refresh()
         with self._quietly():
             proxy.set_search(text)
             structure = self.model.structure

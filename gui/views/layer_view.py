@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPointF, QRect, Qt, Signal
+from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPointF, QRect, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QBrush,
-    QFontMetrics,
     QKeyEvent,
     QKeySequence,
     QMouseEvent,
@@ -16,22 +15,18 @@ from PySide6.QtGui import (
     QPolygonF,
     QResizeEvent,
 )
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QStyleOptionViewItem, QTreeView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QStyleOptionViewItem, QTreeView, QWidget
 
 from gui.models.layer_proxy import LayerProxyModel
 from gui.models.layer_tree import LayerTreeModel
-from gui.theme import SECONDARY_PX, ThemeManager, ui_font
+from gui.settings import Settings
+from gui.theme import ThemeManager
 from gui.views.layer_delegate import LayerDelegate
+from gui.views.layer_header import LayerHeader
 
-INDENTATION = 14
-LAYER_MIN_WIDTH = 130
+INDENTATION = 12
 STRIPE = 3
 """Width of the accent at the left of the current row."""
-
-WIDTHS = {"output": 104, "value": 68, "bar": 112, "difference": 56, "change": 140}
-"""Pixels of a column by what it shows, where its title needs no more."""
-TITLE_MARGIN = 30
-"""Padding of a header section and room for the sort indicator."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,9 @@ class LayerView(QTreeView):
     """str, or None when the mouse leaves."""
     copy_requested = Signal()
 
-    def __init__(self, model: LayerTreeModel, theme: ThemeManager, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, model: LayerTreeModel, theme: ThemeManager, settings: Settings, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.layers = model
         self.proxy = LayerProxyModel(model, self)
@@ -59,6 +56,10 @@ class LayerView(QTreeView):
         self._hovered = QPersistentModelIndex()
         self._row_is_selected = False
         """Of the row being drawn."""
+        self._indentation = INDENTATION
+        """Pixels before the name of the deepest row that is expanded."""
+        self.columns = LayerHeader(model, theme, settings, self)
+        self.setHeader(self.columns)
         self.setModel(self.proxy)
         self.setItemDelegate(LayerDelegate(theme, self))
         self.setUniformRowHeights(True)
@@ -71,7 +72,12 @@ class LayerView(QTreeView):
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.setMouseTracking(True)
         self.setFrameShape(QTreeView.Shape.NoFrame)
-        self._set_up_header()
+        self.setSortingEnabled(True)
+        self._deepen = QTimer(self, singleShot=True, interval=0)
+        self._deepen.timeout.connect(self.fit)
+        self.expanded.connect(self._deepen.start)
+        self.collapsed.connect(self._deepen.start)
+        self.columns.released.connect(self._deepen.start)
         self.entered.connect(self._on_entered)
         theme.changed.connect(self.viewport().update)
         model.numbers_changed.connect(self.viewport().update)
@@ -108,6 +114,7 @@ class LayerView(QTreeView):
             self.expandAll()
         else:
             self.expandToDepth(level - 1)
+        self.fit()
 
     def expand_nodes(self, nodes: Iterable[int]) -> None:
         """Expand these nodes of the structure, as far as they are shown."""
@@ -115,6 +122,7 @@ class LayerView(QTreeView):
             index = self.proxy.mapFromSource(self.layers.index_of_node(node))
             if index.isValid():
                 self.setExpanded(index, True)
+        self.fit()
 
     def set_hovered(self, name: str | None) -> None:
         """Show ``name``, or the innermost visible row that contains it, as hovered."""
@@ -157,43 +165,39 @@ class LayerView(QTreeView):
 
     def show_columns(self, visible: frozenset[str], bars: frozenset[str]) -> None:
         """Show the layer column and those of ``visible``; value columns of ``bars`` are wide enough for a bar."""
-        titles = QFontMetrics(ui_font(SECONDARY_PX))
-        for section, column in enumerate(self.layers.columns):
-            if section == 0:
-                continue
-            kind = "bar" if column.kind == "value" and column.key in bars else column.kind
-            self.setColumnHidden(section, column.key not in visible)
-            if column.key in visible:
-                title = str(self.layers.headerData(section, Qt.Orientation.Horizontal))
-                width = titles.horizontalAdvance(title) + TITLE_MARGIN
-                self.header().resizeSection(section, max(WIDTHS[kind], width))
-        self._fit_layer_column()
+        self.columns.choose(visible, bars)
+        self.measure(afresh=True)
+
+    def measure(self, *, afresh: bool) -> None:
+        """Fit the columns to the numbers shown; unless ``afresh`` they only grow."""
+        cells = self.layers.cells
+        if self.columns.measure(cells.analysis if cells is not None else None, afresh=afresh):
+            self.fit()
+
+    def fit(self) -> None:
+        """Share the width between the columns, after rows were expanded or the room changed."""
+        self._indentation = (self._deepest_level() + 1) * INDENTATION
+        self.columns.arrange(self.viewport().width(), self._indentation)
 
     def shown_sections(self) -> list[int]:
         return [section for section in range(len(self.layers.columns)) if not self.isColumnHidden(section)]
 
-    def _fit_layer_column(self) -> None:
-        others = sum(self.header().sectionSize(section) for section in self.shown_sections() if section)
-        self.header().resizeSection(0, max(LAYER_MIN_WIDTH, self.viewport().width() - others))
-
-    def _set_up_header(self) -> None:
-        header = self.header()
-        header.setObjectName("layer_header")
-        header.setAccessibleName("Columns of the layer tree")
-        header.setSectionsMovable(False)
-        header.setStretchLastSection(False)
-        header.setMinimumSectionSize(40)
-        header.setSortIndicatorClearable(True)
-        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        header.setTextElideMode(Qt.TextElideMode.ElideRight)
-        self.setSortingEnabled(True)
+    def _deepest_level(self) -> int:
+        """Level of the deepest row below expanded ones; 0 is the model."""
+        structure = self.layers.structure
+        deepest, open_ = 0, [0] if structure is not None else []
+        while structure is not None and open_:
+            node = open_.pop()
+            if self.isExpanded(self.proxy.mapFromSource(self.layers.index_of_node(node))):
+                deepest = max(deepest, structure.level[node] + 1)
+                open_.extend(child for child in structure.children[node] if structure.children[child])
+        return deepest
 
     # -- Qt events -----------------------------------------------------------------------------------------------
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._fit_layer_column()
+        self.columns.arrange(self.viewport().width(), self._indentation)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.matches(QKeySequence.StandardKey.Copy):

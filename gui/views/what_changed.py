@@ -19,7 +19,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine import numbers
 from engine.metrics import METRIC
+from engine.results import Analysis
 from engine.summary import Contributor, Sentence, Summary, summarise
 from gui.models.comparison import Comparer
 from gui.selection import Selection
@@ -53,6 +55,7 @@ class WhatChangedPanel(QFrame):
         workspace.baseline_changed.connect(self.refresh)
         workspace.count_mode_changed.connect(self.refresh)
         workspace.configuration_changed.connect(self._show_edits)
+        workspace.failure_changed.connect(self.refresh)
         theme.changed.connect(self._on_theme_changed)
         self.refresh()
 
@@ -75,6 +78,7 @@ class WhatChangedPanel(QFrame):
         head.addWidget(self._copy)
 
         body = QWidget(self)
+        self._failure = self._text(body, "what_changed_failure")
         self._headline = self._text(body, "what_changed_headline")
         self._where = self._text(body, "what_changed_where")
         self._parts = self._text(body, "what_changed_parts")
@@ -84,7 +88,7 @@ class WhatChangedPanel(QFrame):
         column = QVBoxLayout(body)
         column.setContentsMargins(12, 4, 12, 12)
         column.setSpacing(8)
-        for part in (self._headline, self._where, self._parts, self._python):
+        for part in (self._failure, self._headline, self._where, self._parts, self._python):
             column.addWidget(part)
         column.addWidget(self._reset, 0, Qt.AlignmentFlag.AlignLeft)
         column.addStretch(1)
@@ -123,10 +127,14 @@ class WhatChangedPanel(QFrame):
         analysis, baseline = self._workspace.analysis, self._workspace.baseline
         theme = self._theme.current
         self._show_edits()
+        self._show_failure()
         if analysis is None:
             self._show_nothing("Open a model, change something, and the difference is told here.")
             return
         summary = summarise(self._comparer.compare(analysis, baseline), self._workspace.count_mode)
+        if self._workspace.failure is not None and summary.is_empty:
+            self._show_nothing("")
+            return
         if baseline is None:
             self._show_nothing("No baseline to compare with. Set one to see what a change costs.")
             return
@@ -158,7 +166,20 @@ class WhatChangedPanel(QFrame):
         self._headline.hide()
         self._parts.hide()
         self._where.setText(f"<span style='color:{self._theme.current.secondary}'>{escape(sentence)}</span>")
-        self._where.show()
+        self._where.setVisible(bool(sentence))
+
+    def _show_failure(self) -> None:
+        """What the numbers on the screen belong to while the configuration asked for has none."""
+        failure, analysis = self._workspace.failure, self._workspace.analysis
+        self._failure.setVisible(failure is not None)
+        if failure is None:
+            return
+        theme = self._theme.current
+        reason = f"<b style='color:{theme.caution}'>Not computed.</b> {escape(first_sentence(failure.error.message))}"
+        shown = ""
+        if analysis is not None:
+            shown = f"The numbers shown belong to the last good state: {last_state(analysis)}."
+        self._failure.setText(f"{reason}<br><span style='color:{theme.secondary}'>{escape(shown)}</span>")
 
     def _show_edits(self) -> None:
         """The edits asked for, also while (or because) their result is not there."""
@@ -190,6 +211,19 @@ class WhatChangedPanel(QFrame):
     def _on_theme_changed(self) -> None:
         self._python.setFont(mono_font())
         self.refresh()
+
+
+def first_sentence(text: str) -> str:
+    """``text`` up to its first full stop; a point inside a name (``layer1.0``) is none."""
+    end = text.find(". ")
+    return text if end < 0 else text[: end + 1]
+
+
+def last_state(analysis: Analysis) -> str:
+    """``x 1×3×224×224, 2 edits``: the configuration of an analysis in words."""
+    edits = len(analysis.configuration.edits)
+    words = "no edits" if not edits else f"{edits} edit{'s' if edits > 1 else ''}"
+    return f"{numbers.inputs(analysis.configuration.inputs)}, {words}"
 
 
 def _html(sentence: Sentence, theme: Theme) -> str:

@@ -1,0 +1,73 @@
+"""How wide the columns of the layer tree are: arithmetic on pixels and sample texts. Pure; no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from engine import numbers
+from engine.graph import Shape
+from engine.metrics import Metric
+from engine.results import Analysis
+from gui.models.columns import LayerColumn
+
+NAME_ROOM = 180
+"""Pixels that the layer column has beyond the indentation, so that names can be read."""
+GIVES_WAY = ("output", "activation_bytes")
+"""Columns that leave a narrow panel to the names, the first one first."""
+FULL = 888.8
+"""A number as wide as any of three digits; widths follow it and not the value, so that no tick moves a column."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    layer: int
+    """Width of the layer column."""
+    given_way: frozenset[str]
+    """Columns for which there is no room; what does not fit without them is scrolled to."""
+
+
+def fit(room: int, need: int, widths: Mapping[str, int]) -> Fit:
+    """Columns of these ``widths`` beside a layer column of at least ``need`` in a panel with ``room`` pixels."""
+    left = dict(widths)
+    given_way = []
+    for key in GIVES_WAY:
+        if need + sum(left.values()) > room and key in left:
+            del left[key]
+            given_way.append(key)
+    return Fit(max(need, room - sum(left.values())), frozenset(given_way))
+
+
+def samples(column: LayerColumn, analysis: Analysis | None) -> list[tuple[str, str]]:
+    """(font, text) of the widest texts the column may show; ``body``, ``bold`` or ``small``."""
+    if column.kind == "output":
+        return [("small", longest_shape(analysis.layers.output_shapes) if analysis is not None else "")]
+    metric = column.metric
+    if metric is None:
+        return []
+    if column.kind == "difference":
+        return [("bold", numbers.difference(100, 888.8)), ("bold", numbers.difference(100, 11.2))]
+    value = _value(metric)
+    if column.kind == "change":
+        return [("body", f"{value} → {value}")]
+    if analysis is None or analysis.coverage.counted_calls == analysis.coverage.calls:
+        return [("body", value)]
+    return [("body", f"≥ {value}"), ("small", numbers.NOT_COUNTED)]
+
+
+def longest_shape(outputs: Iterable[tuple[Shape, ...]]) -> str:
+    """The text of the output with most characters; empty without any."""
+    return max((shapes_text(shapes) for shapes in set(outputs)), key=len, default="")
+
+
+def shapes_text(shapes: tuple[Shape, ...]) -> str:
+    """``1×64×112×112``, ``100×4 +3`` for several, ``—`` for none."""
+    if not shapes:
+        return numbers.NOT_APPLICABLE
+    return numbers.shape(shapes[0]) + (f" +{len(shapes) - 1}" if len(shapes) > 1 else "")
+
+
+def _value(metric: Metric) -> str:
+    if metric.unit == "bytes":
+        return numbers.value(metric, FULL * 1024**2)
+    return numbers.value(metric, FULL * 1000**2 if metric.unit == "count" else FULL)

@@ -1,0 +1,164 @@
+"""The header of the layer tree: column widths that fit what is shown, or what the user dragged them to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QFontMetricsF, QMouseEvent
+from PySide6.QtWidgets import QHeaderView, QWidget
+
+from engine.results import Analysis
+from gui.models.layer_tree import LayerTreeModel
+from gui.models.layer_widths import NAME_ROOM, Fit, fit, samples
+from gui.settings import Settings
+from gui.theme import SECONDARY_PX, ThemeManager, ui_font
+from gui.views.layer_delegate import BAR_WIDTH, MARGIN
+
+WIDTHS_KEY = "layers/widths"
+TITLE_MARGIN = 28
+"""Padding of a section and room for the sort indicator."""
+OUTPUT_MOST = 150
+"""Longer shapes are elided in the middle."""
+
+
+class LayerHeader(QHeaderView):
+    """Sections of LayerTreeModel's columns. Widths the user dragged are remembered; a double click forgets one."""
+
+    released = Signal()
+    """The user let go of a divider, or double-clicked it: the layer column may take what is left."""
+
+    def __init__(
+        self, model: LayerTreeModel, theme: ThemeManager, settings: Settings, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(Qt.Orientation.Horizontal, parent)
+        self._layers = model
+        self._settings = settings
+        self._chosen: frozenset[str] = frozenset()
+        self._bars: frozenset[str] = frozenset()
+        self._content: dict[str, int] = {}
+        self._dragged = dict(_parse(settings.texts(WIDTHS_KEY)))
+        self._pressed = False
+        """Whether it is the user who resizes sections."""
+        self._given_way: frozenset[str] = frozenset()
+        self.setObjectName("layer_header")
+        self.setAccessibleName("Columns of the layer tree")
+        self.setToolTip("Drag a divider to resize a column, double-click it to fit the content again")
+        self.setSectionsMovable(False)
+        self.setStretchLastSection(False)
+        self.setMinimumSectionSize(40)
+        self.setSortIndicatorClearable(True)
+        self.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.setSectionsClickable(True)
+        self.setHighlightSections(False)
+        self.sectionResized.connect(self._on_section_resized)
+        self.sectionHandleDoubleClicked.connect(self._on_handle_double_clicked)
+        self._take_fonts()
+        theme.changed.connect(self._take_fonts)
+
+    @property
+    def given_way(self) -> frozenset[str]:
+        """Chosen columns for which there is no room now."""
+        return self._given_way
+
+    def chosen_sections(self) -> list[int]:
+        """Sections of the layer column and those the user wants, whether there is room for them or not."""
+        return [
+            section
+            for section, column in enumerate(self._layers.columns)
+            if section == 0 or column.key in self._chosen
+        ]
+
+    def choose(self, visible: frozenset[str], bars: frozenset[str]) -> None:
+        """Which columns are wanted, and which of them need room for a bar."""
+        self._chosen, self._bars = visible, bars
+
+    def measure(self, analysis: Analysis | None, *, afresh: bool) -> bool:
+        """Measure what the chosen columns show; returns whether one needs more room than it had.
+
+        During a drag (not ``afresh``) columns only grow, so that they do not move to and fro.
+        """
+        before = {} if afresh else self._content
+        self._content = {}
+        for section in self.chosen_sections()[1:]:
+            width = self._content_width(section, analysis)
+            key = self._layers.columns[section].key
+            self._content[key] = max(width, before.get(key, 0))
+        return self._content != before
+
+    def arrange(self, room: int, indentation: int) -> None:
+        """Resize the sections to ``room`` pixels; names begin up to ``indentation`` pixels from the left."""
+        widths = {key: self._dragged.get(key, width) for key, width in self._content.items()}
+        layer = self._dragged.get("layer")
+        found = fit(room, NAME_ROOM + indentation if layer is None else layer, widths)
+        if layer is not None:
+            found = Fit(layer, found.given_way)
+        self._given_way = found.given_way
+        self._pressed = False
+        for section, column in enumerate(self._layers.columns):
+            if section == 0:
+                self.resizeSection(0, found.layer)
+                continue
+            shown = column.key in widths and column.key not in found.given_way
+            self.setSectionHidden(section, not shown)
+            if shown:
+                self.resizeSection(section, widths[column.key])
+
+    def forget_widths(self) -> None:
+        """Let every column fit its content again."""
+        self._dragged.clear()
+        self._remember()
+        self.released.emit()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self._pressed = True
+        super().mousePressEvent(event)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        super().mouseReleaseEvent(event)
+        self._pressed = False
+        # While a divider moves nothing else does: it would run away from the pointer.
+        self.released.emit()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _take_fonts(self) -> None:
+        fonts = {"body": ui_font(), "bold": ui_font(bold=True), "small": ui_font(SECONDARY_PX)}
+        self._metrics = {key: QFontMetricsF(font) for key, font in fonts.items()}
+
+    def _content_width(self, section: int, analysis: Analysis | None) -> int:
+        column = self._layers.columns[section]
+        title = str(self._layers.headerData(section, Qt.Orientation.Horizontal))
+        texts = [
+            self._metrics[font].horizontalAdvance(text) + 2 * MARGIN
+            for font, text in samples(column, analysis)
+        ]
+        width = max(texts, default=0.0)
+        if column.key in self._bars:
+            width += MARGIN + BAR_WIDTH
+        if column.kind == "output":
+            width = min(width, OUTPUT_MOST)
+        return int(max(width, self._metrics["small"].horizontalAdvance(title) + TITLE_MARGIN)) + 1
+
+    def _on_section_resized(self, section: int, before: int, after: int) -> None:
+        if self._pressed and after:
+            self._dragged[self._layers.columns[section].key] = after
+            self._remember()
+
+    def _on_handle_double_clicked(self, section: int) -> None:
+        self._dragged.pop(self._layers.columns[section].key, None)
+        self._remember()
+        self.released.emit()
+
+    def _remember(self) -> None:
+        self._settings.set_texts(
+            WIDTHS_KEY, [f"{key}={width}" for key, width in sorted(self._dragged.items())]
+        )
+
+
+def _parse(texts: list[str]) -> Iterator[tuple[str, int]]:
+    for text in texts:
+        key, _, width = text.partition("=")
+        if width.isdigit() and 40 <= int(width) <= 2000:
+            yield key, int(width)
