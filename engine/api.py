@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from engine.edits import Edit
-from engine.errors import InputError
+from engine.errors import InputError, UnsupportedModelError
 from engine.export.report import Report
 from engine.graph import InputShape
 from engine.loaders import load
@@ -68,32 +69,22 @@ def analyze_columns(
     allow_real_run: bool = False,
 ) -> Analysis:
     """Like ``analyze`` on an open session, with the result in columns. Raises the LayerError of a failed forward."""
-    shapes = input_shapes(inputs)
-    names = [spec.name for spec in session.specs]
-    if shapes and all(not shape.name for shape in shapes) and len(shapes) == len(names):
-        shapes = tuple(InputShape(n, s.shape, s.dtype) for n, s in zip(names, shapes, strict=True))
-    merged = {shape.name or (names[0] if len(names) == 1 else ""): shape for shape in shapes}
-    unknown = [name for name in merged if name not in names]
-    if unknown:
-        session._binding.complete(shapes)  # raises the sentence
-    complete = tuple(
-        InputShape(
-            spec.name,
-            merged[spec.name].shape if spec.name in merged else spec.default.shape,
-            merged[spec.name].dtype if spec.name in merged else spec.dtype,
-        )
-        for spec in session.specs
-    )
     configuration = Configuration(
-        inputs=complete,
+        inputs=session.complete(input_shapes(inputs)),
         edits=edits,
         assumptions=tuple(sorted((assumptions or {}).items())),
         allow_real_run=allow_real_run,
     )
     try:
-        return session.analyze(configuration)
+        analysis = session.analyze(configuration)
     except FailedAnalysisError as failed:
         raise failed.error from failed.error.__cause__
+    made = {assumption.key for assumption in analysis.assumptions}
+    unknown = sorted(set(assumptions or {}) - made)
+    if unknown:
+        known = f"It has: {', '.join(sorted(made))}." if made else "No size of it depends on data."
+        raise InputError(f"{session.info.name} assumes nothing called {unknown[0]!r}.", hint=known)
+    return analysis
 
 
 def input_shapes(inputs: Inputs) -> tuple[InputShape, ...]:
@@ -103,8 +94,9 @@ def input_shapes(inputs: Inputs) -> tuple[InputShape, ...]:
     if isinstance(inputs, Mapping):
         return tuple(_shape_of(name, value) for name, value in inputs.items())
     items: list[Any] = list(inputs)
-    if items and all(isinstance(item, int) for item in items):
-        return (InputShape("", tuple(items)),)
+    if items and all(isinstance(item, SupportsIndex) and not isinstance(item, Tensor) for item in items):
+        items = [operator.index(item) for item in items]
+        return (InputShape("", tuple(items), ""),)
     return tuple(item if isinstance(item, InputShape) else _shape_of("", item) for item in items)
 
 
@@ -112,7 +104,7 @@ def _shape_of(name: str, value: Any) -> InputShape:
     if isinstance(value, Tensor):
         return InputShape(name, tuple(value.shape), str(value.dtype).removeprefix("torch."))
     try:
-        return InputShape(name, tuple(int(size) for size in value))
+        return InputShape(name, tuple(operator.index(size) for size in value), "")
     except (TypeError, ValueError) as error:
         raise InputError(
             f"Input {name!r} is {value!r}, which is no shape and no tensor.", hint="Give (1, 3, 224, 224)."
@@ -121,13 +113,19 @@ def _shape_of(name: str, value: Any) -> InputShape:
 
 def _in_memory(module: nn.Module, inputs: Inputs) -> LoadedModel:
     """``module`` as a loaded model; a copy on meta is analysed, so neither its weights nor its mode change."""
-    memo: dict[int, Any] = {}
-    for parameter in module.parameters():
-        meta = torch.empty_like(parameter, device="meta")
-        memo[id(parameter)] = nn.Parameter(meta, requires_grad=parameter.requires_grad)
-    for buffer in module.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    shadow = copy.deepcopy(module, memo).eval()
+    try:
+        memo: dict[int, Any] = {}
+        for parameter in module.parameters():
+            meta = torch.empty_like(parameter, device="meta")
+            memo[id(parameter)] = nn.Parameter(meta, requires_grad=parameter.requires_grad)
+        for buffer in module.buffers():
+            memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+        shadow = copy.deepcopy(module, memo).eval()
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"{type(module).__name__} cannot be copied to analyse it: {error}",
+            hint="Call a module with lazy parameters once first; or give its source: net.py:build.",
+        ) from error
     info = ModelInfo(
         name=type(module).__name__, source="module", format="module", class_name=type(module).__name__
     )
@@ -135,10 +133,14 @@ def _in_memory(module: nn.Module, inputs: Inputs) -> LoadedModel:
 
 
 def _binding(module: nn.Module, inputs: Inputs) -> InputBinding | None:
+    """Inputs from tensors or shapes; a shape without dtype has that of the model's first layer."""
+    guessed = guess_binding(module)
+    default = getattr(torch, guessed.specs[0].dtype) if guessed is not None else _weight_dtype(module)
+
     def on_meta(value: Any) -> Any:
         if isinstance(value, Tensor):
             return torch.empty_like(value, device="meta")
-        return torch.empty(tuple(value), device="meta")
+        return torch.empty(_shape_of("", value).shape, dtype=default, device="meta")
 
     if isinstance(inputs, Tensor):
         return bind_example(module, (on_meta(inputs),), {})
@@ -146,9 +148,13 @@ def _binding(module: nn.Module, inputs: Inputs) -> InputBinding | None:
         return bind_example(module, (), {name: on_meta(value) for name, value in inputs.items()})
     items: list[Any] = list(inputs)
     if not items:
-        return guess_binding(module)
-    if all(isinstance(item, int) for item in items):
+        return guessed
+    if all(isinstance(item, SupportsIndex) and not isinstance(item, Tensor) for item in items):
         return bind_example(module, (on_meta(items),), {})
     if all(isinstance(item, InputShape) for item in items):
         return None  # Session binds them by name
     return bind_example(module, tuple(on_meta(item) for item in items), {})
+
+
+def _weight_dtype(module: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), torch.float32)

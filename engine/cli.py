@@ -24,7 +24,7 @@ from engine.errors import EngineError, ExportError, InputError, LayerError
 from engine.export import FORMATS, format_of, read_report, render
 from engine.export.compare import Condition, parse_condition
 from engine.export.files import reason, write_file
-from engine.graph import DTYPE_BYTES, InputShape, InputSpec
+from engine.graph import DTYPE_BYTES, InputShape
 from engine.results import Analysis
 
 OK, BUG, BAD_REQUEST, CONDITION_HOLDS, INTERRUPTED = 0, 1, 2, 3, 130
@@ -237,7 +237,8 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
 
     given = tuple(InputShape(each.name, each.shape, each.dtype or "float32") for each in request.inputs)
     session = open_session(request.source, given, trust=request.trust)
-    inputs = named_inputs(request.inputs, session.specs)
+    _check_names(request.inputs)
+    inputs = request.inputs
 
     def analyze(edits: tuple[Edit, ...]) -> Analysis:
         return analyze_columns(
@@ -256,28 +257,12 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
         return analysis, None
 
 
-def named_inputs(given: tuple[InputShape, ...], specs: tuple[InputSpec, ...]) -> tuple[InputShape, ...]:
-    """``given`` with the names and dtypes that were left out taken from the model's inputs.
-
-    Raises InputError when it is not clear which input is meant.
-    """
-    known = {spec.name: spec.dtype for spec in specs}
-    if given and all(not each.name for each in given) and len(given) == len(specs):
-        given = tuple(
-            InputShape(name, each.shape, each.dtype) for name, each in zip(known, given, strict=True)
-        )
-    names = [each.name for each in given]
-    if "" in names:
-        raise InputError(
-            f"This model has {len(specs)} inputs, so --input needs a name.",
-            hint=f"Names: {', '.join(known)}.",
-        )
+def _check_names(given: tuple[InputShape, ...]) -> None:
+    """Raises InputError when one input is given twice."""
+    names = [each.name for each in given if each.name]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"--input gives {name} more than once.")
-    return tuple(
-        InputShape(each.name, each.shape, each.dtype or known.get(each.name, "float32")) for each in given
-    )
 
 
 def _write_stdout(data: bytes) -> None:

@@ -28,6 +28,7 @@ class InputShape(Struct, frozen=True):
     name: str
     shape: Shape
     dtype: str = "float32"
+    """``""`` in a request stands for the dtype that the model's own example has."""
 
     def __str__(self) -> str:
         text = "×".join(str(size) for size in self.shape)

@@ -23,6 +23,11 @@ POOLS = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool1d, nn.LPPool2d,
 )  # fmt: skip
 
+DERIVED = ("_reversed_padding_repeated_twice",)
+LARGEST = 1_000_000
+"""Of a stride, padding, dilation or kernel size."""
+LARGEST_WEIGHT = 2**50
+
 HIDDEN_ATTRIBUTES = {"training", "inplace", "output_padding", "transposed", "track_running_stats", "momentum"}
 
 
@@ -43,30 +48,33 @@ class EditableModel:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.edits: tuple[Edit, ...] = ()
+        self.version = 0
+        """Goes up with every change of the module."""
         self._undo: list[Callable[[], None]] = []
 
-    def apply(self, edits: tuple[Edit, ...]) -> bool:
-        """Make ``edits`` the applied ones; whether anything changed.
+    def apply(self, edits: tuple[Edit, ...]) -> None:
+        """Make ``edits`` the applied ones.
 
         Raises InputError for a layer, field or value that does not fit; then no edit is applied.
         """
         if edits == self.edits:
-            return False
+            return
         self.restore()
         try:
             for edit in edits:
                 self._undo.append(_apply(self.module, edit))
-        except InputError:
+        except BaseException:
             self.restore()
             raise
         self.edits = edits
-        return True
+        self.version += 1
 
     def restore(self) -> None:
         """Take every edit back."""
         while self._undo:
             self._undo.pop()()
         self.edits = ()
+        self.version += 1
 
 
 def _find(model: nn.Module, path: str) -> nn.Module:
@@ -87,7 +95,7 @@ def _apply(model: nn.Module, edit: Edit) -> Callable[[], None]:
     module = _find(model, edit.layer)
     if isinstance(edit, RemoveLayer):
         return _remove(model, edit.layer, module)
-    return _set(module, edit)
+    return _set(model, module, edit)
 
 
 def _remove(model: nn.Module, path: str, module: nn.Module) -> Callable[[], None]:
@@ -108,7 +116,7 @@ def editable_fields(module: nn.Module) -> tuple[str, ...]:
     return tuple(name for name in EDITABLE_FIELDS if hasattr(module, name))
 
 
-def _set(module: nn.Module, edit: SetAttribute) -> Callable[[], None]:
+def _set(model: nn.Module, module: nn.Module, edit: SetAttribute) -> Callable[[], None]:
     kind = type(module).__name__
     fields = editable_fields(module)
     if edit.field not in fields:
@@ -120,20 +128,25 @@ def _set(module: nn.Module, edit: SetAttribute) -> Callable[[], None]:
         raise InputError(
             f"{edit.layer} is a {kind}; its {edit.field} cannot be set.", hint=hint, layer=edit.layer
         )
-    rank = int(kind[-2]) if kind[-2].isdigit() else 2
+    rank = next((int(c) for c in kind if c.isdigit()), 2)
     value = _checked(edit, module, rank)
-    before = dict(module.__dict__)
     weight = module._parameters.get("weight")
-    setattr(module, edit.field, value)
-    if isinstance(module, CONVOLUTIONS):
-        _refresh_convolution(module, edit.field, value, weight)
+    new_weight: nn.Parameter | None = None
+    if edit.field == "kernel_size" and isinstance(module, CONVOLUTIONS) and isinstance(value, tuple):
+        new_weight = _resized_weight(model, module, edit, value)
+    before = {name: getattr(module, name) for name in (edit.field, *DERIVED) if hasattr(module, name)}
 
     def undo() -> None:
-        module.__dict__.clear()
-        module.__dict__.update(before)
+        for name, old in before.items():
+            setattr(module, name, old)
         if weight is not None:
             module._parameters["weight"] = weight
 
+    setattr(module, edit.field, value)
+    if new_weight is not None:
+        module._parameters["weight"] = new_weight
+    if isinstance(module, CONVOLUTIONS):
+        _refresh_padding(module)
     return undo
 
 
@@ -149,22 +162,34 @@ def _checked(edit: SetAttribute, module: nn.Module, rank: int) -> int | str | tu
     least = 0 if edit.field == "padding" else 1
     if len(numbers) not in (1, rank):
         raise InputError(f"{where} takes 1 or {rank} numbers, not {len(numbers)}.", layer=edit.layer)
-    if any(number < least or number > 2**31 for number in numbers):
-        raise InputError(f"{where} must be at least {least}, not {min(numbers)}.", layer=edit.layer)
+    if any(number < least or number > LARGEST for number in numbers):
+        raise InputError(f"{where} must be {least} to {LARGEST:,}, not {edit.value}.", layer=edit.layer)
     if isinstance(module, CONVOLUTIONS) and len(numbers) == 1:
         return numbers * rank
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-def _refresh_convolution(
-    module: Any, field: str, value: int | str | tuple[int, ...], weight: Tensor | None
-) -> None:
-    """Bring what a convolution derives from its fields in line: the weight's shape, the padding of padding_mode."""
-    if field == "kernel_size" and weight is not None and isinstance(value, tuple):
-        shape = (*weight.shape[:2], *value)
-        module.weight = nn.Parameter(
-            torch.empty(shape, dtype=weight.dtype, device=weight.device), requires_grad=weight.requires_grad
+def _resized_weight(
+    model: nn.Module, module: nn.Module, edit: SetAttribute, kernel: tuple[int, ...]
+) -> nn.Parameter:
+    """The weight for a new kernel size. Raises InputError where the weight is not the layer's own plain parameter."""
+    weight = module._parameters.get("weight")
+    owners = [part for part in model.modules() if any(p is weight for p in part._parameters.values())]
+    if weight is None or len(owners) != 1:
+        raise InputError(
+            f"{edit.layer}.kernel_size cannot be set: its weight is {'shared' if weight is not None else 'computed'}.",
+            hint="Its stride, padding and dilation can.",
+            layer=edit.layer,
         )
+    shape = (*weight.shape[:2], *kernel)
+    if math.prod(shape) > LARGEST_WEIGHT:
+        raise InputError(f"{edit.layer} with a kernel of {kernel} has too many weights.", layer=edit.layer)
+    new = torch.empty(shape, dtype=weight.dtype, device=weight.device)
+    return nn.Parameter(new, requires_grad=weight.requires_grad)
+
+
+def _refresh_padding(module: Any) -> None:
+    """Bring what a convolution derives from its padding in line with it."""
     if getattr(module, "padding_mode", "zeros") != "zeros" and not isinstance(module.padding, str):
         module._reversed_padding_repeated_twice = [p for p in reversed(module.padding) for _ in (0, 1)]
 

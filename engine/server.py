@@ -1,7 +1,7 @@
 """The engine as a process: requests on stdin, events on stdout, one JSON object per line.
 
-One thread reads requests, one works. Library chatter cannot reach the protocol: file descriptor 1 is duplicated for
-events and then pointed at stderr.
+One thread reads requests, one works. Neither library chatter nor a model's own ``input()`` can reach the protocol: file
+descriptors 0 and 1 are duplicated for it, then pointed at nothing and at stderr.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Inbox:
                     self.interrupt.set()
                 dropped = [waiting for waiting in self._waiting if waiting.id == request.id]
             else:
-                if isinstance(request, (Analyze, Open)):
+                if isinstance(request, Open):
+                    dropped = [waiting for waiting in self._waiting if isinstance(waiting, (Analyze, Open))]
+                elif isinstance(request, Analyze):
                     dropped = [waiting for waiting in self._waiting if isinstance(waiting, Analyze)]
                 if isinstance(request, Open):
                     self._prefetch.clear()
@@ -181,7 +183,7 @@ class Server:
             self.send(Failed(request.id, failed.error.info(), failed.partial))
         except EngineError as error:
             self.send(Failed(request.id, describe(error)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("Request %d failed", request.id)
             self.send(Failed(request.id, describe(error)))
 
@@ -254,7 +256,10 @@ class Server:
             self._inbox.put_back(id, configuration)
         except FailedAnalysisError as failed:
             self.send(Point(id, configuration, error=failed.error.info()))
-        except Exception as error:
+        except EngineError as error:
+            self.send(Point(id, configuration, error=describe(error)))
+        except (Exception, SystemExit) as error:
+            log.exception("Prefetching failed")
             self.send(Point(id, configuration, error=describe(error)))
 
     def _require_session(self) -> Session:
@@ -282,10 +287,15 @@ def _import_frameworks() -> dict[str, str]:
 def main() -> int:
     """``python -m engine serve``: keep stdout for the protocol alone and serve."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    sink = os.fdopen(os.dup(1), "wb", buffering=0)
+    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    Server(sys.stdin.buffer, sink).serve()
+    # A model that reads its standard input gets an end of file, not our requests.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  lives as long as the process
+    Server(source, sink).serve()
     sink.close()
     # Threads and atexit handlers of frameworks have nothing to save; leaving at once cannot hang the window's close.
     sys.stderr.flush()

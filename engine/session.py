@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from threading import Event
-from typing import Any
 
+import msgspec
 import psutil
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,23 @@ from torch._subclasses.fake_tensor import (
 )
 
 from engine.analysis import Parameters, build_analysis
-from engine.errors import EngineError, InputError, MissingShapeError, RealRunRequiredError
+from engine.edits import Edit
+from engine.errors import (
+    EngineError,
+    InputError,
+    MissingShapeError,
+    RealRunRequiredError,
+    UnsupportedModelError,
+)
 from engine.graph import InputShape, InputSpec, Shape
 from engine.loaders.inputs import InputBinding, bind_shapes
-from engine.loaders.loaded import LoadedModel
+from engine.loaders.loaded import LoadedModel, replace_tensors
 from engine.modules import EditableModel, ModuleColumns
 from engine.results import Analysis, Configuration, ModelInfo, TraceMode
+from engine.trace.modules import NO_AUTOCAST
 from engine.trace.recorder import ParameterRef
 from engine.trace.run import Target, Trace, trace
+from engine.trace.state import ModuleState
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +46,7 @@ META_LIMITS = (
     "meta tensor", "meta device", "device meta", "'Meta' backend", "on the same device", "Meta tensors",
     "different devices", "not on the expected device", "data-dependent", "no data", "fake tensor", "FakeTensor",
     "unbacked", "tensor subclasses", "storage of the tensor", "cannot be converted to",
-    "Could not run", "is not supported on",
+    "Could not run", "is not supported on", NO_AUTOCAST,
 )  # fmt: skip
 """Parts of messages that mean "this way of tracing cannot go on", as opposed to "the model refuses this input"."""
 
@@ -58,9 +67,19 @@ class _Runnable:
         self.model = EditableModel(module)
         self.refresh()
 
+    def apply(self, edits: tuple[Edit, ...]) -> None:
+        """Edit the module, which is in the state it was opened in. Raises InputError."""
+        try:
+            self.model.apply(edits)
+        finally:
+            if self.model.version != self._seen:
+                self.refresh()
+
     def refresh(self) -> None:
         """After edits: what depends on the modules but not on the input."""
+        self._seen = self.model.version
         self.target = Target(self.model.module)
+        self.state = ModuleState(self.model.module)
         self.parameters = Parameters(self.model.module, self.target.refs)
         self.columns = ModuleColumns(self.model.module)
 
@@ -79,8 +98,6 @@ class Session:
         self._binding: InputBinding = loaded.binding or bind_shapes(loaded.module, inputs)
         self._meta = _Runnable(loaded.module)
         self._real: _Runnable | None = None
-        self._mode: TraceMode = "meta"
-        self._never_steady = False
         self._kept: OrderedDict[Configuration, Analysis] = OrderedDict()
         self._kept_rows = 0
 
@@ -98,6 +115,16 @@ class Session:
 
     def default_configuration(self) -> Configuration:
         return Configuration(inputs=self._binding.defaults())
+
+    def complete(self, given: Sequence[InputShape]) -> tuple[InputShape, ...]:
+        """All inputs in order, the ones not ``given`` at their default; without names they go by position.
+
+        Raises InputError as InputBinding.complete does.
+        """
+        names = [spec.name for spec in self.specs]
+        if given and not any(shape.name for shape in given) and len(given) == len(names):
+            given = [InputShape(name, s.shape, s.dtype) for name, s in zip(names, given, strict=True)]
+        return self._binding.complete(given)
 
     def kept(self, configuration: Configuration) -> Analysis | None:
         """The result if it is known already."""
@@ -119,28 +146,30 @@ class Session:
         Raises InputError for a request that does not fit the model, FailedAnalysisError when the forward pass stops,
         RealRunRequiredError when only a real run could answer, CancelledError when ``stop`` is set.
         """
+        shapes = self._binding.complete(configuration.inputs)
+        configuration = msgspec.structs.replace(configuration, inputs=shapes)
         known = self.kept(configuration) if fast else None
         if known is not None:
             return known
-        shapes = self._binding.complete(configuration.inputs)
-        mode: TraceMode = self._mode
-        result: Trace | None = None
-        while True:
-            runnable, result = self._trace(mode, shapes, configuration, stop, progress, fast)
-            if result.failure is None or not _way_cannot_go_on(result.cause):
-                break
-            if mode == "cpu":
-                break
+        # Always in this order and from the same state: what was analysed before must not decide how this is.
+        mode: TraceMode = "meta"
+        runnable, result = self._trace(mode, configuration, stop, progress, fast)
+        while result.failure is not None and mode != "cpu" and _way_cannot_go_on(result):
             log.info("Tracing on %s stopped: %s", mode, result.failure.message)
             mode = "fake" if mode == "meta" else "cpu"
             if mode == "cpu" and not configuration.allow_real_run:
                 raise self._real_run_required(result)
+            runnable, result = self._trace(mode, configuration, stop, progress, fast)
+        if result.failure is None and not result.rows and runnable.parameters.params:
+            raise UnsupportedModelError(
+                f"{self.info.name}'s forward() executed no operation that could be recorded.",
+                hint="Work in other threads and in generators that forward() returns is not seen.",
+            )
         analysis = build_analysis(
             self.info, configuration, mode, result, runnable.parameters, runnable.columns
         )
         if result.failure is not None:
             raise FailedAnalysisError(result.failure, analysis) from result.failure
-        self._mode = mode
         if fast:
             self._keep(configuration, analysis)
         return analysis
@@ -150,44 +179,33 @@ class Session:
     def _trace(
         self,
         mode: TraceMode,
-        shapes: tuple[InputShape, ...],
         configuration: Configuration,
         stop: Event | None,
         progress: Callable[[int], None] | None,
         fast: bool,
     ) -> tuple[_Runnable, Trace]:
+        """One forward pass; the modules are afterwards in the state in which the model was opened."""
         runnable = self._runnable(mode, configuration)
         world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
-        assumptions = None if mode == "cpu" else dict(configuration.assumptions)
-        with world:
-            if mode == "fake":
-                return runnable, _trace_fake(
-                    runnable, self._binding, shapes, assumptions or {}, stop, progress
+        with world, FakeTensorMode(allow_non_fake_inputs=True) if mode == "fake" else nullcontext():
+            try:
+                target = runnable.target
+                if mode == "fake":
+                    target = _fake_target(runnable)
+                args, kwargs = self._binding.arguments(configuration.inputs, _MAKERS[mode])
+                result = trace(
+                    target,
+                    args,
+                    kwargs,
+                    fast=fast and mode == "meta",
+                    on_meta=mode == "meta",
+                    assumptions=None if mode == "cpu" else dict(configuration.assumptions),
+                    stop=stop,
+                    progress=progress,
                 )
-            args, kwargs = self._binding.arguments(shapes, _make_meta if mode == "meta" else _make_real)
-            result = self._steady_trace(
-                runnable.target,
-                args,
-                kwargs,
-                fast=fast and mode == "meta",
-                assumptions=assumptions,
-                stop=stop,
-                progress=progress,
-            )
+            finally:
+                runnable.state.restore()
         return runnable, result
-
-    def _steady_trace(self, target: Target, *arguments: Any, **options: Any) -> Trace:
-        """The trace of a repeated forward pass: again, where the first one left something behind for the next.
-
-        Detectors keep their anchors, language models their rotary tables; a second pass does not make them again.
-        """
-        before = _module_state(target.module)
-        result = trace(target, *arguments, **options)
-        if result.failure is None and not self._never_steady and _module_state(target.module) != before:
-            before = _module_state(target.module)
-            result = trace(target, *arguments, **options)
-            self._never_steady = _module_state(target.module) != before
-        return result
 
     def _runnable(self, mode: TraceMode, configuration: Configuration) -> _Runnable:
         runnable = self._meta
@@ -199,8 +217,7 @@ class Session:
                     torch.manual_seed(0)
                     self._real = _Runnable(self._loaded.build_real().eval())
             runnable = self._real
-        if runnable.model.apply(configuration.edits):
-            runnable.refresh()
+        runnable.apply(configuration.edits)
         return runnable
 
     def _check_memory(self) -> None:
@@ -234,11 +251,6 @@ class Session:
             self._kept_rows -= len(dropped.layers)
 
 
-def _module_state(module: nn.Module) -> list[tuple[int, ...]]:
-    """Identities of everything the modules hold as plain attributes; changes when a forward pass keeps something."""
-    return [tuple([id(value) for value in vars(part).values()]) for part in module.modules()]
-
-
 def _make_meta(shape: Shape, dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
@@ -250,52 +262,44 @@ def _make_real(shape: Shape, dtype: torch.dtype) -> Tensor:
     return torch.zeros(shape, dtype=dtype)
 
 
-def _trace_fake(
-    runnable: _Runnable,
-    binding: InputBinding,
-    shapes: tuple[InputShape, ...],
-    assumptions: dict[str, int],
-    stop: Event | None,
-    progress: Callable[[int], None] | None,
-) -> Trace:
-    """Trace with fake CPU tensors: they know their device, so models that mix in constants or ask for it work."""
+def _make_fake(shape: Shape, dtype: torch.dtype) -> Tensor:
+    """Inside a FakeTensorMode: a tensor that knows it is on the CPU, so models that ask or mix in constants work."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
+
+
+_MAKERS: dict[TraceMode, Callable[[Shape, torch.dtype], Tensor]] = {
+    "meta": _make_meta,
+    "fake": _make_fake,
+    "cpu": _make_real,
+}
+
+
+def _fake_target(runnable: _Runnable) -> Target:
+    """The module with fake weights in place of those on meta; ``runnable.state.restore()`` puts these back."""
+    refs: dict[int, ParameterRef] = {}
+    kept: list[Tensor] = []
+
+    def make(tensor: Tensor) -> Tensor:
+        fake: Tensor = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+        if isinstance(tensor, nn.Parameter):
+            fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
+        kept.append(fake)
+        ref = runnable.target.refs.get(id(tensor))
+        if ref is not None:
+            refs[id(fake)] = ref
+        return fake
+
     module = runnable.model.module
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        swapped: list[tuple[dict[str, Any], str, Any]] = []
-        fakes: dict[int, Tensor] = {}
-        refs: dict[int, ParameterRef] = {}
-        try:
-            for owner in module.modules():
-                for store in (owner._parameters, owner._buffers):
-                    for name, tensor in store.items():
-                        if tensor is None:
-                            continue
-                        if id(tensor) not in fakes:
-                            fake: Tensor = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-                            if isinstance(tensor, nn.Parameter):
-                                fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
-                            fakes[id(tensor)] = fake
-                            if id(tensor) in runnable.target.refs:
-                                refs[id(fake)] = runnable.target.refs[id(tensor)]
-                        swapped.append((store, name, tensor))
-                        store[name] = fakes[id(tensor)]  # type: ignore[assignment]
-            args, kwargs = binding.arguments(shapes, lambda s, d: torch.empty(s, dtype=d, device="cpu"))
-            return trace(
-                Target(module, refs),
-                args,
-                kwargs,
-                fast=False,
-                assumptions=assumptions,
-                stop=stop,
-                progress=progress,
-            )
-        finally:
-            for store, name, tensor in swapped:
-                store[name] = tensor
+    replace_tensors(module, make)
+    return Target(module, refs)
 
 
-def _way_cannot_go_on(cause: BaseException | None) -> bool:
-    if isinstance(cause, (NotImplementedError, DataDependentOutputException, DynamicOutputShapeException)):
+def _way_cannot_go_on(result: Trace) -> bool:
+    """Whether this way of tracing is at its end, rather than the model refusing the input."""
+    cause = result.cause
+    if isinstance(cause, (DataDependentOutputException, DynamicOutputShapeException)):
+        return True
+    if isinstance(cause, NotImplementedError) and result.in_operation:
         return True
     text = str(cause)
     return any(part in text for part in META_LIMITS)

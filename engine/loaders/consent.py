@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.errors import LoadError
 
@@ -15,21 +18,26 @@ MAX_FILES = 200
 def read_source(path: Path) -> bytes:
     """The content of a Python file. Raises LoadError when it cannot be read or is no Python source."""
     try:
-        if path.is_dir():
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
             raise LoadError(
                 f"{path.name} is a folder.",
                 hint="Give the Python file in it and a callable: net.py:build.",
                 file=str(path),
             )
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise LoadError(f"{path.name} is larger than 16 MiB; that is no Python source.", file=str(path))
-        return path.read_bytes()
+        if not stat.S_ISREG(kind):
+            raise LoadError(f"{path.name} is no regular file.", file=str(path))
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
         raise LoadError(f"There is no file {path}.", hint="Check the path.", file=str(path)) from error
     except PermissionError as error:
         raise LoadError(f"{path} cannot be read: permission denied.", file=str(path)) from error
     except OSError as error:
         raise LoadError(f"{path} cannot be read: {error.strerror or error}.", file=str(path)) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise LoadError(f"{path.name} is larger than 16 MiB; that is no Python source.", file=str(path))
+    return content
 
 
 def parse(path: Path, content: bytes) -> ast.Module:
@@ -54,34 +62,57 @@ def package_root(path: Path) -> Path:
     return root
 
 
-def local_files(path: Path, content: bytes) -> dict[Path, bytes]:
-    """``path`` and, as far as imports can be read off the text, the files of its folder that it imports."""
+class SourceFile(NamedTuple):
+    """A file that would run: its content and, unless it cannot be parsed, its syntax tree."""
+
+    content: bytes
+    tree: ast.Module | None
+
+
+def local_files(path: Path, content: bytes, tree: ast.Module) -> dict[Path, SourceFile]:
+    """``path``, the packages it lies in and, as far as imports can be read off the text, what they import from its
+    folder. A file that cannot be read is left out, so it cannot run either."""
     root = package_root(path)
-    files = {path: content}
+    files = {path: SourceFile(content, tree)}
     queue = [path]
-    while queue and len(files) < MAX_FILES:
+    name = ".".join(path.relative_to(root).with_suffix("").parts)
+    found = _resolve(root, name)
+    while True:
+        for file in found:
+            if file not in files and len(files) < MAX_FILES:
+                source = _read_local(file)
+                if source is not None:
+                    files[file] = source
+                    queue.append(file)
+        if not queue:
+            return files
         current = queue.pop()
-        try:
-            tree = ast.parse(files[current])
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for name in _imported(tree, current, root):
-            for found in _resolve(root, name):
-                if found not in files and found.stat().st_size <= MAX_FILE_BYTES:
-                    files[found] = found.read_bytes()
-                    queue.append(found)
-    return files
+        current_tree = files[current].tree
+        names = _imported(current_tree, current, root) if current_tree is not None else set()
+        found = [file for each in sorted(names) for file in _resolve(root, each)]
 
 
-def digest(files: dict[Path, bytes]) -> str:
-    """SHA-256 over the contents, in the order of their paths."""
+def _read_local(path: Path) -> SourceFile | None:
+    try:
+        content = read_source(path)
+    except LoadError:
+        return None
+    try:
+        return SourceFile(content, parse(path, content))
+    except LoadError:
+        return SourceFile(content, None)
+
+
+def digest(root: Path, files: dict[Path, SourceFile]) -> str:
+    """SHA-256 over the places below ``root`` and the contents of all files."""
     whole = hashlib.sha256()
     for path in sorted(files):
-        whole.update(hashlib.sha256(files[path]).digest())
+        whole.update(hashlib.sha256(path.relative_to(root).as_posix().encode()).digest())
+        whole.update(hashlib.sha256(files[path].content).digest())
     return whole.hexdigest()
 
 
-def what_runs(path: Path, tree: ast.Module, files: dict[Path, bytes], call_text: str) -> tuple[str, ...]:
+def what_runs(path: Path, files: dict[Path, SourceFile], call_text: str) -> tuple[str, ...]:
     """Lines for the dialog: the callable, files, imports and the statements at import that do more than define."""
     root = package_root(path)
     lines = [f"Calls {call_text} in {path.name}, then the model's forward()."]
@@ -89,16 +120,26 @@ def what_runs(path: Path, tree: ast.Module, files: dict[Path, bytes], call_text:
     if others:
         lines.append(f"Imports from its folder: {', '.join(others)}.")
     names = sorted(
-        {
-            name
-            for file, content in files.items()
-            for name in _imported(ast.parse(content) if file != path else tree, file, root)
-            if not _resolve(root, name)
+        name
+        for name in {
+            n
+            for file, (_, tree) in files.items()
+            if tree is not None
+            for n in _imported(tree, file, root, False)
         }
+        if not _resolve(root, name)
     )
     if names:
         lines.append(f"Imports: {', '.join(names)}.")
-    for node in tree.body:
+    for file in sorted(files, key=lambda file: (file != path, file)):
+        where = "Line" if file == path else f"{file.relative_to(root)}, line"
+        lines.extend(f"{where} {line}" for line in _statements(files[file].tree))
+    return tuple(lines)
+
+
+def _statements(tree: ast.Module | None) -> Iterator[str]:
+    """``3, at import: os.system("x")`` for each top-level statement that calls something."""
+    for node in tree.body if tree is not None else ():
         if isinstance(
             node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
         ):
@@ -106,9 +147,7 @@ def what_runs(path: Path, tree: ast.Module, files: dict[Path, bytes], call_text:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
         if any(isinstance(part, ast.Call) for part in ast.walk(node)):
-            text = ast.unparse(node).splitlines()[0]
-            lines.append(f"Line {node.lineno}, at import: {text[:120]}")
-    return tuple(lines)
+            yield f"{node.lineno}, at import: {ast.unparse(node).splitlines()[0][:120]}"
 
 
 def callables(tree: ast.Module) -> list[str]:
@@ -120,8 +159,11 @@ def callables(tree: ast.Module) -> list[str]:
     ]
 
 
-def _imported(tree: ast.Module, path: Path, root: Path) -> set[str]:
-    """Dotted names of all modules the text imports anywhere, relative imports made absolute below ``root``."""
+def _imported(tree: ast.Module, path: Path, root: Path, members: bool = True) -> set[str]:
+    """Dotted names of all modules the text imports anywhere, relative imports made absolute below ``root``.
+
+    With ``members``, ``from a import b`` also gives ``a.b``, which may be a module or not.
+    """
     names: set[str] = set()
     package = path.parent.relative_to(root).parts if path.is_relative_to(root) else ()
     for node in ast.walk(tree):
@@ -132,9 +174,8 @@ def _imported(tree: ast.Module, path: Path, root: Path) -> set[str]:
             parts = (*base, *([node.module] if node.module else []))
             if parts:
                 names.add(".".join(parts))
-            names.update(
-                ".".join((*parts, alias.name)) for alias in node.names if node.level and not node.module
-            )
+            if members or not parts:
+                names.update(".".join((*parts, alias.name)) for alias in node.names if alias.name != "*")
     return names
 
 

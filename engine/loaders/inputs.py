@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from engine.graph import DTYPE_BYTES, Dim, InputShape, InputSpec, Shape
 
 ADJUSTABLE = {"batch", "height", "width", "frames", "sequence", "size"}
 """Labels of dimensions that get a slider; the structure of the model fixes the others."""
+
+LARGEST_INPUT = 2**48
+"""Elements; far above any memory, far below what overflows."""
 
 Labels = tuple[str, ...]
 
@@ -101,6 +105,7 @@ class InputBinding:
         Raises InputError for an unknown name, a wrong number of dimensions, a size below 1 or an unknown dtype.
         """
         names = [spec.name for spec in self.specs]
+        by_name = {spec.name: spec for spec in self.specs}
         chosen: dict[str, InputShape] = {}
         for shape in given:
             name = shape.name
@@ -110,7 +115,7 @@ class InputBinding:
                 wanted = ", ".join(names)
                 problem = f"has no input {name!r}" if name else "has several inputs, so --input needs a name"
                 raise InputError(f"The model {problem}.", hint=f"Its inputs: {wanted}.")
-            chosen[name] = InputShape(name, shape.shape, shape.dtype)
+            chosen[name] = InputShape(name, shape.shape, shape.dtype or by_name[name].dtype)
         result = []
         for spec in self.specs:
             shape = chosen.get(spec.name, spec.default)
@@ -118,6 +123,14 @@ class InputBinding:
                 raise InputError(
                     f"Input {spec.name!r} has {len(spec.dims)} dimensions, {shape} has {len(shape.shape)}.",
                     hint=f"Give it as {spec.default} ({', '.join(dim.label for dim in spec.dims)}).",
+                )
+            if shape == spec.default:
+                result.append(shape)
+                continue
+            if math.prod(shape.shape) > LARGEST_INPUT:
+                raise InputError(
+                    f"Input {spec.name!r} at {shape} is too large for any machine.",
+                    hint=f"Try {spec.default}.",
                 )
             if any(size < 1 for size in shape.shape):
                 raise InputError(
@@ -181,6 +194,7 @@ def bind_shapes(module: nn.Module, shapes: Sequence[InputShape]) -> InputBinding
 
     Raises InputError for an unknown dtype.
     """
+    shapes = [InputShape(s.name, s.shape, s.dtype or "float32") for s in shapes]
     for shape in shapes:
         if shape.dtype not in DTYPE_BYTES:
             raise InputError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from engine.graph import InputSpec
@@ -68,8 +68,38 @@ def build_on_meta(build: Callable[[], Any]) -> Any:
 
 
 def to_meta(module: nn.Module) -> nn.Module:
-    """``module`` in eval mode with parameters and buffers on meta (already-meta tensors keep their identity)."""
-    tensors = [*module.parameters(), *module.buffers()]
-    if any(tensor.device.type != "meta" for tensor in tensors):
-        module = module.to("meta")
+    """``module`` in eval mode with parameters and buffers on meta; tied tensors stay one."""
+    replace_tensors(
+        module, lambda tensor: tensor if tensor.is_meta else torch.empty_like(tensor, device="meta")
+    )
     return module.eval()
+
+
+def replace_tensors(module: nn.Module, make: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+    """Put ``make(tensor)`` in the place of every parameter and buffer, once per distinct tensor.
+
+    Parameters stay parameters. Returns the function that puts the old tensors back.
+    """
+    made: dict[int, Tensor] = {}
+    before: list[tuple[dict[str, Any], str, Tensor]] = []
+    stores: list[dict[str, Any]] = []
+    for owner in module.modules():
+        stores += [owner._parameters, owner._buffers]
+    for store in stores:
+        for name, tensor in store.items():
+            if tensor is None:
+                continue
+            if id(tensor) not in made:
+                new = make(tensor)
+                if isinstance(tensor, nn.Parameter) and not isinstance(new, nn.Parameter):
+                    new = nn.Parameter(new, requires_grad=tensor.requires_grad)
+                made[id(tensor)] = new
+            before.append((store, name, tensor))
+    for store, name, tensor in before:
+        store[name] = made[id(tensor)]
+
+    def undo() -> None:
+        for store, name, tensor in before:
+            store[name] = tensor
+
+    return undo

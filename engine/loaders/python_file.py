@@ -6,7 +6,6 @@ an instance, or a call with literal arguments: ``net.py:build(depth=50)``.
 
 from __future__ import annotations
 
-import importlib
 import traceback
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,10 @@ def split_source(source: str) -> tuple[Path, str]:
 def load(source: str, options: LoadOptions) -> LoadedModel:
     """Raises LoadError for every way a file can be wrong, ConsentRequiredError before running any of it."""
     given_path, call_text = split_source(source)
-    path = given_path.expanduser().resolve()
+    try:
+        path = given_path.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LoadError(f"{given_path} is no usable path: {error}.", file=str(given_path)) from error
     content = consent.read_source(path)
     tree = consent.parse(path, content)
     known = consent.callables(tree)
@@ -47,18 +49,20 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
             file=str(path),
         )
     name, args, kwargs = parse_call(call_text, source)
-    files = consent.local_files(path, content)
-    digest = consent.digest(files)
+    root = consent.package_root(path)
+    files = consent.local_files(path, content, tree)
+    digest = consent.digest(root, files)
     if not options.trust or (options.digest and options.digest != digest):
         changed = " It has changed since you agreed." if options.trust else ""
         raise ConsentRequiredError(
             f"Opening {path.name} runs its code.{changed}",
             file=str(path),
             digest=digest,
-            details=consent.what_runs(path, tree, files, call_text),
+            details=consent.what_runs(path, files, call_text),
         )
 
-    world = UserModules(consent.package_root(path))
+    contents = {file: source.content for file, source in files.items()}
+    world = UserModules(root, contents, others_allowed=not options.digest)
     target = _import(path, name, world, known)
 
     def call() -> Any:
@@ -105,11 +109,9 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
 
 def _import(path: Path, name: str, world: UserModules, known: list[str]) -> Any:
     """The attribute ``name`` of the imported file."""
-    relative = path.relative_to(world.root).with_suffix("")
-    module_name = ".".join(relative.parts)
     try:
         with world.active():
-            module = importlib.import_module(module_name)
+            module = world.load_file(path)
     except (Exception, SystemExit) as error:
         raise LoadError(
             f"Importing {path.name} raised {type(error).__name__}: {error}{_line_in(path, error)}.",

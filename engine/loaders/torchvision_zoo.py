@@ -49,9 +49,10 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
 
     try:
         module = to_meta(build_on_meta(build))
-    except (TypeError, ValueError) as error:
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LoadError(
-            f"torchvision cannot build {call_text}: {error}", hint="Check its arguments."
+            f"torchvision cannot build {call_text}: {reason}", hint="Check its arguments."
         ) from error
     binding = _binding(name, _task(models, name), weights, kwargs)
     note = ""

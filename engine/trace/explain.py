@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.errors import LayerError
 from engine.trace.modules import ModuleStack
-from engine.trace.ops import OpInfo
+from engine.trace.ops import OpInfo, dtype_name
 
 
 def shape_text(shape: Any) -> str:
@@ -85,6 +85,8 @@ def _mismatch(info: OpInfo, args: tuple[Any, ...]) -> tuple[str, str]:
     name = info.name
     if name.startswith("conv") and len(tensors) >= 2 and tensors[0].dim() == tensors[1].dim():
         return _conv_mismatch(name, tensors[0], tensors[1], args)
+    if name == "linear" and len(tensors) >= 2 and tensors[0].dtype != tensors[1].dtype:
+        return f"{dtype_name(tensors[1].dtype)} like its weights", dtype_name(tensors[0].dtype)
     if name == "linear" and len(tensors) >= 2 and tensors[0].shape[-1:] != tensors[1].shape[-1:]:
         return f"{tensors[1].shape[-1]} features", f"{_last(tensors[0])} ({shape_text(tensors[0].shape)})"
     if name in ("batch_norm", "instance_norm", "group_norm") and len(tensors) >= 2 and tensors[0].dim() > 1:
@@ -127,7 +129,13 @@ def _conv_mismatch(name: str, x: Tensor, weight: Tensor, args: tuple[Any, ...]) 
     channels = weight.shape[0] if "transpose" in name else weight.shape[1] * groups
     if x.shape[1] != channels:
         return f"{channels} channels", f"{x.shape[1]} ({shape_text(x.shape)})"
+    if x.dtype != weight.dtype:
+        return f"{dtype_name(weight.dtype)} like its weights", dtype_name(x.dtype)
     kernel = shape_text(weight.shape[2:])
+    padding = args[4] if len(args) > 4 and isinstance(args[4], (list, tuple)) else (0,)
+    widest = max((p for p in padding if isinstance(p, int)), default=0)
+    if "transpose" in name or min(x.shape[2:]) + 2 * widest >= max(weight.shape[2:]):
+        return "", ""
     return f"at least its {kernel} kernel after padding", shape_text(x.shape[2:])
 
 

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
+
+NO_AUTOCAST = "autocast has no effect on meta tensors"
 
 
 class Frame:
@@ -42,10 +45,6 @@ class ModuleStack:
         """Innermost module that the latest exception left, None while nothing failed."""
         self._failed: BaseException | None = None
 
-    @property
-    def top(self) -> Frame:
-        return self.frames[-1]
-
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While active, every module call in this thread's process is a frame. Not reentrant; one trace at a time."""
@@ -73,3 +72,26 @@ class ModuleStack:
             yield
         finally:
             nn.Module.__call__ = original  # type: ignore[method-assign]
+
+
+@contextmanager
+def refusing_autocast(active: bool) -> Iterator[None]:
+    """While ``active``, entering ``torch.autocast`` raises: it does nothing on meta and dtypes would be wrong.
+
+    Fake tensors follow it; NO_AUTOCAST in the message sends the trace there.
+    """
+    if not active:
+        yield
+        return
+    enter = torch.autocast.__enter__
+
+    def refuse(context: torch.autocast) -> Any:
+        if context._enabled:
+            raise NotImplementedError(NO_AUTOCAST)
+        return enter(context)
+
+    torch.autocast.__enter__ = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]

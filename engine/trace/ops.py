@@ -34,6 +34,7 @@ TRANSFERS = frozenset({"to", "_to_copy"})
 class OpInfo:
     """Facts about one operator overload.
 
+    ``inplace``: writes into an argument (``add_``, ``out=``), so its result is no new storage and no view.
     ``may_alias``: a result can share storage with an argument although it is a different tensor (views, reshape).
     """
 
@@ -53,8 +54,8 @@ class OpInfo:
         schema = func._schema
         self.full_name: str = schema.name
         namespace, _, name = self.full_name.partition("::")
-        self.inplace = name.endswith("_") and not name.endswith("__")
-        self.name = name.rstrip("_") if self.inplace else name
+        self.inplace = any(a.alias_info is not None and a.alias_info.is_write for a in schema.arguments)
+        self.name = name.removesuffix("_") if name.endswith("_") and not name.endswith("__") else name
         if namespace not in ("aten", "torchvision", "prims"):
             self.name = f"{namespace}::{self.name}"
         self.defaults = {

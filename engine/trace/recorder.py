@@ -6,6 +6,7 @@ look-up of its signature (operator, shapes, dtypes, attributes); everything deri
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Iterable
 from threading import Event
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.errors import CancelledError
 from engine.graph import OpCall, Shape
 from engine.trace.modules import ModuleStack
 from engine.trace.ops import SILENT, TRANSFERS, OpInfo, dtype_name, op_info
@@ -24,8 +24,15 @@ MAX_ALIKE = 16
 """Rows for calls of one operation within one call of a module; further calls that are alike join the last row. Loops
 over a hundred detections would otherwise make thousands of rows that tell nothing."""
 
+LOOKUPS = frozenset({"embedding", "index_select", "gather", "index", "take", "take_along_dim"})
+"""Operations that read as many elements of their first argument as they write."""
+
 PROGRESS_EVERY = 64
 """Operations between two progress reports and two looks at slow cancel sources."""
+
+
+class StopTrace(BaseException):
+    """Leaves a forward pass that should stop; no ``except Exception`` of a model's own can swallow it."""
 
 
 class Signature:
@@ -83,17 +90,17 @@ def parameter_refs(model: nn.Module) -> dict[int, ParameterRef]:
 class Recorder(TorchDispatchMode):
     """Records into ``rows``; enter it around one forward pass inside ``stack.watching()``.
 
-    ``static`` are the storages (``_cdata``) that are no activations: weights, buffers, inputs.
+    ``static`` are the storages that are no activations: weights, buffers, inputs.
     ``fast`` answers operations with a shortcut itself; without it every operation runs its own kernel.
     ``intercept`` may answer operations whose result depends on data (see engine.trace.assume).
-    ``stop`` is asked before every operation; when set, CancelledError leaves the forward pass.
+    ``stop`` is asked before every operation; when set, StopTrace leaves the forward pass.
     """
 
     def __init__(
         self,
         stack: ModuleStack,
         refs: dict[int, ParameterRef],
-        static: Iterable[int],
+        static: Iterable[Any],
         *,
         fast: bool = True,
         intercept: Callable[[OpInfo, Any, tuple[Any, ...], dict[str, Any], str], Any] | None = None,
@@ -116,9 +123,9 @@ class Recorder(TorchDispatchMode):
         self._progress = progress
         self._signatures: dict[Any, Signature] = {}
         self._refs = dict(refs)
-        self._static = set(static)
-        self._held: list[Any] = []
-        """Views of parameters, kept so that their ids stay theirs; they own no activation memory."""
+        self._held: list[Any] = list(static)
+        """Storages that are no activations and views of parameters, kept so that their addresses stay theirs."""
+        self._static = {storage._cdata for storage in self._held}
         self._storages: dict[int, tuple[weakref.ref[Any], int]] = {}
 
     @classmethod
@@ -128,7 +135,7 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._stop is not None and self._stop.is_set():
-            raise CancelledError()
+            raise StopTrace
         info = op_info(func)
         kwargs = kwargs or {}
         path = self._stack.frames[-1].path
@@ -304,7 +311,7 @@ class Recorder(TorchDispatchMode):
         read: dict[str, tuple[int, int]] = {}
         for ref, elements in refs:
             so_far = read.get(ref.name, (0, 0))[0]
-            read[ref.name] = (min(ref.elements, max(so_far, elements)), ref.element_bytes)
+            read[ref.name] = (min(ref.elements, so_far + elements), ref.element_bytes)
             self.touched.add(ref.name)
         row.params = tuple(read)
         row.param_elements = sum(elements for elements, _ in read.values())
@@ -328,17 +335,20 @@ class Recorder(TorchDispatchMode):
                 inputs.append(None)
         for name, value in kwargs.items():
             described[name] = _describe(value, inputs, tensors)
+        output_bytes = sum(_distinct_bytes(tensor) for tensor in outputs)
         input_bytes = weight_bytes = 0
         seen: set[int] = set()
-        for tensor in tensors:
+        for position, tensor in enumerate(tensors):
             if id(tensor) in seen:
                 continue
             seen.add(id(tensor))
+            size = _distinct_bytes(tensor)
+            if position == 0 and info.name in LOOKUPS:
+                size = min(size, output_bytes)
             if id(tensor) in self._refs:
-                weight_bytes += tensor.numel() * tensor.element_size()
+                weight_bytes += size
             else:
-                input_bytes += tensor.numel() * tensor.element_size()
-        output_bytes = sum(tensor.numel() * tensor.element_size() for tensor in outputs)
+                input_bytes += size
         if is_view:
             input_bytes = weight_bytes = output_bytes = 0
         call = OpCall(
@@ -361,6 +371,14 @@ def _collect(value: Any, into: list[Tensor]) -> None:
     elif isinstance(value, (list, tuple)):
         for part in value:
             _collect(part, into)
+
+
+def _distinct_bytes(tensor: Tensor) -> int:
+    """Bytes of the elements that exist: an expanded dimension repeats them."""
+    if tensor.is_contiguous():
+        return tensor.numel() * tensor.element_size()
+    sizes = [size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride or not size]
+    return math.prod(sizes) * tensor.element_size()
 
 
 def _only_moves(source: Any, result: Tensor) -> bool:

@@ -15,8 +15,8 @@ from engine.errors import CancelledError, EngineError
 from engine.graph import Assumption, Shape
 from engine.trace.assume import Assumptions
 from engine.trace.explain import layer_error
-from engine.trace.modules import ModuleStack, module_paths
-from engine.trace.recorder import ParameterRef, Recorder, Row, parameter_refs
+from engine.trace.modules import ModuleStack, module_paths, refusing_autocast
+from engine.trace.recorder import ParameterRef, Recorder, Row, StopTrace, parameter_refs
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Trace:
         self.output_shapes = output_shapes
         self.failure = failure
         self.cause = cause
+        self.in_operation = recorder.current is not None
+        """Whether the failure came from an operation, not from the model's own Python."""
 
 
 class Target:
@@ -52,7 +54,8 @@ class Target:
         self.refs = parameter_refs(module) if refs is None else refs
         self.paths = module_paths(module)
         tensors = [*module.parameters(), *module.buffers()]
-        self.storages = [tensor.untyped_storage()._cdata for tensor in tensors]
+        self.storages = [tensor.untyped_storage() for tensor in tensors]
+        """Held, so that no activation can get the address of one that the model dropped."""
 
 
 def trace(
@@ -61,13 +64,14 @@ def trace(
     kwargs: dict[str, Any],
     *,
     fast: bool = True,
+    on_meta: bool = True,
     assumptions: Mapping[str, int] | None = None,
     stop: Event | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Trace:
     """Run ``target.module(*args, **kwargs)`` once in inference mode and record what executes.
 
-    Tensors may be meta, fake or real; ``assumptions`` (None: real data) answers data-dependent sizes.
+    Tensors may be meta (``on_meta``), fake or real; ``assumptions`` (None: real data) answers data-dependent sizes.
     Raises CancelledError when ``stop`` is set; any other exception of the forward pass becomes ``Trace.failure``.
     """
     stack = ModuleStack(target.paths)
@@ -76,7 +80,7 @@ def trace(
     recorder = Recorder(
         stack,
         target.refs,
-        [*target.storages, *(tensor.untyped_storage()._cdata for tensor in inputs)],
+        [*target.storages, *(tensor.untyped_storage() for tensor in inputs)],
         fast=fast,
         intercept=assume,
         stop=stop,
@@ -86,15 +90,18 @@ def trace(
     cause: BaseException | None = None
     shapes: tuple[Shape, ...] = ()
     try:
-        with torch.inference_mode(), stack.watching(), recorder:
+        with torch.inference_mode(), stack.watching(), refusing_autocast(on_meta), recorder:
             output = target.module(*args, **kwargs)
         shapes = output_shapes(output)
-    except CancelledError:
-        raise
-    except Exception as error:
+    except StopTrace as stopped:
+        raise CancelledError() from stopped
+    except (Exception, SystemExit) as error:
         failure = layer_error(error, stack, recorder.current)
         failure.__cause__ = error
         cause = error
+    if stop is not None and stop.is_set():
+        # The model may have caught what stopped it; what it computed then is no result.
+        raise CancelledError()
     made = tuple(assume.made.values()) if assume is not None else ()
     return Trace(recorder, stack, made, shapes, failure, cause)
 

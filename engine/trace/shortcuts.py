@@ -142,7 +142,7 @@ def _binary_out(a: Tensor, b: Any) -> Any:
         return NotImplemented
     if not isinstance(b, Tensor):
         return _like(a) if _is_number(b, a) else NotImplemented
-    if a.dtype != b.dtype or not a.is_meta or not b.is_meta:
+    if a.dtype != b.dtype or a.dtype == torch.bool or not a.is_meta or not b.is_meta:
         return NotImplemented
     if a.shape == b.shape:
         if a.stride() == b.stride():
@@ -284,7 +284,12 @@ def _linear(x: Tensor, weight: Tensor, bias: Any = None) -> Any:
     return _empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device=META)
 
 
-@_shortcut(aten.matmul.default, aten.bmm.default)
+@_shortcut(aten.bmm.default)
+def _bmm(a: Tensor, b: Tensor) -> Any:
+    return _matmul(a, b) if a.dim() == 3 else NotImplemented
+
+
+@_shortcut(aten.matmul.default)
 def _matmul(a: Tensor, b: Tensor) -> Any:
     if not a.is_meta or not b.is_meta or a.dim() != b.dim() or a.dim() < 3 or a.dtype != b.dtype:
         return NotImplemented
@@ -441,6 +446,8 @@ def _reduce(x: Tensor, dims: Any, keepdim: bool = False, **kwargs: Any) -> Any:
     if any(not -rank <= dim < rank for dim in dims):
         return NotImplemented
     gone = {dim % rank for dim in dims}
+    if len(gone) != len(dims):
+        return NotImplemented
     if keepdim:
         shape = [1 if axis in gone else size for axis, size in enumerate(x.shape)]
     else:

@@ -16,11 +16,10 @@ import pytest
 
 from engine import analyze
 from engine.api import analyze_columns, open_session
-from engine.cli import main, named_inputs, parse_input
+from engine.cli import main, parse_input
 from engine.edits import RemoveLayer
-from engine.errors import InputError
 from engine.export import render
-from engine.graph import Dim, InputShape, InputSpec
+from engine.graph import InputShape
 from engine.results import Analysis
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -247,15 +246,6 @@ def test_shapes_are_read_in_the_ways_people_write_them() -> None:
         assert parse_input(f"x={text}") == InputShape("x", shape, "")
         assert parse_input(text) == InputShape("", shape, "")
     assert parse_input("tokens=1x128:int64") == InputShape("tokens", (1, 128), "int64")
-
-
-def test_names_and_dtypes_that_are_left_out_come_from_the_model() -> None:
-    specs = (InputSpec("tokens", (Dim("batch", 1), Dim("sequence", 8)), "int64"),)
-    assert named_inputs((InputShape("", (1, 16), ""),), specs) == (InputShape("tokens", (1, 16), "int64"),)
-    two = (*specs, InputSpec("mask", (Dim("batch", 1),), "bool"))
-    assert named_inputs((InputShape("mask", (4,), ""),), two) == (InputShape("mask", (4,), "bool"),)
-    with pytest.raises(InputError, match=r"has 2 inputs, so --input needs a name\."):
-        named_inputs((InputShape("", (1, 16), ""),), two)
 
 
 def wrapper(tmp_path: Path, options: str) -> str:

@@ -99,7 +99,7 @@ def test_failures_name_layer_and_shapes(resnet: Session, edit: Edit, layer: str,
     [
         (RemoveLayer("maxpol"), "The model has no layer 'maxpol'. Did you mean maxpool"),
         (SetAttribute("fc", "stride", 2), "fc is a Linear; its stride cannot be set."),
-        (SetAttribute("conv1", "stride", 0), "conv1.stride must be at least 1, not 0."),
+        (SetAttribute("conv1", "stride", 0), "conv1.stride must be 1 to 1,000,000, not 0."),
         (SetAttribute("conv1", "stride", (1, 2, 3)), "conv1.stride takes 1 or 2 numbers, not 3."),
         (SetAttribute("maxpool", "padding", "same"), "maxpool.padding cannot be 'same'."),
     ],
