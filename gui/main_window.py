@@ -113,6 +113,7 @@ class MainWindow(QMainWindow):
         body.addWidget(self.splitter, 1)
         self.layers = LayerPanel(workspace, self.selection, theme, settings)
         self.layers.setMinimumWidth(LAYERS_MINIMUM_PX)
+        self.addAction(self.layers.rows_menu.idle)
         left = QWidget(self.splitter)
         frame = QVBoxLayout(left)
         # The docks at the right begin with their grip.

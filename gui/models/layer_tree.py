@@ -47,6 +47,9 @@ class LayerTreeModel(QAbstractItemModel):
         self.failed = ""
         """Layer that stops the configuration asked for; counts from the next `show`."""
         self._comparer = Comparer()
+        self._hidden: frozenset[int] = frozenset()
+        self._hidden_of: Analysis | None = None
+        self._hidden_for: tuple[bool, tuple[str, ...]] = (False, ())
         self._bars = frozenset(DEFAULT_BARS)
         self._made: dict[tuple[int, int], Cell] = {}
 
@@ -81,12 +84,14 @@ class LayerTreeModel(QAbstractItemModel):
 
     def hidden_rows(self, analysis: Analysis) -> frozenset[int]:
         """Rows of ``analysis`` that cost nothing and that nobody asks for."""
-        if self.shows_idle:
-            return frozenset()
-        idle = idle_rows(analysis)
-        if not self.words:
-            return idle
-        return frozenset(row for row in idle if not _asked_for(analysis.layers, row, self.words))
+        wanted = (self.shows_idle, self.words)
+        if self._hidden_of is not analysis or self._hidden_for != wanted:
+            self._hidden_of, self._hidden_for = analysis, wanted
+            idle = frozenset() if self.shows_idle else idle_rows(analysis)
+            if self.words:
+                idle = frozenset(row for row in idle if not _asked_for(analysis.layers, row, self.words))
+            self._hidden = idle
+        return self._hidden
 
     def set_count_mode(self, mode: str) -> None:
         """``macs`` or ``flops``: which count the headline columns show."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from engine import numbers
@@ -27,11 +27,14 @@ class Fit:
     """Columns for which there is no room; what does not fit without them is scrolled to."""
 
 
-def fit(room: int, need: int, widths: Mapping[str, int]) -> Fit:
-    """Columns of these ``widths`` beside a layer column of at least ``need`` in a panel with ``room`` pixels."""
+def fit(room: int, need: int, widths: Mapping[str, int], *, empty: Collection[str] = ()) -> Fit:
+    """Columns of these ``widths`` beside a layer column of at least ``need`` in a panel with ``room`` pixels.
+
+    Columns of ``empty`` have nothing to say now and give way before all others.
+    """
     left = dict(widths)
     given_way = []
-    for key in GIVES_WAY:
+    for key in (*empty, *GIVES_WAY):
         if need + sum(left.values()) > room and key in left:
             del left[key]
             given_way.append(key)

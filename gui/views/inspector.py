@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -27,9 +28,14 @@ from gui.models.removal import Removal, module_path, removal
 from gui.selection import Selection
 from gui.theme import SECONDARY_PX, Theme, ThemeManager, mono_font
 from gui.views.attribute_editors import AttributeEditor, EditValue, editor_shape
+from gui.views.elided_label import ElidedLabel
 from gui.workspace import Workspace
 
 LABEL_WIDTH = 84
+MARGIN = 12
+SCROLL_BAR = 12
+NARROW = 420
+"""Below this width the table of numbers leaves the baseline's values to the tree's tooltips."""
 
 
 class InspectorPanel(QFrame):
@@ -53,6 +59,8 @@ class InspectorPanel(QFrame):
         self._removal: Removal | None = None
         self._path = ""
         self._editors: dict[str, AttributeEditor] = {}
+        self._labels: dict[str, QLabel] = {}
+        self._metrics: tuple[MetricLine, ...] = ()
         self._editors_for: tuple[object, ...] = ()
         self._build()
         workspace.analysis_changed.connect(self.refresh)
@@ -66,9 +74,8 @@ class InspectorPanel(QFrame):
     # -- set-up --------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self._title = _label(self, "inspector_title", role="title")
-        self._title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._subtitle = _label(self, "inspector_subtitle", role="secondary")
+        self._title = _elided(self, "inspector_title", role="title")
+        self._subtitle = _elided(self, "inspector_subtitle", role="secondary")
         self._remove = QPushButton("Remove layer", self)
         self._remove.setObjectName("inspector_remove")
         self._remove.setAccessibleName("Remove layer")
@@ -137,11 +144,9 @@ class InspectorPanel(QFrame):
         self._empty.setVisible(shown is None)
         if shown is None or analysis is None or current is None:
             self._title.setText("Inspector")
-            self._title.setToolTip("")
             return
         self._path = module_path(current)
         self._title.setText(shown.title)
-        self._title.setToolTip(shown.title)
         self._subtitle.setText(shown.subtitle)
         self._show_removal(removal(analysis, self._path, self._workspace.editable))
         self._facts.setText(_facts_html(shown, self._theme.current))
@@ -149,7 +154,8 @@ class InspectorPanel(QFrame):
         self._show_editors(shown)
         self._formula.setText(shown.formula)
         self._formula.setVisible(bool(shown.formula))
-        self._numbers.setText(_numbers_html(shown.metrics, self._theme.current))
+        self._metrics = shown.metrics
+        self._show_numbers()
 
     def _details(self, analysis: Analysis | None, current: str | None) -> Details | None:
         if analysis is None or current is None:
@@ -197,8 +203,7 @@ class InspectorPanel(QFrame):
                 widget.hide()
                 widget.deleteLater()
         self._editors.clear()
-        # Two beside each other, unless there are three axes.
-        across = 2 if all(editor_shape(value)[1] <= 2 for _, value in shown.editable) else 1
+        self._labels.clear()
         for field, value in shown.editable:
             if not AttributeEditor.fits(value):
                 continue
@@ -206,12 +211,30 @@ class InspectorPanel(QFrame):
             editor.committed.connect(self._on_committed)
             label = _label(self._attributes, f"attribute_label_{field}", role="secondary")
             label.setText(field.replace("_", " ").capitalize())
-            row, place = divmod(len(self._editors), across)
-            self._attribute_grid.addWidget(label, row, 2 * place)
-            self._attribute_grid.addWidget(editor, row, 2 * place + 1)
             label.show()
             editor.show()
-            self._editors[field] = editor
+            self._labels[field], self._editors[field] = label, editor
+        self._place_editors()
+
+    def _place_editors(self) -> None:
+        """Two editors beside each other where both find room."""
+        widest = max((editor.sizeHint().width() for editor in self._editors.values()), default=0)
+        room = self.width() - 2 * MARGIN - SCROLL_BAR
+        across = 2 if 2 * (widest + LABEL_WIDTH + 2 * MARGIN) <= room else 1
+        for number, (field, editor) in enumerate(self._editors.items()):
+            row, place = divmod(number, across)
+            self._attribute_grid.addWidget(self._labels[field], row, 2 * place)
+            self._attribute_grid.addWidget(editor, row, 2 * place + 1)
+
+    def _show_numbers(self) -> None:
+        narrow = self.width() < NARROW
+        self._numbers.setText(_numbers_html(self._metrics, self._theme.current, narrow=narrow))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._place_editors()
+        if (event.oldSize().width() < NARROW) != (self.width() < NARROW):
+            self._show_numbers()
 
     # -- slots ---------------------------------------------------------------------------------------------------
 
@@ -230,6 +253,14 @@ class InspectorPanel(QFrame):
     def _on_theme_changed(self) -> None:
         self._formula.setFont(mono_font())
         self.refresh()
+
+
+def _elided(parent: QWidget, name: str, role: str) -> QLabel:
+    label = ElidedLabel(parent=parent)
+    label.setObjectName(name)
+    label.setProperty("role", role)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label
 
 
 def _label(parent: QWidget, name: str, role: str = "", wrap: bool = False) -> QLabel:
@@ -251,24 +282,34 @@ def _facts_html(shown: Details, theme: Theme) -> str:
     return f"<table cellpadding='1' cellspacing='0' width='100%'>{''.join(rows)}</table>"
 
 
-def _numbers_html(lines: tuple[MetricLine, ...], theme: Theme) -> str:
+def _numbers_html(lines: tuple[MetricLine, ...], theme: Theme, *, narrow: bool) -> str:
+    """``narrow`` leaves out the baseline's values; the difference stays."""
     compared = any(line.before for line in lines)
-    heads = ("", "Exact", "Share", *(("Before", "Δ") if compared else ()))
+    heads = ["", "Exact", "Share"]
+    if compared:
+        heads += ["Δ"] if narrow else ["Before", "Δ"]
     small = f"color:{theme.secondary}; font-size:{SECONDARY_PX}px"
+    gap = "&nbsp;" if narrow else "&nbsp;&nbsp;"
+    label_width = "" if narrow else f"width='{LABEL_WIDTH + 12}'"
     table = ["<table cellpadding='2' cellspacing='0'><tr>"]
     table += [f"<td align='right' style='{small}'>{head}</td>" for head in heads]
     table.append("</tr>")
     for line in lines:
-        table.append(
-            f"<tr><td width='{LABEL_WIDTH + 12}' style='color:{theme.secondary}'>{line.metric.label}</td>"
-            f"<td align='right'>{line.exact}</td>"
-            f"<td align='right' style='color:{theme.secondary}'>&nbsp;&nbsp;{line.share}</td>"
-        )
+        table.append(f"<tr><td {label_width} style='color:{theme.secondary}'>{line.metric.label}</td>")
+        if narrow and line.metric.suffix:
+            unit = f"<span style='{small}'>{line.share}</span>"
+            table.append(f"<td align='right' colspan='2'>{line.exact} {unit}</td>")
+        else:
+            table.append(
+                f"<td align='right'>{line.exact}</td>"
+                f"<td align='right' style='color:{theme.secondary}'>{gap}{line.share}</td>"
+            )
+        if compared and not narrow:
+            table.append(f"<td align='right' style='color:{theme.secondary}'>{gap}{line.before}</td>")
         if compared:
             tone = theme.color(line.tone).name()
             table.append(
-                f"<td align='right' style='color:{theme.secondary}'>&nbsp;&nbsp;{line.before}</td>"
-                f"<td align='right' style='color:{tone}; font-weight:600'>&nbsp;&nbsp;{line.difference}</td>"
+                f"<td align='right' style='color:{tone}; font-weight:600'>{gap}{line.difference}</td>"
             )
         table.append("</tr>")
     table.append("</table>")

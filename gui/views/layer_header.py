@@ -9,6 +9,7 @@ from PySide6.QtGui import QFontMetricsF, QMouseEvent
 from PySide6.QtWidgets import QHeaderView, QWidget
 
 from engine.results import Analysis
+from gui.models.cells import LayerCells
 from gui.models.layer_tree import LayerTreeModel
 from gui.models.layer_widths import NAME_ROOM, Fit, fit, samples
 from gui.settings import Settings
@@ -37,6 +38,8 @@ class LayerHeader(QHeaderView):
         self._chosen: frozenset[str] = frozenset()
         self._bars: frozenset[str] = frozenset()
         self._content: dict[str, int] = {}
+        self._empty: tuple[str, ...] = ()
+        """The difference while there is nothing to compare with; whoever chooses another comparison wants to see it."""
         self._dragged = dict(_parse(settings.texts(WIDTHS_KEY)))
         self._pressed = False
         """Whether it is the user who resizes sections."""
@@ -74,24 +77,28 @@ class LayerHeader(QHeaderView):
         """Which columns are wanted, and which of them need room for a bar."""
         self._chosen, self._bars = visible, bars
 
-    def measure(self, analysis: Analysis | None, *, afresh: bool) -> bool:
-        """Measure what the chosen columns show; returns whether one needs more room than it had.
+    def measure(self, cells: LayerCells | None, *, afresh: bool) -> bool:
+        """Measure what the chosen columns show; returns whether they have to be arranged again.
 
         During a drag (not ``afresh``) columns only grow, so that they do not move to and fro.
         """
-        before = {} if afresh else self._content
-        self._content = {}
+        before, empty_before = ({} if afresh else self._content), self._empty
+        analysis = cells.analysis if cells is not None else None
+        self._content, self._empty = {}, ()
         for section in self.chosen_sections()[1:]:
+            column = self._layers.columns[section]
             width = self._content_width(section, analysis)
-            key = self._layers.columns[section].key
-            self._content[key] = max(width, before.get(key, 0))
-        return self._content != before
+            self._content[column.key] = max(width, before.get(column.key, 0))
+            if column.key == "headline.difference" and (cells is None or cells.is_baseline):
+                self._empty = (*self._empty, column.key)
+        return self._content != before or self._empty != empty_before
 
     def arrange(self, room: int, indentation: int) -> None:
         """Resize the sections to ``room`` pixels; names begin up to ``indentation`` pixels from the left."""
         widths = {key: self._dragged.get(key, width) for key, width in self._content.items()}
         layer = self._dragged.get("layer")
-        found = fit(room, NAME_ROOM + indentation if layer is None else layer, widths)
+        need = NAME_ROOM + indentation if layer is None else layer
+        found = fit(room, need, widths, empty=self._empty)
         if layer is not None:
             found = Fit(layer, found.given_way)
         self._given_way = found.given_way
@@ -126,20 +133,26 @@ class LayerHeader(QHeaderView):
     def _take_fonts(self) -> None:
         fonts = {"body": ui_font(), "bold": ui_font(bold=True), "small": ui_font(SECONDARY_PX)}
         self._metrics = {key: QFontMetricsF(font) for key, font in fonts.items()}
+        self._advances: dict[tuple[str, str], float] = {}
 
     def _content_width(self, section: int, analysis: Analysis | None) -> int:
         column = self._layers.columns[section]
         title = str(self._layers.headerData(section, Qt.Orientation.Horizontal))
-        texts = [
-            self._metrics[font].horizontalAdvance(text) + 2 * MARGIN
-            for font, text in samples(column, analysis)
-        ]
-        width = max(texts, default=0.0)
+        width = max(
+            (self._advance(*sample) + 2 * MARGIN for sample in samples(column, analysis)), default=0.0
+        )
         if column.key in self._bars:
             width += MARGIN + BAR_WIDTH
         if column.kind == "output":
             width = min(width, OUTPUT_MOST)
-        return int(max(width, self._metrics["small"].horizontalAdvance(title) + TITLE_MARGIN)) + 1
+        return int(max(width, self._advance("small", title) + TITLE_MARGIN)) + 1
+
+    def _advance(self, font: str, text: str) -> float:
+        """Width of a text, measured once: the same samples are asked for at every tick."""
+        known = self._advances.get((font, text))
+        if known is None:
+            known = self._advances[font, text] = self._metrics[font].horizontalAdvance(text)
+        return known
 
     def _on_section_resized(self, section: int, before: int, after: int) -> None:
         if self._pressed and after:

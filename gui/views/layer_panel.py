@@ -72,6 +72,7 @@ class LayerPanel(QFrame):
         self._meta = ElidedLabel(parent=self)
         self._meta.setObjectName("layer_meta")
         self._meta.setProperty("role", "secondary")
+        self._meta.setContentsMargins(12, 0, 12, 4)
         self.search = QLineEdit(self)
         self.search.setObjectName("layer_search")
         self.search.setPlaceholderText("Search layers")
@@ -85,13 +86,10 @@ class LayerPanel(QFrame):
         shown = self._menu_button("Columns ▾", "layer_columns", "Choose columns and bars", self.columns_menu)
 
         bar = QHBoxLayout()
-        bar.setContentsMargins(12, 8, 8, 8)
+        bar.setContentsMargins(12, 8, 8, 0)
         bar.setSpacing(8)
-        titles = QVBoxLayout()
-        titles.setSpacing(0)
-        titles.addWidget(title)
-        titles.addWidget(self._meta)
-        bar.addLayout(titles, 3)
+        bar.addWidget(title)
+        bar.addStretch(1)
         bar.addWidget(self.search, 2)
         bar.addWidget(rows)
         bar.addWidget(shown)
@@ -104,6 +102,7 @@ class LayerPanel(QFrame):
         column.setContentsMargins(1, 1, 1, 1)
         column.setSpacing(0)
         column.addLayout(bar)
+        column.addWidget(self._meta)
         column.addWidget(self.view, 1)
         column.addWidget(self._empty, 1)
 
@@ -232,7 +231,8 @@ class LayerPanel(QFrame):
             f"{len(analysis.layers) - hidden:,} rows",
         ]
         if hidden:
-            parts.append(f"{hidden:,} that cost nothing hidden")
+            cost = "costs" if hidden == 1 else "cost"
+            parts.append(f"{hidden:,} that {cost} nothing hidden")
         self._meta.setText(" · ".join(parts))
 
     def _resort(self) -> None:

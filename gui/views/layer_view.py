@@ -170,8 +170,7 @@ class LayerView(QTreeView):
 
     def measure(self, *, afresh: bool) -> None:
         """Fit the columns to the numbers shown; unless ``afresh`` they only grow."""
-        cells = self.layers.cells
-        if self.columns.measure(cells.analysis if cells is not None else None, afresh=afresh):
+        if self.columns.measure(self.layers.cells, afresh=afresh):
             self.fit()
 
     def fit(self) -> None:
@@ -245,11 +244,12 @@ class LayerView(QTreeView):
             painter.fillRect(QRect(0, rect.top(), STRIPE, rect.height()), theme.color("accent"))
         if not self.proxy.hasChildren(index):
             return
-        x, y = rect.right() - INDENTATION / 2, rect.center().y() + 0.5
+        # Right of the stripe of a selected row, which is drawn over the first level.
+        x, y = rect.right() - INDENTATION / 2 + 1, rect.center().y() + 0.5
         arrow = (
-            [QPointF(x - 4, y - 2), QPointF(x + 4, y - 2), QPointF(x, y + 3)]
+            [QPointF(x - 3.5, y - 2), QPointF(x + 3.5, y - 2), QPointF(x, y + 2.5)]
             if self.isExpanded(index)
-            else [QPointF(x - 2, y - 4), QPointF(x + 3, y), QPointF(x - 2, y + 4)]
+            else [QPointF(x - 2, y - 3.5), QPointF(x + 2.5, y), QPointF(x - 2, y + 3.5)]
         )
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

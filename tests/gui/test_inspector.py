@@ -7,10 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QPushButton, QSpinBox
+from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QPushButton, QScrollArea, QSpinBox
 from pytestqt.qtbot import QtBot
 
 from engine.edits import RemoveLayer, SetAttribute
+from engine.errors import ErrorInfo
+from engine.protocol import Failed
 from engine.results import Analysis, SharedParameter, UntouchedParameter
 from gui.models.comparison import Comparer
 from gui.models.details import Details, details
@@ -240,3 +242,41 @@ def test_controls_can_be_found_and_read_aloud(panel: InspectorPanel, selection: 
     selection.set_current("conv1:conv2d")
     for control in [button(panel), *panel.findChildren(QSpinBox)]:
         assert control.objectName() and control.accessibleName() and control.toolTip()
+
+
+def test_the_failing_layer_says_what_it_expected(
+    panel: InspectorPanel, workspace: Workspace, selection: Selection
+) -> None:
+    selection.set_current("fc:linear")
+    error = ErrorInfo("layer", "fc takes 8 features.", layer="fc", expected="8 features", got="512 features")
+    workspace.failure = Failed(1, error)
+    workspace.failure_changed.emit()
+    assert "cannot run" in text(panel, "inspector_subtitle")
+    for words in ("fc takes 8 features.", "Expected", "8 features", "Got", "512 features"):
+        assert words in text(panel, "inspector_facts")
+    selection.set_current("conv1:conv2d")
+    assert "Expected" not in text(panel, "inspector_facts")
+
+
+def test_a_row_that_costs_nothing_has_a_page(
+    panel: InspectorPanel, workspace: Workspace, selection: Selection
+) -> None:
+    rows = [Row("norm:permute", "norm", "movement"), Row("norm:layer_norm", "norm", "norm", flops=4)]
+    bring(workspace, make([Mod("", "Net"), Mod("norm", "LayerNorm2d")], rows))
+    selection.set_current("norm")
+    assert text(panel, "inspector_subtitle") == "LayerNorm2d · layer_norm · norm"
+    selection.set_current("norm:permute")
+    assert text(panel, "inspector_title") == "norm.permute"
+
+
+def test_nothing_is_clipped_in_a_narrow_panel(
+    panel: InspectorPanel, workspace: Workspace, selection: Selection, qtbot: QtBot
+) -> None:
+    selection.set_current("blocks.0.conv:conv2d")
+    bring(workspace, small_net(pool=False))
+    panel.resize(330, 260)
+    scroll = panel.findChild(QScrollArea, "inspector_scroll")
+    assert scroll is not None
+    qtbot.waitUntil(lambda: scroll.widget().minimumSizeHint().width() <= scroll.viewport().width())
+    assert "Before" not in text(panel, "inspector_numbers")
+    assert spin(panel, "attribute_stride_0").y() == spin(panel, "attribute_stride_1").y()

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction, QGuiApplication
-from PySide6.QtWidgets import QApplication, QMenu
+from PySide6.QtWidgets import QApplication, QLabel, QMenu
 from pytestqt.qtbot import QtBot
 
 from engine.edits import RemoveLayer
+from engine.errors import ErrorInfo
+from engine.protocol import Failed
+from engine.results import Analysis, ModelInfo
+from gui.models.layer_widths import NAME_ROOM, Fit, fit
 from gui.models.removal import module_path, removal
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
+from gui.views.columns_menu import NO_ROOM
 from gui.views.layer_panel import LayerPanel
+from gui.views.layer_rows_menu import RowsMenu
 from gui.workspace import Workspace
-from tests.gui.analyses import small_net
+from tests.gui.analyses import Mod, Row, make, small_net
 from tests.gui.panels import bring, workspace_of
 
 
@@ -54,6 +61,10 @@ def current(panel: LayerPanel) -> str | None:
 
 def shown_keys(panel: LayerPanel) -> list[str]:
     return [panel.model.columns[section].key for section in panel.view.shown_sections()]
+
+
+def chosen_keys(panel: LayerPanel) -> list[str]:
+    return [panel.model.columns[section].key for section in panel.view.columns.chosen_sections()]
 
 
 def entry(menu: QMenu, name: str) -> QAction:
@@ -196,14 +207,14 @@ def test_columns_are_chosen_and_remembered(
     panel.columns_menu.action("params").setChecked(False)
     panel.columns_menu.action("headline.change").setChecked(True)
     panel.columns_menu.action("bytes_moved", "bar").setChecked(True)
-    keys = shown_keys(panel)
+    keys = chosen_keys(panel)
     assert "bytes_moved" in keys and "headline.change" in keys and "params" not in keys
     other = LayerPanel(workspace, Selection(), ThemeManager(qapp, "dark"), settings)
     qtbot.addWidget(other)
-    assert shown_keys(other) == keys
+    assert chosen_keys(other) == keys
     assert other.columns_menu.bars == {"headline", "bytes_moved"}
     entry(other.columns_menu, "layer_columns_default").trigger()
-    assert "params" in shown_keys(other) and "bytes_moved" not in shown_keys(other)
+    assert "params" in chosen_keys(other) and "bytes_moved" not in chosen_keys(other)
 
 
 def test_count_mode_renames_the_column(panel: LayerPanel, workspace: Workspace) -> None:
@@ -257,3 +268,166 @@ def test_it_paints_in_both_themes(
     panel.resize(600, 400)
     colors = {panel.grab().toImage().pixelColor(x, 60).name() for x in range(600)}
     assert len(colors) > 1
+
+
+# -- rows that cost nothing -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def views(
+    tmp_path: Path, selection: Selection, settings: Settings, qapp: QApplication, qtbot: QtBot
+) -> LayerPanel:
+    """A panel on a net whose attention has two views beside its one product, and a dropout of a view alone."""
+    mods = [Mod("", "Net"), Mod("attn", "Attention"), Mod("drop", "Dropout"), Mod("fc", "Linear")]
+    rows = [
+        Row("attn:view", "attn", "movement"),
+        Row("attn:bmm", "attn", "linear", macs=10, flops=20, activation_bytes=8),
+        Row("attn:transpose", "attn", "movement"),
+        Row("drop:alias", "drop", "movement"),
+        Row("fc:linear", "fc", "linear", macs=5, flops=10, activation_bytes=8),
+    ]
+    analysis = make(mods, rows)
+    panel = LayerPanel(
+        workspace_of(tmp_path, analysis, analysis), selection, ThemeManager(qapp, "light"), settings
+    )
+    qtbot.addWidget(panel)
+    panel.resize(700, 400)
+    with qtbot.waitExposed(panel):
+        panel.show()
+    return panel
+
+
+def rows_shown(panel: LayerPanel) -> list[str]:
+    """Names of the rows on the screen, all levels expanded."""
+    panel.view.expand_to_level(None)
+    names = []
+    index = panel.view.index_of("")
+    while index.isValid():
+        names.append(panel.view.name_at(index) or "")
+        index = panel.view.indexBelow(index)
+    return names
+
+
+def meta(panel: LayerPanel) -> str:
+    found = panel.findChild(QLabel, "layer_meta")
+    assert found is not None
+    return found.text()
+
+
+def test_rows_that_cost_nothing_stay_out(views: LayerPanel) -> None:
+    assert rows_shown(views) == ["", "attn:bmm", "drop", "fc:linear"]
+    assert meta(views) == "1×3×224×224 · 2 rows · 3 that cost nothing hidden"
+
+
+def test_rows_that_cost_nothing_are_shown_on_request_and_it_is_remembered(
+    views: LayerPanel, settings: Settings, selection: Selection, qtbot: QtBot
+) -> None:
+    selection.set_current("attn:view")
+    assert current(views) == "attn:bmm", "the module that holds the row"
+    assert selection.current == "attn:view"
+    views.activateWindow()
+    qtbot.keyClick(views, Qt.Key.Key_I, Qt.KeyboardModifier.ControlModifier)
+    assert rows_shown(views) == [
+        "", "attn", "attn:view", "attn:bmm", "attn:transpose", "drop:alias", "fc:linear"
+    ]  # fmt: skip
+    assert current(views) == "attn:view"
+    assert "hidden" not in meta(views)
+    assert RowsMenu(settings).idle.isChecked()
+    views.rows_menu.idle.trigger()
+    assert rows_shown(views) == ["", "attn:bmm", "drop", "fc:linear"]
+
+
+def test_search_finds_hidden_rows(views: LayerPanel) -> None:
+    views.search.setText("view")
+    assert rows_shown(views) == ["", "attn", "attn:view"]
+    views.search.setText("attn")
+    assert rows_shown(views) == ["", "attn:bmm"]
+    views.search.clear()
+    assert rows_shown(views) == ["", "attn:bmm", "drop", "fc:linear"]
+
+
+# -- widths ---------------------------------------------------------------------------------------------------------
+
+
+def test_columns_give_way_to_names() -> None:
+    widths = {"output": 100, "params": 60, "headline.difference": 60, "activation_bytes": 90}
+    assert fit(600, 220, widths) == Fit(290, frozenset())
+    assert fit(500, 220, widths) == Fit(290, frozenset({"output"}))
+    assert fit(360, 220, widths) == Fit(240, frozenset({"output", "activation_bytes"}))
+    assert fit(200, 220, widths).layer == 220, "the rest is scrolled to"
+    assert fit(500, 220, widths, empty=["headline.difference"]) == Fit(
+        250, frozenset({"headline.difference"})
+    )
+
+
+def test_a_narrow_panel_keeps_names_readable(panel: LayerPanel) -> None:
+    panel.resize(420, 400)
+    assert "output" not in shown_keys(panel) and "output" in chosen_keys(panel)
+    assert panel.view.columnWidth(0) >= NAME_ROOM
+    panel.columns_menu.aboutToShow.emit()
+    assert panel.columns_menu.action("output").text().endswith(NO_ROOM)
+    panel.resize(900, 400)
+    assert "output" in shown_keys(panel)
+    panel.columns_menu.aboutToShow.emit()
+    assert panel.columns_menu.action("output").text() == "Output"
+
+
+def test_a_dragged_width_is_remembered(
+    panel: LayerPanel, workspace: Workspace, settings: Settings, qapp: QApplication, qtbot: QtBot
+) -> None:
+    header, section = panel.view.columns, panel.model.section_of("params")
+    before = header.sectionSize(section)
+    y = header.viewport().rect().center().y()
+    edge = header.sectionViewportPosition(section) + before - 1
+    left = Qt.MouseButton.LeftButton
+    qtbot.mousePress(header.viewport(), left, pos=QPoint(edge, y))
+    qtbot.mouseMove(header.viewport(), QPoint(edge + 10, y))
+    qtbot.mouseMove(header.viewport(), QPoint(edge + 30, y))
+    qtbot.mouseRelease(header.viewport(), left, pos=QPoint(edge + 30, y))
+    wide = header.sectionSize(section)
+    assert wide > before
+    other = LayerPanel(workspace, Selection(), ThemeManager(qapp, "light"), settings)
+    qtbot.addWidget(other)
+    other.resize(700, 400)
+    with qtbot.waitExposed(other):
+        other.show()
+    assert other.view.columnWidth(section) == wide
+    entry(other.columns_menu, "layer_columns_default").trigger()
+    qtbot.waitUntil(lambda: other.view.columnWidth(section) == before)
+
+
+# -- opening and failing --------------------------------------------------------------------------------------------
+
+
+def open_again(workspace: Workspace, analysis: Analysis) -> None:
+    workspace.model, workspace.analysis = analysis.model, analysis
+    workspace.model_changed.emit()
+    workspace.analysis_changed.emit()
+
+
+def test_the_model_itself_is_current_after_opening(
+    panel: LayerPanel, workspace: Workspace, selection: Selection
+) -> None:
+    # The window forgets the selection of the model before.
+    workspace.model_changed.connect(selection.clear)
+    open_again(workspace, small_net())
+    assert selection.current == current(panel) == ""
+    selection.set_current("fc:linear")
+    open_again(workspace, small_net())
+    assert selection.current == current(panel) == "fc:linear"
+    open_again(
+        workspace, msgspec.structs.replace(small_net(), model=ModelInfo("other", "test:other", "module"))
+    )
+    assert selection.current == ""
+
+
+def test_the_failing_layer_is_marked(panel: LayerPanel, workspace: Workspace) -> None:
+    workspace.failure = Failed(1, ErrorInfo("layer", "fc cannot run.", layer="fc"))
+    workspace.failure_changed.emit()
+    cell = panel.model.cell(panel.model.index_of("fc").internalId(), 0)
+    assert (cell.flag, cell.flag_tone) == ("cannot run", "caution")
+    tip = panel.model.data(panel.model.index_of("fc"), Qt.ItemDataRole.ToolTipRole)
+    assert "last good state" in str(tip)
+    workspace.failure = None
+    workspace.failure_changed.emit()
+    assert panel.model.cell(panel.model.index_of("fc").internalId(), 0).flag == ""

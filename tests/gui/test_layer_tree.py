@@ -1,4 +1,4 @@
-"""The layer tree's structure, values, cells, Qt model and proxy."""
+"""The layer tree's cells, Qt model and proxy."""
 
 from __future__ import annotations
 
@@ -9,37 +9,12 @@ from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
 from engine.metrics import METRICS
-from engine.tree import LayerStructure
-from engine.tree_values import NodeValues
 from gui.models.columns import columns, known_keys, slot
 from gui.models.layer_proxy import LayerProxyModel
 from gui.models.layer_tree import LayerTreeModel
 from gui.models.layer_tsv import tsv
 from gui.models.roles import Role
 from tests.gui.analyses import Mod, Row, make, small_net
-
-TREE = """\
-SmallNet
-  conv1
-  aux
-  relu
-  pool
-  blocks
-    0
-      conv
-      add
-    1
-      conv
-      add
-  mean
-  fc
-"""
-
-
-def as_text(structure: LayerStructure) -> str:
-    return "".join(
-        "  " * level + label + "\n" for level, label in zip(structure.level, structure.labels, strict=True)
-    )
 
 
 def shown(model: LayerTreeModel, name: str, key: str, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -51,52 +26,6 @@ def model() -> LayerTreeModel:
     model = LayerTreeModel()
     model.show(small_net(pool=False), small_net())
     return model
-
-
-def test_structure_follows_execution_order_and_collapses_single_operations() -> None:
-    structure = LayerStructure(small_net())
-    assert as_text(structure) == TREE
-    assert structure.names[1] == "conv1:conv2d"
-    assert structure.find("conv1") == structure.find("conv1:conv2d") == 1
-    assert structure.find("blocks.0:add") == 8
-    assert structure.find("nothing") is None
-    assert structure.ancestors(8) == [6, 5, 0]
-
-
-def test_a_module_sits_where_it_first_runs_and_a_silent_one_after_its_elder_sibling() -> None:
-    mods = [Mod("", "Net"), Mod("late"), Mod("idle", calls=0), Mod("early"), Mod("first_idle", calls=0)]
-    rows = [Row("early:mm", "early"), Row(":add", ""), Row("late:mm", "late"), Row(":add#2", "")]
-    assert LayerStructure(make(mods, rows)).labels == [
-        "Net", "early", "first_idle", "add", "late", "idle", "add#2"
-    ]  # fmt: skip
-
-
-def test_a_leaf_with_several_operations_keeps_them_as_children() -> None:
-    mods = [Mod("", "Net"), Mod("act", "Swish")]
-    structure = LayerStructure(make(mods, [Row("act:sigmoid", "act"), Row("act:mul", "act")]))
-    assert as_text(structure) == "Net\n  act\n    sigmoid\n    mul\n"
-    assert structure.names[1:] == ["act", "act:sigmoid", "act:mul"]
-
-
-def test_a_model_without_modules_below_shows_its_operations() -> None:
-    structure = LayerStructure(make([Mod("", "Add")], [Row(":add", "")]))
-    assert as_text(structure) == "Add\n  add\n"
-
-
-def test_values_combine_as_the_metric_says() -> None:
-    analysis = small_net(8)
-    structure = LayerStructure(analysis)
-    values = NodeValues(structure, analysis)
-    blocks = structure.find("blocks")
-    assert blocks is not None
-    assert values.value(blocks, "macs") == 2 * 576 * 16
-    assert values.value(blocks, "flops") == 2 * (2 * 576 * 16 + 8 * 16)
-    assert values.value(blocks, "params") == 1152
-    assert values.value(blocks, "weight_bytes") == 4 * 1152
-    assert values.value(blocks, "peak_activation_bytes") == 64 * 16
-    assert values.value(blocks, "reuse") == 16
-    for metric in METRICS:
-        assert values.value(0, metric.key) == getattr(analysis.totals, metric.key)
 
 
 def test_unknown_rows_are_left_out_of_sums_and_said() -> None:
