@@ -88,14 +88,14 @@ class LayerCells(Comparison):
         metric = column.metric
         assert metric is not None
         after = self.values.value(node, metric.key)
-        lines = [f"{metric.label}: {exact(metric, after)}"]
+        lines = [f"{metric.label}: {numbers.exact_value(metric, after)}"]
         share = self.values.share(node, metric.key)
         if share is not None and metric.combine != "max":
             lines.append(f"{numbers.share(after, self.values.total(metric.key))} of the model")
         if self.baseline is not None:
             before = self.before(node, metric.key)
             change = numbers.difference(before, after)
-            lines.append(f"Baseline: {exact(metric, before)} ({change})")
+            lines.append(f"Baseline: {numbers.exact_value(metric, before)} ({change})")
         unknown = self.values.unknown_rows(node, metric.key)
         if self.structure.row[node] < 0 and unknown:
             lines.append(f"Without {unknown} operations that are not counted")
@@ -200,14 +200,6 @@ class LayerCells(Comparison):
         if state := self.state(node):
             lines.append(_STATES[state])
         return "\n".join(lines)
-
-
-def exact(metric: Metric, value: Number) -> str:
-    """The exact number with its unit: ``4,089,184,256``, ``512 B``, ``22.17 FLOP/B``."""
-    if value is None:
-        return numbers.NOT_APPLICABLE if metric.parts is not None else numbers.NOT_COUNTED
-    unit = "B" if metric.unit == "bytes" else metric.suffix
-    return f"{numbers.exact(value)} {unit}".strip()
 
 
 def _elements(shape: tuple[int, ...]) -> int:

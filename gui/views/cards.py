@@ -10,7 +10,6 @@ from engine import numbers
 from engine.metrics import METRIC, Metric
 from engine.results import Analysis, Coverage
 from engine.tree_values import is_same
-from gui.models.cells import exact
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
 from gui.workspace import Workspace
 
@@ -213,12 +212,12 @@ def _exact_line(metric: Metric, analysis: Analysis) -> str:
         return f"{numbers.exact(totals.params)} · {numbers.size(totals.weight_bytes)}"
     if metric.parts is not None:
         return f"{metric.description.rstrip('.')}"
-    return exact(metric, getattr(totals, metric.key))
+    return numbers.exact_value(metric, getattr(totals, metric.key))
 
 
 def _tooltip(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> str:
     after = getattr(analysis.totals, metric.key)
-    lines = [f"{metric.label}: {exact(metric, after)}", metric.description]
+    lines = [f"{metric.label}: {numbers.exact_value(metric, after)}", metric.description]
     if metric.key in ("macs", "flops"):
         lines.append("1 MAC = 2 FLOPs")
     if metric.key == "params":
@@ -232,7 +231,7 @@ def _tooltip(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> s
             lines.append(f"{numbers.exact(totals.untouched_params)} are not read by this forward pass")
     lines.append("Input " + ", ".join(f"{given.name} {given}" for given in analysis.configuration.inputs))
     if baseline is not None and not is_same(analysis, baseline):
-        lines.append(f"Baseline: {exact(metric, getattr(baseline.totals, metric.key))}")
+        lines.append(f"Baseline: {numbers.exact_value(metric, getattr(baseline.totals, metric.key))}")
     if metric.key in ("macs", "flops", "special_ops") or metric.parts is not None:
         lines.append(coverage_sentence(analysis.coverage))
     return "\n".join(lines)
