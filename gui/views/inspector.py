@@ -29,6 +29,7 @@ from gui.selection import Selection
 from gui.theme import SECONDARY_PX, Theme, ThemeManager, mono_font
 from gui.views.attribute_editors import AttributeEditor, EditValue, editor_shape
 from gui.views.elided_label import ElidedLabel
+from gui.views.throttle import Throttle
 from gui.workspace import Workspace
 
 LABEL_WIDTH = 84
@@ -63,7 +64,8 @@ class InspectorPanel(QFrame):
         self._metrics: tuple[MetricLine, ...] = ()
         self._editors_for: tuple[object, ...] = ()
         self._build()
-        workspace.analysis_changed.connect(self.refresh)
+        self._later = Throttle(self.refresh, self)
+        workspace.analysis_changed.connect(self._later.request)
         workspace.model_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
         workspace.failure_changed.connect(self.refresh)

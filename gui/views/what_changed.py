@@ -26,6 +26,7 @@ from engine.summary import Contributor, Sentence, Summary, summarise
 from gui.models.comparison import Comparer
 from gui.selection import Selection
 from gui.theme import Theme, ThemeManager, mono_font
+from gui.views.throttle import Throttle
 from gui.workspace import Workspace
 
 LINK = "node:"
@@ -50,7 +51,8 @@ class WhatChangedPanel(QFrame):
         self._theme = theme
         self._comparer = Comparer()
         self._build()
-        workspace.analysis_changed.connect(self.refresh)
+        self._later = Throttle(self.refresh, self)
+        workspace.analysis_changed.connect(self._later.request)
         workspace.model_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
         workspace.count_mode_changed.connect(self.refresh)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PySide6.QtWidgets import QWidget
+
 from engine.results import Analysis
 from gui.engine_client import EngineClient
 from gui.settings import Settings
+from gui.views.throttle import Throttle
 from gui.workspace import Workspace
 
 
@@ -25,9 +28,18 @@ def workspace_of(
     return workspace
 
 
-def bring(workspace: Workspace, analysis: Analysis) -> None:
-    """A new result arrives, for the configuration that was asked for."""
+def flush(*panels: QWidget) -> None:
+    """Panels that refresh a moment later than the rest do it now."""
+    for panel in panels:
+        throttle = panel.findChild(Throttle)
+        assert throttle is not None
+        throttle.flush()
+
+
+def bring(workspace: Workspace, analysis: Analysis, *panels: QWidget) -> None:
+    """A new result arrives, for the configuration that was asked for, and ``panels`` have taken it."""
     workspace.configuration = analysis.configuration
     workspace.configuration_changed.emit()
     workspace.analysis = analysis
     workspace.analysis_changed.emit()
+    flush(*panels)

@@ -139,7 +139,7 @@ def test_baseline_stands_beside_what_changed(
 ) -> None:
     selection.set_current("blocks.0.conv:conv2d")
     assert "Before" not in text(panel, "inspector_numbers")
-    bring(workspace, small_net(pool=False))
+    bring(workspace, small_net(pool=False), panel)
     assert "Before" in text(panel, "inspector_numbers")
     assert "×\N{THIN SPACE}4.00" in text(panel, "inspector_numbers")
 
@@ -152,7 +152,7 @@ def test_remove_and_restore(
     qtbot.mouseClick(button(panel), Qt.MouseButton.LeftButton)
     assert workspace.configuration is not None
     assert workspace.configuration.edits == (RemoveLayer("pool"),)
-    bring(workspace, small_net(pool=False))
+    bring(workspace, small_net(pool=False), panel)
     assert text(panel, "inspector_title") == "pool"
     assert button(panel).text() == "Restore layer"
     qtbot.mouseClick(button(panel), Qt.MouseButton.LeftButton)
@@ -195,7 +195,7 @@ def test_typing_survives_a_tick(
     qtbot.waitUntil(field.hasFocus)
     field.selectAll()
     qtbot.keyClicks(field, "11")
-    bring(workspace, small_net(112))
+    bring(workspace, small_net(112), panel)
     assert spin(panel, "attribute_kernel_size_0") is field
     assert field.hasFocus()
     assert field.text() == "11"
@@ -207,7 +207,7 @@ def test_editors_follow_the_model(panel: InspectorPanel, workspace: Workspace, s
     attributes = list(analysis.modules.attributes)
     attributes[1] = {**attributes[1], "stride": (4, 4)}
     modules = msgspec.structs.replace(analysis.modules, attributes=tuple(attributes))
-    bring(workspace, msgspec.structs.replace(analysis, modules=modules))
+    bring(workspace, msgspec.structs.replace(analysis, modules=modules), panel)
     assert spin(panel, "attribute_stride_1").value() == 4
 
 
@@ -262,7 +262,7 @@ def test_a_row_that_costs_nothing_has_a_page(
     panel: InspectorPanel, workspace: Workspace, selection: Selection
 ) -> None:
     rows = [Row("norm:permute", "norm", "movement"), Row("norm:layer_norm", "norm", "norm", flops=4)]
-    bring(workspace, make([Mod("", "Net"), Mod("norm", "LayerNorm2d")], rows))
+    bring(workspace, make([Mod("", "Net"), Mod("norm", "LayerNorm2d")], rows), panel)
     selection.set_current("norm")
     assert text(panel, "inspector_subtitle") == "LayerNorm2d · layer_norm · norm"
     selection.set_current("norm:permute")
@@ -273,7 +273,7 @@ def test_nothing_is_clipped_in_a_narrow_panel(
     panel: InspectorPanel, workspace: Workspace, selection: Selection, qtbot: QtBot
 ) -> None:
     selection.set_current("blocks.0.conv:conv2d")
-    bring(workspace, small_net(pool=False))
+    bring(workspace, small_net(pool=False), panel)
     panel.resize(330, 260)
     scroll = panel.findChild(QScrollArea, "inspector_scroll")
     assert scroll is not None

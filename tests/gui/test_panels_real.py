@@ -20,6 +20,7 @@ from gui.views.inspector import InspectorPanel
 from gui.views.layer_panel import LayerPanel
 from gui.views.what_changed import WhatChangedPanel
 from gui.workspace import Workspace
+from tests.gui.panels import flush
 
 START_MS = 60_000
 
@@ -62,6 +63,7 @@ def test_resnet_without_its_maxpool(
     assert model.data(model.index_of("maxpool"), Role.CELL).flag == "removed"
     assert cards.cards["headline"].difference == "×\N{THIN SPACE}3.91"
     assert cards.cards["params"].difference == "="
+    flush(inspector, changed)
     where = changed.findChild(QLabel, "what_changed_where")
     title = inspector.findChild(QLabel, "inspector_title")
     assert where is not None and title is not None

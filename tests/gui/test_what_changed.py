@@ -63,7 +63,7 @@ def test_empty_states(panel: WhatChangedPanel, workspace: Workspace) -> None:
 def test_the_experiment(
     panel: WhatChangedPanel, workspace: Workspace, selection: Selection, qtbot: QtBot
 ) -> None:
-    bring(workspace, small_net(pool=False))
+    bring(workspace, small_net(pool=False), panel)
     assert "2.71\N{THIN SPACE}×" in label(panel, "what_changed_headline").text()
     assert "against as opened" in label(panel, "what_changed_baseline").text()
     assert "model.pool = nn.Identity()" in label(panel, "what_changed_python").text()
@@ -78,7 +78,7 @@ def test_the_experiment(
 
 
 def test_count_mode(panel: WhatChangedPanel, workspace: Workspace) -> None:
-    bring(workspace, small_net(pool=False))
+    bring(workspace, small_net(pool=False), panel)
     workspace.set_count_mode("flops")
     assert "FLOPs" in label(panel, "what_changed_headline").text()
 
@@ -112,7 +112,7 @@ def test_a_failure_says_whose_numbers_are_shown_and_keeps_the_edits(
 
 
 def test_the_last_good_state_is_still_compared(panel: WhatChangedPanel, workspace: Workspace) -> None:
-    bring(workspace, small_net(pool=False))
+    bring(workspace, small_net(pool=False), panel)
     fail(workspace, "fc", "layer1.0 cannot run.")
     assert "layer1.0 cannot run." in label(panel, "what_changed_failure").text()
     assert "1 edit." in label(panel, "what_changed_failure").text()
