@@ -180,7 +180,7 @@ class Recorder(TorchDispatchMode):
                 self._follow_views(refs, outputs)
                 refs = []
         name = info.name
-        if is_view and name in SILENT:
+        if name in SILENT and not created:
             return
         ordinal_key = (path, name)
         ordinal = frame.counts.get(ordinal_key, 0)

@@ -63,7 +63,7 @@ class Card(QFrame):
         """The total of ``metric``, compared with ``baseline`` unless that is the same configuration."""
         after = getattr(analysis.totals, metric.key)
         text = numbers.value(metric, after)
-        if after is not None and _is_bounded(metric, analysis.coverage):
+        if after is not None and _is_bounded(metric, analysis):
             text = f"≥ {text}"
         difference, tone, detail = "", "secondary", _exact_line(metric, analysis)
         if baseline is not None and not is_same(analysis, baseline):
@@ -198,12 +198,12 @@ def coverage_sentence(coverage: Coverage) -> str:
     )
 
 
-def _is_bounded(metric: Metric, coverage: Coverage) -> bool:
-    """Whether the total is a lower bound because operations are not counted."""
-    counted = {"macs", "flops", "special_ops"}
-    return bool(coverage.not_counted) and (
-        metric.key in counted or (metric.parts is not None and metric.parts[0] in counted)
-    )
+def _is_bounded(metric: Metric, analysis: Analysis) -> bool:
+    """Whether the total is a lower bound because rows do not know this metric (topk has no MACs but unknown FLOPs)."""
+    if not analysis.coverage.not_counted:
+        return False
+    key = metric.parts[0] if metric.parts is not None else metric.key
+    return None in getattr(analysis.layers, key)
 
 
 def _exact_line(metric: Metric, analysis: Analysis) -> str:

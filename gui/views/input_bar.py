@@ -9,12 +9,12 @@ from PySide6.QtCore import QTimer
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
-from engine.graph import Assumption, InputSpec
+from engine.graph import InputSpec
 from gui import sizes
 from gui.settings import Settings
 from gui.theme import ThemeManager
-from gui.views.elided_label import ElidedLabel
-from gui.views.size_control import NumberField, SizeControl
+from gui.views.assumptions import AssumptionsButton
+from gui.views.size_control import SizeControl
 from gui.workspace import REPORT_REASON, Workspace
 
 REFUSALS_MS = 120
@@ -40,17 +40,20 @@ class InputBar(QWidget):
         self._settings = settings
         self._open_actions = open_actions
         self.controls: list[SizeControl] = []
-        self.assumption_fields: dict[str, NumberField] = {}
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(16)
         self._rows = QVBoxLayout()
         self._rows.setSpacing(4)
         layout.addLayout(self._rows, 1)
+        self.assumptions = AssumptionsButton(self)
+        self.assumptions.changed.connect(workspace.set_assumption)
         caption = QLabel("against baseline", self)
         caption.setProperty("role", "secondary")
         right = QHBoxLayout()
         right.setSpacing(8)
+        right.addWidget(self.assumptions)
+        right.addSpacing(8)
         right.addWidget(caption)
         self.baseline_button = QToolButton(self)
         self.baseline_button.setObjectName("baseline_button")
@@ -64,7 +67,6 @@ class InputBar(QWidget):
         column.addStretch(1)
         layout.addLayout(column)
         self._body: QWidget | None = None
-        self._assumptions: tuple[str, ...] = ()
         self._refusals_timer = QTimer(self, singleShot=True, interval=REFUSALS_MS)
         self._refusals_timer.timeout.connect(self._refresh_refusals)
         workspace.model_changed.connect(self._rebuild)
@@ -84,8 +86,6 @@ class InputBar(QWidget):
             self._body.hide()
             self._body.deleteLater()
         self.controls.clear()
-        self.assumption_fields.clear()
-        self._assumptions = ()
         self._body = QWidget(self)
         rows = QVBoxLayout(self._body)
         rows.setContentsMargins(0, 0, 0, 0)
@@ -102,13 +102,10 @@ class InputBar(QWidget):
             row, title = self._row(spec, fresh)
             titles.append(title)
             rows.addLayout(row)
-        self._assumption_row = QHBoxLayout()
-        self._assumption_row.setSpacing(8)
-        rows.addLayout(self._assumption_row)
         if not self._workspace.specs:
             rows.addLayout(self._empty_row())
         self._rows.addWidget(self._body)
-        self._rebuild_assumptions()
+        self._show_assumptions()
         self._refusals_timer.start()
 
     def _empty_row(self) -> QHBoxLayout:
@@ -170,49 +167,11 @@ class InputBar(QWidget):
         row.addStretch(1)
         return row, title
 
-    def _rebuild_assumptions(self) -> None:
+    def _show_assumptions(self) -> None:
         analysis = self._workspace.analysis
-        assumptions = analysis.assumptions if analysis is not None else ()
-        keys = tuple(assumption.key for assumption in assumptions)
-        if keys != self._assumptions:
-            self._assumptions = keys
-            self.assumption_fields.clear()
-            while (item := self._assumption_row.takeAt(0)) is not None:
-                if (widget := item.widget()) is not None:
-                    widget.hide()
-                    widget.deleteLater()
-            if assumptions:
-                caption = QLabel("assumed", self._body)
-                caption.setProperty("role", "title")
-                caption.setToolTip("Sizes that depend on the data; the numbers hold for these values.")
-                self._assumption_row.addWidget(caption)
-            for assumption in assumptions:
-                self._add_assumption(assumption)
-            if assumptions:
-                self._assumption_row.addStretch(1)
-        for assumption in assumptions:
-            field = self.assumption_fields[assumption.key]
-            field.blockSignals(True)
-            field.setValue(assumption.value)
-            field.blockSignals(False)
-
-    def _add_assumption(self, assumption: Assumption) -> None:
-        label = ElidedLabel(assumption.label, self._body)
-        label.setProperty("role", "secondary")
-        field = NumberField(assumption.minimum, assumption.maximum, self._body)
-        field.setObjectName(f"assumption_{assumption.key}")
-        field.setAccessibleName(assumption.label)
-        field.setToolTip(
-            f"{assumption.label}: depends on the data, assumed to be this "
-            f"({assumption.minimum} to {assumption.maximum})."
-            if self._workspace.editable
-            else REPORT_REASON
+        self.assumptions.show_assumptions(
+            analysis.assumptions if analysis is not None else (), self._workspace.editable, REPORT_REASON
         )
-        field.setEnabled(self._workspace.editable)
-        field.valueChanged.connect(partial(self._workspace.set_assumption, assumption.key))
-        self._assumption_row.addWidget(label)
-        self._assumption_row.addWidget(field)
-        self.assumption_fields[assumption.key] = field
 
     # -- following the workspace ---------------------------------------------------------------------------------
 
@@ -225,7 +184,7 @@ class InputBar(QWidget):
         self._refusals_timer.start()
 
     def _on_analysis_changed(self) -> None:
-        self._rebuild_assumptions()
+        self._show_assumptions()
 
     def _on_baseline_changed(self) -> None:
         label = self._workspace.baseline_label or "none"

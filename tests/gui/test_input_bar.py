@@ -181,7 +181,11 @@ def test_fixed_dimensions_and_a_report_are_text(
 def test_assumptions_are_number_fields(window: MainWindow, qtbot: QtBot) -> None:
     workspace = window.workspace
     open_model(qtbot, workspace, "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
-    field = window.input_bar.assumption_fields["rpn:nms"]
+    button = window.input_bar.assumptions
+    field = button.fields["rpn:nms"]
+    assert button.text() == f"{len(button.fields)} assumed sizes ▾"
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(field.isVisible)
     before = field.value()
     field.setFocus()
     field.selectAll()
@@ -190,8 +194,11 @@ def test_assumptions_are_number_fields(window: MainWindow, qtbot: QtBot) -> None
     wait_current(qtbot, workspace)
     assert workspace.configuration is not None
     assert dict(workspace.configuration.assumptions) == {"rpn:nms": before // 2}
+    field.window().hide()
     qtbot.keyClick(window, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: field.value() == before, timeout=ANSWER_MS)
+    open_model(qtbot, workspace, "torchvision:resnet18")
+    assert button.isHidden()
 
 
 def test_inputs_that_move_together_share_a_row(window: MainWindow, qtbot: QtBot) -> None:
