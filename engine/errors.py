@@ -7,7 +7,9 @@ Plain data only: both processes import this module.
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 
@@ -54,14 +56,12 @@ class EngineError(Exception):
         """This error as plain data, with the cause's traceback for the details button."""
         cause = self.__cause__
         text = "".join(traceback.format_exception(cause)) if cause is not None else ""
-        return ErrorInfo(
-            kind=self.kind,
-            message=self.message,
-            hint=self.hint,
-            file=self.file,
-            layer=self.layer,
-            traceback=text,
-        )
+        whole = ErrorInfo(self.kind, self.message, self.hint, self.file, self.layer, traceback=text)
+        return msgspec.structs.replace(whole, **self._more())
+
+    def _more(self) -> dict[str, Any]:
+        """Further fields of the ErrorInfo."""
+        return {}
 
 
 class LoadError(EngineError):
@@ -107,17 +107,8 @@ class LayerError(EngineError):
         self.expected = expected
         self.got = got
 
-    def info(self) -> ErrorInfo:
-        base = super().info()
-        return ErrorInfo(
-            kind=base.kind,
-            message=base.message,
-            hint=base.hint,
-            layer=base.layer,
-            expected=self.expected,
-            got=self.got,
-            traceback=base.traceback,
-        )
+    def _more(self) -> dict[str, Any]:
+        return {"expected": self.expected, "got": self.got}
 
 
 class ConsentRequiredError(EngineError):
@@ -132,15 +123,8 @@ class ConsentRequiredError(EngineError):
         self.digest = digest
         self.details = details
 
-    def info(self) -> ErrorInfo:
-        return ErrorInfo(
-            kind=self.kind,
-            message=self.message,
-            hint=self.hint,
-            file=self.file,
-            digest=self.digest,
-            details=self.details,
-        )
+    def _more(self) -> dict[str, Any]:
+        return {"digest": self.digest, "details": self.details}
 
 
 class RealRunRequiredError(EngineError):
@@ -154,14 +138,8 @@ class RealRunRequiredError(EngineError):
         )
         self.details = details
 
-    def info(self) -> ErrorInfo:
-        return ErrorInfo(
-            kind=self.kind,
-            message=self.message,
-            hint=self.hint,
-            layer=self.layer,
-            details=self.details,
-        )
+    def _more(self) -> dict[str, Any]:
+        return {"details": self.details}
 
 
 class CancelledError(EngineError):
