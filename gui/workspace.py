@@ -29,6 +29,7 @@ from gui.opening import Opening, Plan, absolute_source, planned_inputs, short_so
 from gui.prefetcher import Prefetcher
 from gui.reports import Reports
 from gui.settings import Settings
+from gui.staleness import Staleness
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Workspace(QObject):
     count_mode_changed = Signal()
     failure_changed = Signal()
     busy_changed = Signal()
+    stale_changed = Signal()
     consent_required = Signal(object)
     """ConsentRequest; answer with :meth:`agree` or :meth:`decline`."""
     shapes_required = Signal(object)
@@ -110,6 +112,8 @@ class Workspace(QObject):
         self._reports.export_failed.connect(self.export_failed)
         self._reports.zoo_listed.connect(self.zoo_listed)
         self._reports.changed.connect(self._on_progress_made)
+        self._staleness = Staleness(self)
+        self._staleness.changed.connect(self.stale_changed)
         self._prefetcher = Prefetcher(engine, self._unknown_positions, self)
         self._points_timer = QTimer(self, singleShot=True, interval=POINTS_MS)
         self._points_timer.timeout.connect(self.points_changed)
@@ -120,6 +124,7 @@ class Workspace(QObject):
         """The window closes: nothing more is asked, nothing more is said."""
         self._prefetcher.reset()
         self._points_timer.stop()
+        self._staleness.stop()
         self.undo_stack.blockSignals(True)  # its destructor would still announce that it is empty
 
     # -- what is known -------------------------------------------------------------------------------------------
@@ -144,6 +149,18 @@ class Workspace(QObject):
     def is_current(self) -> bool:
         """Whether the analysis on the screen is of the configuration asked for."""
         return self.analysis is not None and self.analysis.configuration == self.configuration
+
+    @property
+    def stale(self) -> bool:
+        """Whether the numbers on the screen must look old: what is asked for failed, was cancelled, or is late."""
+        return self._staleness.value
+
+    def _update_stale(self, moved: bool = False) -> None:
+        self._staleness.update(
+            current=self.analysis is None or self.is_current,
+            failed=self.failure is not None and self.analysis is not None,
+            moved=moved,
+        )
 
     @property
     def settled(self) -> bool:
@@ -290,6 +307,7 @@ class Workspace(QObject):
         # A model that is published at an uneven size (optical flow) starts with free sides.
         self.linked = height is not None and width is not None and self.size_of(height) == self.size_of(width)
         self._set_failure(None)
+        self._update_stale()
         self.model_changed.emit()
         self.configuration_changed.emit()
         self.baseline_changed.emit()
@@ -400,6 +418,7 @@ class Workspace(QObject):
         if self._real_run and not configuration.allow_real_run:
             configuration = msgspec.structs.replace(configuration, allow_real_run=True)
         self.configuration = configuration
+        self._update_stale()
         self.configuration_changed.emit()
         self._submit(configuration)
 
@@ -485,6 +504,7 @@ class Workspace(QObject):
             self._first = self.baseline = analysis
             self.baseline_label = self.first_label
             self.baseline_changed.emit()
+        self._update_stale(moved=True)
         self.analysis_changed.emit()
 
     def _remember(self, analysis: Analysis) -> None:
@@ -495,6 +515,7 @@ class Workspace(QObject):
     def _set_failure(self, failure: Failed | None) -> None:
         if failure is not self.failure:
             self.failure = failure
+            self._update_stale()
             self.failure_changed.emit()
 
     def _on_failed(self, configuration: Configuration, event: Failed) -> None:
@@ -534,13 +555,13 @@ class Workspace(QObject):
             return ()
         symbol = self._sweep_symbol
         likes = [self.configuration]
-        if self.baseline is not None and self._can_recompute(self.baseline):
+        if self.baseline is not None and self.can_recompute(self.baseline):
             likes.append(self.baseline.configuration)
         positions = sizes.grid(self.dim_of(symbol), self.size_of(symbol))
         wanted = (self.configuration_at(symbol, size, like) for like in likes for size in positions)
         return tuple(dict.fromkeys(each for each in wanted if each not in self.points))
 
-    def _can_recompute(self, analysis: Analysis) -> bool:
+    def can_recompute(self, analysis: Analysis) -> bool:
         """Whether the open model is the one of ``analysis``, so that its other sizes can be asked for."""
         same = self.model is not None and (analysis.model.source, analysis.model.sha256) == (
             self.model.source,
