@@ -110,10 +110,13 @@ class CurvePanel(Panel):
         baseline = workspace.baseline
         if baseline is not None and sizes.matches(workspace.specs, baseline.configuration.inputs):
             like = baseline.configuration
-            place = sizes.size_of(workspace.specs, like.inputs, symbol)
-            if like != asked:
-                before_at = (place, total_of(baseline.totals, metric.key))
-            if self._base(symbol, like) != self._base(symbol, asked):
+            if not self._at_baseline():
+                before_at = (
+                    sizes.size_of(workspace.specs, like.inputs, symbol),
+                    total_of(baseline.totals, metric.key),
+                )
+            # The known points are of the open model: another one's report has only its own place.
+            if workspace.can_recompute(baseline) and self._base(symbol, like) != self._base(symbol, asked):
                 before = collect(workspace.specs, moving, like, workspace.points, [baseline])
         labels = [workspace.dim_of(each).label for each in moving]
         dim = workspace.dim_of(symbol)
@@ -137,9 +140,15 @@ class CurvePanel(Panel):
         """What decides which points belong to the curve; unchanged while only the sweep's slider moves."""
         symbol, asked = self._workspace.sweep_symbol, self._workspace.configuration
         assert asked is not None
-        baseline = self._workspace.baseline
-        at_baseline = baseline is not None and baseline.configuration == asked
-        return (self._workspace.model, symbol, self._base(symbol, asked), at_baseline)
+        return (self._workspace.model, symbol, self._base(symbol, asked), self._at_baseline())
+
+    def _at_baseline(self) -> bool:
+        """Whether what is asked for is the baseline itself: the same configuration of the same model."""
+        workspace, baseline = self._workspace, self._workspace.baseline
+        return baseline is not None and (baseline.model, baseline.configuration) == (
+            workspace.model,
+            workspace.configuration,
+        )
 
     def _on_tick(self) -> None:
         workspace = self._workspace

@@ -186,6 +186,21 @@ def test_the_baseline_has_its_own_curve_and_place(stage: Stage) -> None:
     assert stage.chart.data.before_at == (192, net(192).totals.macs)
 
 
+def test_a_baseline_of_another_model_has_only_its_own_place(stage: Stage) -> None:
+    other = msgspec.structs.replace(small_net(192).model, name="other", source="test:other")
+    report = msgspec.structs.replace(net(192, pool=False), model=other)
+    stage.show(net(224), report)
+    stage.learn(point(64), point(64, pool=False), point(128, pool=False))
+    data = stage.chart.data
+    assert data is not None and data.before is None
+    assert data.before_at == (192, report.totals.macs)
+    # the same configuration of two models is no reason to leave out the mark
+    twin = msgspec.structs.replace(net(224), model=other, totals=net(224, pool=False).totals)
+    stage.show(net(224), twin)
+    assert stage.chart.data is not None and stage.chart.data.before is None
+    assert stage.chart.data.before_at == (224, twin.totals.macs)
+
+
 def test_dragging_the_cursor_asks_for_another_size(stage: Stage, qtbot: QtBot) -> None:
     stage.show(net(224))
     view = stage.chart.viewport()
