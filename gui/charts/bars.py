@@ -315,6 +315,8 @@ class BarsChart(ChartCanvas):
             column = self._columns[runs[0][0]]
             if (others := column.last - column.first) > 0:
                 lines.append(f"the largest of {others + 1} layers at this pixel")
+        if self.stale_words:
+            lines.insert(0, self.stale_words)
         self.brush.readout(painter, self.area, at, title, lines)
 
     # -- selection -----------------------------------------------------------------------------------------------

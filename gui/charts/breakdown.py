@@ -14,6 +14,7 @@ from gui.charts.icicle_layout import is_additive
 from gui.charts.rows import RowData
 from gui.selection import Selection
 from gui.settings import Settings
+from gui.state_words import belongs_to
 from gui.theme import ThemeManager
 from gui.workspace import Workspace
 
@@ -39,6 +40,8 @@ class BreakdownPanel(Panel):
         self._selection = selection
         self._settings = settings
         self._stale = True
+        self._words = ""
+        """The caption, but for what the numbers belong to."""
         self.segments = Segments(
             (("Layers", "Bars per layer, in network order"), ("Modules", "Modules, as wide as their share")),
             "breakdown",
@@ -67,6 +70,8 @@ class BreakdownPanel(Panel):
         workspace.analysis_changed.connect(self.update_data)
         workspace.baseline_changed.connect(self.update_data)
         workspace.count_mode_changed.connect(self._on_count_mode_changed)
+        workspace.stale_changed.connect(self._on_stale_changed)
+        workspace.configuration_changed.connect(self._on_configuration_changed)
         self._show_view(self.segments.index)
 
     def update_data(self) -> None:
@@ -90,7 +95,22 @@ class BreakdownPanel(Panel):
             keys = keys[:1]
         data = RowData(analysis, self._workspace.baseline, keys)
         chart.set_data(data)
-        self.caption.set_text(self._caption(data))
+        self._words = self._caption(data)
+        self._on_stale_changed()
+
+    def _on_stale_changed(self) -> None:
+        """Fade the bars and say what they belong to while that is not what is asked for."""
+        analysis, words = self._workspace.analysis, ""
+        if analysis is not None:
+            if self._workspace.stale:
+                words = belongs_to(analysis.configuration, self._workspace.configuration)
+            self.caption.set_text(" · ".join(part for part in (words, self._words) if part))
+        for chart in (self.bars, self.icicle):
+            chart.set_stale(words)
+
+    def _on_configuration_changed(self) -> None:
+        if self._workspace.stale:
+            self._on_stale_changed()
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)

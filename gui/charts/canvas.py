@@ -24,6 +24,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QGraphicsItem, QStyleOptionGraphicsItem, QWidget
 
 from gui.charts.paint import Brush
+from gui.state_words import STALE_OPACITY
 from gui.theme import ThemeManager
 
 
@@ -67,6 +68,7 @@ class ChartCanvas(pg.GraphicsView):
         self._dragging = False
         self._moved_to = QPointF()
         self._by_keyboard = False
+        self._stale_words = ""
         self._picture = Sheet(self._paint_picture, 0)
         self._picture.setCacheMode(QGraphicsItem.CacheMode.DeviceCoordinateCache)
         self._overlay = Sheet(self._paint_overlay, 1)
@@ -135,6 +137,17 @@ class ChartCanvas(pg.GraphicsView):
     def refresh_overlay(self) -> None:
         self._overlay.update()
 
+    @property
+    def stale_words(self) -> str:
+        """What the numbers belong to while something else is asked for; ``""`` while they are current."""
+        return self._stale_words
+
+    def set_stale(self, words: str) -> None:
+        """Fade the picture while ``words`` say what else its numbers belong to."""
+        if words != self._stale_words:
+            self._stale_words = words
+            self.refresh()
+
     def describe(self, text: str) -> None:
         """What a screen reader says of the chart: its current node."""
         if text != self.accessibleDescription():
@@ -147,6 +160,8 @@ class ChartCanvas(pg.GraphicsView):
 
     def _paint_picture(self, painter: QPainter) -> None:
         painter.fillRect(self.area, self.brush.color("surface"))
+        if self._stale_words:
+            painter.setOpacity(STALE_OPACITY)
         self.paint_picture(painter)
 
     def _paint_overlay(self, painter: QPainter) -> None:

@@ -206,7 +206,10 @@ class IcicleChart(ChartCanvas):
             at = QPointF(min(rect.right(), rect.left() + 160), rect.center().y())
         rows = self._data.rows_of(path) or range(len(self._data.layers))
         title = path or self._data.analysis.model.name
-        self.brush.readout(painter, self.area, at, title, self._data.module_sentences(path, rows))
+        lines = self._data.module_sentences(path, rows)
+        if self.stale_words:
+            lines.insert(0, self.stale_words)
+        self.brush.readout(painter, self.area, at, title, lines)
 
     # -- selection -----------------------------------------------------------------------------------------------
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPointF, QSize, Qt, QTimer
-from PySide6.QtGui import QFontMetricsF, QPainter, QPaintEvent
+from functools import lru_cache
+from typing import NamedTuple
+
+from PySide6.QtCore import QPointF, QSize, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from engine import numbers
 from engine.metrics import METRIC, Metric
 from engine.results import Analysis, Coverage
 from engine.tree_values import is_same
+from gui.state_words import STALE_OPACITY, belongs_to
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
 from gui.workspace import Workspace
 
@@ -22,11 +26,13 @@ SLOTS = (
     "arithmetic_intensity",
 )
 """Metrics of the cards; ``headline`` is MACs or FLOPs."""
-STALE_MS = 300
-"""How long an answer may take before the numbers on the screen are dimmed."""
-STALE_OPACITY = 0.4
 PADDING = 14
+NARROW = 170
+"""Below this width a card has less padding."""
+SMALLEST_PX = 14
+"""A value that does not fit gets smaller type, down to this."""
 HEIGHT = 80
+GAP = 6
 
 
 class Card(QFrame):
@@ -41,18 +47,21 @@ class Card(QFrame):
         self.label = ""
         self.value = numbers.NOT_APPLICABLE
         self.unit = ""
+        self._text = ""
+        """Value with its unit."""
         self.difference = ""
         self.tone = "secondary"
         """Token of the difference's colour."""
         self.detail = ""
-        self.stale = False
+        self.stale_words = ""
+        """What the numbers belong to while something else is asked for."""
         theme.changed.connect(self.update)
 
     def sizeHint(self) -> QSize:
         return QSize(200, HEIGHT)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(120, HEIGHT)
+        return QSize(104, HEIGHT)
 
     def clear(self, metric: Metric) -> None:
         """Nothing is open."""
@@ -76,10 +85,15 @@ class Card(QFrame):
         self._set(metric, text, difference, tone, detail)
         self.setToolTip(_tooltip(metric, analysis, baseline))
 
-    def set_stale(self, stale: bool) -> None:
-        """Dim what no longer belongs to the configuration asked for."""
-        if stale != self.stale:
-            self.stale = stale
+    @property
+    def stale(self) -> bool:
+        return bool(self.stale_words)
+
+    def set_stale(self, words: str) -> None:
+        """Dim the numbers while ``words`` say what else they belong to; ``""`` when they are current."""
+        if words != self.stale_words:
+            self.stale_words = words
+            self._describe()
             self.update()
 
     def _set(self, metric: Metric, text: str, difference: str, tone: str, detail: str) -> None:
@@ -89,39 +103,81 @@ class Card(QFrame):
         self.value = value.strip()
         self.difference, self.tone, self.detail = difference, tone, detail
         self.setAccessibleName(metric.label)
-        self.setAccessibleDescription(f"{text} {difference}. {detail}".strip())
+        self._text = text
+        self._describe()
         self.update()
+
+    def _describe(self) -> None:
+        words = f"{self._text} {self.difference}".strip()
+        self.setAccessibleDescription(f"{words}. {self.stale_words or self.detail}".strip())
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
-        theme = self._theme.current
+        theme, fit = self._theme.current, self.fit()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.TextAntialiasing)
-        if self.stale:
-            painter.setOpacity(STALE_OPACITY)
         small, body = ui_font(SECONDARY_PX), ui_font(bold=True)
-        large = ui_font(CARD_PX, bold=True)
-        small_metrics, room = QFontMetricsF(small), self.width() - 2.0 * PADDING
-        painter.setFont(small)
-        painter.setPen(theme.color("secondary"))
-        painter.drawText(QPointF(PADDING, 22), self.label)
-        detail = small_metrics.elidedText(self.detail, Qt.TextElideMode.ElideRight, room)
-        painter.drawText(QPointF(PADDING, HEIGHT - 12), detail)
-
-        x, baseline = float(PADDING), 48.0
-        painter.setFont(large)
-        painter.setPen(theme.color("text"))
-        painter.drawText(QPointF(x, baseline), self.value)
-        x += QFontMetricsF(large).horizontalAdvance(self.value) + 5
-        if self.unit:
-            painter.setFont(small)
-            painter.setPen(theme.color("secondary"))
-            painter.drawText(QPointF(x, baseline), self.unit)
-            x += small_metrics.horizontalAdvance(self.unit) + 6
-        painter.setFont(body)
-        painter.setPen(theme.color(self.tone))
-        painter.drawText(QPointF(x, baseline), self.difference)
+        secondary, tone = theme.color("secondary"), theme.color(self.tone)
+        left, bottom = fit.padding, HEIGHT - 12.0
+        _draw(painter, left, 22, self.label, small, secondary)
+        if self.stale_words:
+            words = QFontMetricsF(small).elidedText(self.stale_words, Qt.TextElideMode.ElideRight, fit.room)
+            _draw(painter, left, bottom, words, small, secondary)
+            painter.setOpacity(STALE_OPACITY)
+        x = _draw(painter, left, 48, self.value, ui_font(fit.value_px, bold=True), theme.color("text"))
+        if self.unit and fit.unit_beside:
+            x = _draw(painter, x + GAP - 1, 48, self.unit, small, secondary)
+        if fit.difference_beside:
+            _draw(painter, x + GAP, 48, self.difference, body, tone)
+        if not self.stale_words:
+            x = left
+            if not fit.difference_beside:
+                x = _draw(painter, x, bottom, self.difference, ui_font(SECONDARY_PX, bold=True), tone) + GAP
+            detail = QFontMetricsF(small).elidedText(
+                self.detail, Qt.TextElideMode.ElideRight, left + fit.room - x
+            )
+            _draw(painter, x, bottom, detail, small, secondary)
         painter.end()
+
+    def fit(self) -> Fit:
+        """How value, unit and difference find room at the present width."""
+        padding = float(PADDING if self.width() >= NARROW else PADDING - 4)
+        room = self.width() - 2 * padding
+        unit = QFontMetricsF(ui_font(SECONDARY_PX)).horizontalAdvance(self.unit) + GAP if self.unit else 0.0
+        beside = 0.0
+        if self.difference:
+            beside = QFontMetricsF(ui_font(bold=True)).horizontalAdvance(self.difference) + GAP
+        value_px, width = CARD_PX, _value_width(self.value, CARD_PX)
+        difference_beside = width + unit + beside <= room
+        while width + unit > room and value_px > SMALLEST_PX:
+            value_px -= 1
+            width = _value_width(self.value, value_px)
+        return Fit(padding, room, value_px, width + unit <= room, difference_beside)
+
+
+class Fit(NamedTuple):
+    """A card's layout; lengths in pixels."""
+
+    padding: float
+    room: float
+    value_px: int
+    """Size of the value's type."""
+    unit_beside: bool
+    difference_beside: bool
+    """Whether the difference stands beside the value; else it begins the line below."""
+
+
+@lru_cache(maxsize=4096)
+def _value_width(text: str, pixels: int) -> float:
+    return QFontMetricsF(ui_font(pixels, bold=True)).horizontalAdvance(text)
+
+
+def _draw(painter: QPainter, x: float, y: float, text: str, font: QFont, color: QColor) -> float:
+    """``text`` from ``x`` on its base line ``y``; returns where it ends."""
+    painter.setFont(font)
+    painter.setPen(color)
+    painter.drawText(QPointF(x, y), text)
+    return x + QFontMetricsF(font).horizontalAdvance(text)
 
 
 class CardsBar(QWidget):
@@ -138,14 +194,12 @@ class CardsBar(QWidget):
         row.setSpacing(12)
         for card in self.cards.values():
             row.addWidget(card, 1)
-        self._stale_timer = QTimer(self, singleShot=True, interval=STALE_MS)
-        self._stale_timer.timeout.connect(self._on_late)
-        workspace.analysis_changed.connect(self._on_analysis_changed)
-        workspace.model_changed.connect(self._on_analysis_changed)
+        workspace.analysis_changed.connect(self.refresh)
+        workspace.model_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
         workspace.count_mode_changed.connect(self.refresh)
-        workspace.configuration_changed.connect(self._on_configuration_changed)
-        workspace.failure_changed.connect(self._on_failure_changed)
+        workspace.configuration_changed.connect(self._show_stale)
+        workspace.stale_changed.connect(self._show_stale)
         self.refresh()
 
     def refresh(self) -> None:
@@ -157,35 +211,14 @@ class CardsBar(QWidget):
                 card.clear(metric)
             else:
                 card.show_metric(metric, analysis, baseline)
+        self._show_stale()
 
-    def _is_current(self) -> bool:
-        analysis = self._workspace.analysis
-        return analysis is None or analysis.configuration == self._workspace.configuration
-
-    def _set_stale(self, stale: bool) -> None:
+    def _show_stale(self) -> None:
+        analysis, words = self._workspace.analysis, ""
+        if analysis is not None and self._workspace.stale:
+            words = belongs_to(analysis.configuration, self._workspace.configuration)
         for card in self.cards.values():
-            card.set_stale(stale)
-
-    def _on_analysis_changed(self) -> None:
-        """During a drag each answer belongs to a moment ago: that is fresh enough, for another 300 ms."""
-        self.refresh()
-        self._set_stale(False)
-        self._stale_timer.stop()
-        self._on_configuration_changed()
-
-    def _on_configuration_changed(self) -> None:
-        if self._is_current():
-            self._stale_timer.stop()
-            self._set_stale(False)
-        elif not self._stale_timer.isActive():
-            self._stale_timer.start()
-
-    def _on_late(self) -> None:
-        self._set_stale(not self._is_current())
-
-    def _on_failure_changed(self) -> None:
-        if self._workspace.failure is not None:
-            self._set_stale(not self._is_current())
+            card.set_stale(words)
 
 
 def coverage_sentence(coverage: Coverage) -> str:

@@ -26,8 +26,10 @@ from gui.models.details import Details, MetricLine, details
 from gui.models.failing import failing_layer
 from gui.models.removal import Removal, module_path, removal
 from gui.selection import Selection
+from gui.state_words import belongs_to
 from gui.theme import SECONDARY_PX, Theme, ThemeManager, mono_font
 from gui.views.attribute_editors import AttributeEditor, EditValue, editor_shape
+from gui.views.dimmer import Dimmer
 from gui.views.elided_label import ElidedLabel
 from gui.views.throttle import Throttle
 from gui.workspace import Workspace
@@ -59,6 +61,8 @@ class InspectorPanel(QFrame):
         self._comparer = Comparer()
         self._removal: Removal | None = None
         self._path = ""
+        self._kind = ""
+        """The subtitle, but for what the numbers belong to."""
         self._editors: dict[str, AttributeEditor] = {}
         self._labels: dict[str, QLabel] = {}
         self._metrics: tuple[MetricLine, ...] = ()
@@ -69,6 +73,8 @@ class InspectorPanel(QFrame):
         workspace.model_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
         workspace.failure_changed.connect(self.refresh)
+        workspace.stale_changed.connect(self._show_stale)
+        workspace.configuration_changed.connect(self._on_configuration_changed)
         selection.current_changed.connect(self.refresh)
         theme.changed.connect(self._on_theme_changed)
         self.refresh()
@@ -125,6 +131,7 @@ class InspectorPanel(QFrame):
         body.setAutoFillBackground(False)
         self._scroll.viewport().setAutoFillBackground(False)
 
+        self._dimmer = Dimmer((self._facts, self._formula, self._numbers))
         self._empty = _label(self, "inspector_empty", role="secondary", wrap=True)
         self._empty.setText("Select a layer to see its shapes, formula and exact numbers.")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -149,7 +156,8 @@ class InspectorPanel(QFrame):
             return
         self._path = module_path(current)
         self._title.setText(shown.title)
-        self._subtitle.setText(shown.subtitle)
+        self._kind = shown.subtitle
+        self._show_stale()
         self._show_removal(removal(analysis, self._path, self._workspace.editable))
         self._facts.setText(_facts_html(shown, self._theme.current))
         self._facts.setVisible(bool(shown.facts))
@@ -158,6 +166,19 @@ class InspectorPanel(QFrame):
         self._formula.setVisible(bool(shown.formula))
         self._metrics = shown.metrics
         self._show_numbers()
+
+    def _show_stale(self) -> None:
+        """Fade the numbers and say what they belong to while that is not what is asked for."""
+        workspace = self._workspace
+        words = ""
+        if workspace.analysis is not None and workspace.stale:
+            words = belongs_to(workspace.analysis.configuration, workspace.configuration)
+        self._dimmer.set_dimmed(bool(words))
+        self._subtitle.setText(" · ".join(part for part in (words, self._kind) if part))
+
+    def _on_configuration_changed(self) -> None:
+        if self._workspace.stale:
+            self._show_stale()
 
     def _details(self, analysis: Analysis | None, current: str | None) -> Details | None:
         if analysis is None or current is None:

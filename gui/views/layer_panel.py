@@ -10,6 +10,7 @@ from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from engine.results import Analysis
+from gui import sizes
 from gui.models.failing import failing_layer
 from gui.models.layer_proxy import words_of
 from gui.models.layer_tree import LayerTreeModel
@@ -17,6 +18,7 @@ from gui.models.layer_tsv import tsv
 from gui.models.removal import module_path, removal
 from gui.selection import Selection
 from gui.settings import Settings
+from gui.state_words import belongs_to
 from gui.theme import ThemeManager
 from gui.views.columns_menu import ColumnsMenu
 from gui.views.elided_label import ElidedLabel
@@ -122,6 +124,8 @@ class LayerPanel(QFrame):
         workspace.model_changed.connect(self._on_model_changed)
         workspace.analysis_changed.connect(self._on_analysis_changed)
         workspace.failure_changed.connect(self.refresh)
+        workspace.stale_changed.connect(self._on_stale_changed)
+        workspace.configuration_changed.connect(self._on_configuration_changed)
         workspace.baseline_changed.connect(self.refresh)
         workspace.count_mode_changed.connect(self._on_count_mode_changed)
         selection.current_changed.connect(self._on_selection_current)
@@ -206,7 +210,7 @@ class LayerPanel(QFrame):
             self._meta.clear()
             return
         self.model.failed = failing_layer(self._workspace.failure)
-        self._show_meta(analysis)
+        self._on_stale_changed()
         known = self.model.structure
         if self.model.keeps_tree(analysis):
             self.model.show(analysis, self._workspace.baseline)
@@ -224,11 +228,24 @@ class LayerPanel(QFrame):
             self._show_selection()
         self._follow_renamed(analysis)
 
+    def _on_stale_changed(self) -> None:
+        """Fade the rows and say what they belong to while that is not what is asked for."""
+        self.view.set_stale(self._workspace.stale)
+        if self._workspace.analysis is not None:
+            self._show_meta(self._workspace.analysis)
+
+    def _on_configuration_changed(self) -> None:
+        if self._workspace.stale:
+            self._on_stale_changed()
+
     def _show_meta(self, analysis: Analysis) -> None:
         hidden = len(self.model.hidden_rows(analysis))
+        shown, rows = analysis.configuration, len(analysis.layers) - hidden
         parts = [
-            ", ".join(str(shape) for shape in analysis.configuration.inputs),
-            f"{len(analysis.layers) - hidden:,} rows",
+            belongs_to(shown, self._workspace.configuration)
+            if self._workspace.stale
+            else sizes.size_text(shown.inputs),
+            f"{rows:,} {'row' if rows == 1 else 'rows'}",
         ]
         if hidden:
             cost = "costs" if hidden == 1 else "cost"

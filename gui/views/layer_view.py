@@ -20,6 +20,7 @@ from PySide6.QtWidgets import QAbstractItemView, QStyleOptionViewItem, QTreeView
 from gui.models.layer_proxy import LayerProxyModel
 from gui.models.layer_tree import LayerTreeModel
 from gui.settings import Settings
+from gui.state_words import STALE_OPACITY
 from gui.theme import ThemeManager
 from gui.views.layer_delegate import LayerDelegate
 from gui.views.layer_header import LayerHeader
@@ -56,6 +57,7 @@ class LayerView(QTreeView):
         self._hovered = QPersistentModelIndex()
         self._row_is_selected = False
         """Of the row being drawn."""
+        self._stale = False
         self._indentation = INDENTATION
         """Pixels before the name of the deepest row that is expanded."""
         self.columns = LayerHeader(model, theme, settings, self)
@@ -136,6 +138,12 @@ class LayerView(QTreeView):
                 row = self.visualRect(changed)
                 self.viewport().update(0, row.top(), self.viewport().width(), row.height())
         self._hovered = QPersistentModelIndex(index)
+
+    def set_stale(self, stale: bool) -> None:
+        """Fade the rows while their numbers are not those asked for."""
+        if stale != self._stale:
+            self._stale = stale
+            self.viewport().update()
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -234,7 +242,11 @@ class LayerView(QTreeView):
         if ground:
             rect: QRect = options.rect
             painter.fillRect(rect, self._theme.current.color(ground))
+        if self._stale:
+            painter.setOpacity(STALE_OPACITY)
         super().drawRow(painter, options, index)
+        if self._stale:
+            painter.setOpacity(1.0)
 
     def drawBranches(
         self, painter: QPainter, rect: QRect, index: QModelIndex | QPersistentModelIndex

@@ -26,6 +26,7 @@ from engine.summary import Contributor, Sentence, Summary, summarise
 from gui.models.comparison import Comparer
 from gui.selection import Selection
 from gui.theme import Theme, ThemeManager, mono_font
+from gui.views.dimmer import Dimmer
 from gui.views.throttle import Throttle
 from gui.workspace import Workspace
 
@@ -58,6 +59,7 @@ class WhatChangedPanel(QFrame):
         workspace.count_mode_changed.connect(self.refresh)
         workspace.configuration_changed.connect(self._show_edits)
         workspace.failure_changed.connect(self.refresh)
+        workspace.stale_changed.connect(self._show_failure)
         theme.changed.connect(self._on_theme_changed)
         self.refresh()
 
@@ -87,6 +89,7 @@ class WhatChangedPanel(QFrame):
         self._python = self._text(body, "what_changed_python")
         self._python.setAccessibleName("Edits as Python")
         self._python.setFont(mono_font())
+        self._dimmer = Dimmer((self._headline, self._where, self._parts))
         column = QVBoxLayout(body)
         column.setContentsMargins(12, 4, 12, 12)
         column.setSpacing(8)
@@ -173,15 +176,18 @@ class WhatChangedPanel(QFrame):
     def _show_failure(self) -> None:
         """What the numbers on the screen belong to while the configuration asked for has none."""
         failure, analysis = self._workspace.failure, self._workspace.analysis
-        self._failure.setVisible(failure is not None)
-        if failure is None:
-            return
+        stale = self._workspace.stale and analysis is not None
+        self._dimmer.set_dimmed(stale)
+        self._failure.setVisible(failure is not None or stale)
         theme = self._theme.current
-        reason = f"<b style='color:{theme.caution}'>Not computed.</b> {escape(first_sentence(failure.error.message))}"
-        shown = ""
+        lines = []
+        if failure is not None:
+            reason = escape(first_sentence(failure.error.message))
+            lines.append(f"<b style='color:{theme.caution}'>Not computed.</b> {reason}")
         if analysis is not None:
             shown = f"The numbers shown belong to the last good state: {last_state(analysis)}."
-        self._failure.setText(f"{reason}<br><span style='color:{theme.secondary}'>{escape(shown)}</span>")
+            lines.append(f"<span style='color:{theme.secondary}'>{escape(shown)}</span>")
+        self._failure.setText("<br>".join(lines))
 
     def _show_edits(self) -> None:
         """The edits asked for, also while (or because) their result is not there."""

@@ -6,19 +6,27 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PySide6.QtGui import QFontMetricsF
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from engine.errors import ErrorInfo
-from engine.protocol import Failed
+from engine.graph import Dim, InputSpec
 from engine.results import Coverage, NotCounted
-from gui.theme import ThemeManager
+from gui.theme import ThemeManager, ui_font
+from gui.views import cards
 from gui.views.cards import SLOTS, CardsBar, coverage_sentence
 from gui.workspace import Workspace
 from tests.gui.analyses import small_net
 from tests.gui.panels import bring, workspace_of
 
 THIN = "\N{THIN SPACE}"
+
+SPECS = (
+    InputSpec(
+        "x",
+        (Dim("batch", 1), Dim("channels", 3), *(Dim(s, 224, s, 32, 512, 32) for s in ("height", "width"))),
+    ),
+)
 
 
 @pytest.fixture
@@ -106,23 +114,32 @@ def test_nothing_open(tmp_path: Path, qapp: QApplication, qtbot: QtBot) -> None:
     assert not bar.grab().isNull()
 
 
-def test_late_numbers_are_dimmed_until_the_answer_comes(
+def test_late_numbers_are_dimmed_and_say_what_they_belong_to(
     bar: CardsBar, workspace: Workspace, qtbot: QtBot
 ) -> None:
     card = bar.cards["headline"]
-    workspace.configuration = small_net(112).configuration
-    workspace.configuration_changed.emit()
+    workspace.specs = SPECS
+    workspace.set_sizes({"height": 112, "width": 112})
     assert not card.stale
     qtbot.waitUntil(lambda: card.stale, timeout=2000)
-    bring(workspace, small_net(112))
-    assert not card.stale
+    assert card.stale_words == "of 1×3×224×224"
+    assert card.stale_words in card.accessibleDescription()
+    workspace.undo_stack.undo()
+    qtbot.waitUntil(lambda: not card.stale, timeout=2000)
 
 
-def test_a_failed_configuration_dims_at_once(bar: CardsBar, workspace: Workspace) -> None:
-    workspace.configuration = small_net(8).configuration
-    workspace.failure = Failed(1, ErrorInfo("layer", "Too small."))
-    workspace.failure_changed.emit()
-    assert bar.cards["params"].stale
+@pytest.mark.parametrize("width", [104, 130, 144, 180, 260])
+def test_nothing_of_a_card_is_cut_at_any_width(bar: CardsBar, width: int) -> None:
+    for card in bar.cards.values():
+        card.resize(width, 80)
+        fit = card.fit()
+        used = cards._value_width(card.value, fit.value_px)
+        assert used <= fit.room
+        beside = QFontMetricsF(ui_font(bold=True)).horizontalAdvance(card.difference)
+        assert not (fit.difference_beside and card.difference) or used + beside <= fit.room
+        assert not card.grab().isNull()
+    if width in (104, 260):
+        assert bar.cards["headline"].fit().difference_beside == (width == 260)
 
 
 def test_cards_can_be_found_and_read_aloud(bar: CardsBar) -> None:
