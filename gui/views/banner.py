@@ -15,7 +15,7 @@ from gui.workspace import Workspace
 
 
 class Banner(QFrame):
-    """Shows the failure of the configuration asked for, or else the last thing that could not be opened or written."""
+    """The failure of the configuration asked for or the last thing that was not opened or written: the newer one."""
 
     real_run_asked = Signal(object)
     """ErrorInfo of kind ``real_run``."""
@@ -71,7 +71,7 @@ class Banner(QFrame):
         self.details.clicked.connect(self._on_details)
         self.copy.clicked.connect(self._on_copy)
         self.dismiss.clicked.connect(self._on_dismiss)
-        workspace.failure_changed.connect(self._refresh)
+        workspace.failure_changed.connect(self._on_failure_changed)
         workspace.open_failed.connect(self._on_open_failed)
         workspace.export_failed.connect(self._on_export_failed)
         workspace.model_changed.connect(self._on_dismiss)
@@ -101,6 +101,12 @@ class Banner(QFrame):
         """A message that there is no engine is over."""
         if self._other is not None and self._other[1].kind == "engine":
             self._on_dismiss()
+
+    def _on_failure_changed(self) -> None:
+        # The newest problem is the one to read; only a missing engine explains all the others.
+        if self._workspace.failure is not None and self._other is not None and self._other[1].kind != "engine":
+            self._other = None
+        self._refresh()
 
     def _on_open_failed(self, source: str, error: ErrorInfo) -> None:
         self.show_problem(f"{short_source(source)} was not opened.", error)
