@@ -36,6 +36,8 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", action="append", default=[], dest="sets", metavar="LAYER.FIELD=VALUE",
         help="change a layer: --set layer2.0.conv2.stride=1")  # fmt: skip
     add("--remove", action="append", default=[], metavar="LAYER", help="replace a layer by identity")
+    add("--assume", action="append", default=[], metavar="KEY=VALUE",
+        help="set a size that depends on the data: --assume rpn:nms=100")  # fmt: skip
     add("--trust", action="store_true", help="agree to run the code of SOURCE")
     add("--python", default="", metavar="PATH", help="interpreter that runs the engine")
     add("--theme", choices=("system", "light", "dark"), default="", help="colours of this run")
@@ -89,6 +91,11 @@ def _options(parsed: argparse.Namespace) -> Options | None:
     edits: tuple[Edit, ...] = ()
     try:
         inputs = tuple(shape for text in parsed.input for shape in parse_inputs(text))
+        assumptions: tuple[tuple[str, int], ...] = ()
+        if parsed.assume:
+            from engine.cli import parse_assumption
+
+            assumptions = tuple(sorted(parse_assumption(text) for text in parsed.assume))
         for text in parsed.sets:
             edits = add_edit(edits, parse_set(text))
     except EngineError as error:
@@ -101,7 +108,7 @@ def _options(parsed: argparse.Namespace) -> Options | None:
     return Options(
         source=parsed.source or DEFAULT_SOURCE,
         trust=parsed.trust,
-        plan=Plan(inputs=inputs, edits=edits),
+        plan=Plan(inputs=inputs, edits=edits, assumptions=assumptions),
         python=parsed.python,
         theme=parsed.theme,
     )

@@ -162,7 +162,7 @@ def _request(options: argparse.Namespace) -> Request:
         source=options.source,
         inputs=tuple(parse_input(text) for text in options.input),
         edits=edits,
-        assumptions=dict(_assumption(text) for text in options.assume),
+        assumptions=dict(parse_assumption(text) for text in options.assume),
         format=format,
         output=options.output,
         trust=options.trust,
@@ -195,12 +195,12 @@ def parse_input(text: str) -> InputShape:
     return InputShape(name.strip(), sizes, dtype)
 
 
-def _assumption(text: str) -> tuple[str, int]:
+def parse_assumption(text: str) -> tuple[str, int]:
     key, _, value = text.partition("=")
     if not key.strip() or not value.strip().isdecimal() or len(value) > 12:
         raise InputError(
             f"--assume {text!r} is not KEY=VALUE with a whole number.",
-            hint="For example: --assume proposals=100",
+            hint="For example: --assume rpn:nms=100",
         )
     return key.strip(), int(value)
 
