@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
+import stat
+import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
-MAX_BYTES = 8 << 20
-"""A larger file is no model's source."""
+MAX_BYTES = 512 << 10
+"""A larger file is no model's source, and its syntax tree would take seconds and gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,33 @@ class Candidate:
 def candidates(path: str) -> list[Candidate]:
     """Likely ones first, else in the order of the file.
 
-    Raises OSError when the file cannot be read and SyntaxError (ValueError for NUL bytes) when it is no Python.
+    Raises OSError when the file cannot be read, SyntaxError when it is no Python and ValueError when it is no file, too
+    large, or nested too deeply to be read.
     """
-    if Path(path).stat().st_size > MAX_BYTES:
-        raise ValueError("The file is too large to be a model's source.")
-    tree = ast.parse(Path(path).read_bytes(), path)
+    source = _source(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an author's invalid escapes are none of our messages
+            return _found(ast.parse(source, path))
+    except (RecursionError, MemoryError) as error:
+        # The parser says MemoryError for a few thousand levels, without having used much of it.
+        raise ValueError("It is nested too deeply to be read") from error
+
+
+def _source(path: str) -> bytes:
+    """The content of a regular file of at most MAX_BYTES: a pipe would block, a device would never end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("It is not a regular file")
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"It is larger than {MAX_BYTES >> 10} KiB, too large to be a model's source")
+    if b"\0" in content:
+        raise ValueError("It contains NUL bytes and is no Python source")
+    return content
+
+
+def _found(tree: ast.Module) -> list[Candidate]:
     found = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):

@@ -234,6 +234,7 @@ class MainWindow(QMainWindow):
         workspace.engine.complained.connect(self.status.notice)
         workspace.engine.crashed.connect(self.status.notice)
         self.banner.real_run_asked.connect(self._ask_real_run)
+        self.input_bar.assumptions.corrected.connect(self.status.notice)
         self.selection.current_changed.connect(self._on_current_changed)
         self.selection.activated.connect(self._on_activated)
         self.theme.changed.connect(self._on_theme_changed)
@@ -251,10 +252,8 @@ class MainWindow(QMainWindow):
         try:
             found = candidates(source)
         except (OSError, SyntaxError, ValueError) as error:
-            where = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            reason = error.strerror if isinstance(error, OSError) else str(getattr(error, "msg", error))
             self.banner.show_problem(
-                f"{Path(source).name} was not opened.", ErrorInfo("load", f"{reason}{where}.", file=source)
+                f"{Path(source).name} was not opened.", ErrorInfo("load", f"{_reason(error)}.", file=source)
             )
             return
         if not found:
@@ -442,10 +441,11 @@ class MainWindow(QMainWindow):
         self.resize(1600, 1000)
         if settings.number("window/layout_version") != LAYOUT_VERSION:
             return
-        self._arranged = True
         self.restoreGeometry(settings.blob("window/geometry"))
-        self.splitter.restoreState(settings.blob("window/splitter"))
-        self.area.restoreState(settings.blob("window/docks"), LAYOUT_VERSION)
+        # Of damaged settings nothing may stay; the first arrangement then follows when the window is shown.
+        self._arranged = self.splitter.restoreState(
+            settings.blob("window/splitter")
+        ) and self.area.restoreState(settings.blob("window/docks"), LAYOUT_VERSION)
 
     def save_layout(self) -> None:
         """Remember where everything is for the next run."""
@@ -467,3 +467,12 @@ class MainWindow(QMainWindow):
         self.save_layout()
         self.workspace.close()
         super().closeEvent(event)
+
+
+def _reason(error: OSError | SyntaxError | ValueError) -> str:
+    """Why a Python file cannot be read, with the line where there is one; no full stop."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, SyntaxError):
+        return f"{error.msg}, line {error.lineno}" if error.lineno else error.msg
+    return str(error)

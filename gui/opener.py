@@ -52,6 +52,8 @@ class Opener(QObject):
         self._settings = settings
         self._asked = asked
         self._opening: Opening | None = None
+        self._question: Opening | None = None
+        self._in_engine = False
         self._dropped: Opening | None = None
         self._origin: Opening | None = None
         self._trusted_paths: set[str] = set()
@@ -68,7 +70,7 @@ class Opener(QObject):
     @property
     def under_way(self) -> Opening | None:
         """What the engine is opening; None also while the user is asked."""
-        return self._opening if self._opening is not None and self._opening.request else None
+        return self._opening
 
     @property
     def can_reload(self) -> bool:
@@ -88,8 +90,10 @@ class Opener(QObject):
 
     def open(self, opening: Opening) -> None:
         """Open a model instead of whatever is being opened."""
-        if self.under_way is not None:
-            self._engine.cancel(self.under_way.request)
+        if self._opening is not None:
+            self._engine.cancel(self._opening.request)
+        if opening.reason == "user":
+            self._question = None
         self._opening = opening
         self._send(opening)
 
@@ -100,36 +104,41 @@ class Opener(QObject):
 
     def cancel(self) -> None:
         """Stop opening, if need be with the engine; the model on the screen stays."""
-        if self.under_way is not None:
-            self.under_way.cancelled = True
-            self._engine.cancel(self.under_way.request)
+        if self._opening is not None:
+            self._opening.cancelled = True
+            self._engine.cancel(self._opening.request)
 
     def forget(self) -> None:
         """A report takes the model's place: nothing is opened again."""
         self.cancel()
-        self._opening = self._dropped = self._origin = None
+        self._opening = self._question = self._dropped = self._origin = None
         self._watch.watch("")
         self._queue.release()
 
     def agree(self, digest: str, *, watch: bool = False) -> None:
         """The user lets the code with this digest run; with ``watch`` also whatever its file holds later."""
-        opening = self._opening
+        opening, self._question = self._question, None
         if opening is not None:
             self._settings.agree(digest)
             opening.runs_on_change = watch
             opening.trust, opening.digest = True, digest
-            self._send(opening)
+            self.open(opening)
 
     def give_shapes(self, inputs: tuple[InputShape, ...]) -> None:
         """The inputs of the model that is being opened."""
-        if self._opening is not None:
-            self._opening.inputs = inputs
-            self._send(self._opening)
+        opening, self._question = self._question, None
+        if opening is not None:
+            opening.inputs = inputs
+            self.open(opening)
 
     def decline(self) -> None:
         """The user answers a question with no: everything stays as it is."""
-        if self._opening is not None:
-            self._end(f"{short_source(self._opening.source)} was not opened.")
+        opening, self._question = self._question, None
+        if opening is None:
+            return
+        self.noticed.emit(f"{short_source(opening.source)} was not opened.")
+        if self._opening is None:
+            self._end()
 
     def _send(self, opening: Opening) -> None:
         opening.opened = None
@@ -137,21 +146,27 @@ class Opener(QObject):
         self._queue.hold()
         if self._engine.state == "failed":
             self._engine.restart()
+        # Without a process nothing is sent; it is when the engine has been restarted.
         opening.request = self._engine.open(opening.source, opening.trust, opening.digest, opening.inputs)
         self.changed.emit()
 
-    def _ask(self, opening: Opening) -> None:
-        """The user has to answer first; the model on the screen is usable meanwhile."""
-        opening.request = 0
-        self._queue.release()
-        self.changed.emit()
+    def _ask(self, opening: Opening) -> bool:
+        """The user has to answer first; the model on the screen stays usable. False if they are asked already."""
+        free = self._question is None
+        if free:
+            self._question = opening
+        self._end(again=free)
+        return free
 
-    def _end(self, notice: str = "") -> None:
+    def _end(self, *, again: bool = True) -> None:
+        """Nothing is being opened any more; with ``again``, an engine that lost the screen's model gets it back."""
         self._opening = None
-        self.changed.emit()
-        if notice:
-            self.noticed.emit(notice)
-        self._queue.release()
+        lost = self._origin is not None and not self._in_engine
+        if again and lost and self._engine.state not in ("failed", "stopped"):
+            self.open(self._again("restart"))
+        else:
+            self.changed.emit()
+            self._queue.release()
 
     def _again(self, reason: Reason) -> Opening:
         origin = self._origin
@@ -165,6 +180,8 @@ class Opener(QObject):
 
     def _on_opened(self, event: Opened) -> None:
         opening = self._opening
+        # Whatever was opened, also something the user no longer waits for, took the place of what was there.
+        self._in_engine = False
         if opening is None or event.id != opening.request:
             return
         opening.opened = event
@@ -187,13 +204,15 @@ class Opener(QObject):
         opening, self._opening = self._opening, None
         assert opening is not None
         assert opening.opened is not None
-        self._origin = opening
+        self._origin, self._in_engine = opening, True
         path = opening.opened.watch
         self._watch.watch(path)
         if path and opening.trust and (opening.runs_on_change or not opening.digest):
             self._trusted_paths.add(path)
         self.finished.emit(opening, analysis, failure)
         self.changed.emit()
+        if opening.configuration is not None:
+            self._queue.answered(opening.configuration)
         self._queue.release()
         if self._changed_meanwhile:
             self._changed_meanwhile = False
@@ -206,18 +225,16 @@ class Opener(QObject):
         if error.kind == "consent" and (not opening.trust or error.digest != opening.digest):
             self._on_consent(opening, error)
         elif error.kind == "missing_shape" and opening.reason == "user":
-            self._ask(opening)
-            self.shapes_required.emit(error)
+            if self._ask(opening):
+                self.shapes_required.emit(error)
         elif opening.opened is None:
-            self._end()
+            self._end(again=opening.reason != "restart")
             self._say(opening, error)
-        elif error.kind != "cancelled":
+        elif error.kind != "cancelled" or opening.reason != "user":
             self._finish(None, event)
         else:
             # The engine already holds the model whose analysis was cancelled: back to the one on the screen.
             self._end()
-            if self._origin is not None:
-                self.open(self._again("restart"))
             self._say(opening, error)
 
     def _say(self, opening: Opening, error: ErrorInfo) -> None:
@@ -230,12 +247,11 @@ class Opener(QObject):
         if self._settings.agreed(error.digest):
             opening.trust, opening.digest = True, error.digest
             self._send(opening)
-        else:
-            self._ask(opening)
+        elif self._ask(opening):
             self.consent_required.emit(ConsentRequest(opening.source, error))
 
     def _on_file_changed(self, path: str) -> None:
-        if self._opening is not None:
+        if self._opening is not None or self._question is not None:
             self._changed_meanwhile = True
         else:
             self.noticed.emit(f"{Path(path).name} changed and is opened again.")
@@ -244,7 +260,8 @@ class Opener(QObject):
     # -- a new engine --------------------------------------------------------------------------------------------
 
     def _on_crashed(self) -> None:
-        opening = self.under_way
+        opening = self._opening
+        self._in_engine = False
         if opening is not None:
             opening.crashes += 1
             if opening.opened is not None and opening.configuration is not None:
@@ -253,8 +270,6 @@ class Opener(QObject):
     def _on_restarted(self) -> None:
         """A new engine knows nothing: give it what was being opened, else the model on the screen."""
         opening = self._opening
-        if opening is not None and not opening.request:
-            return
         cancelled = opening is not None and opening.cancelled
         if (
             opening is not None
@@ -278,7 +293,7 @@ class Opener(QObject):
                 ),
             )
             if opening.reason != "user":
-                self._end()
+                self._end(again=False)
                 return
         if self._dropped is not None:
             self._dropped.crashes = 0
@@ -295,7 +310,7 @@ class Opener(QObject):
         opening = self._opening
         if opening is None:
             return
-        self._end()
+        self._end(again=False)
         if opening.reason == "user":
             self._dropped = opening
             self.failed.emit(opening.source, ErrorInfo("crash", sentence))

@@ -10,6 +10,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable
 from threading import Event
+from time import monotonic
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ LOOKUPS = frozenset({"embedding", "index_select", "gather", "index", "take", "ta
 """Operations that read as many elements of their first argument as they write."""
 
 PROGRESS_EVERY = 64
-"""Operations between two progress reports and two looks at slow cancel sources."""
+PROGRESS_S = 0.05
+"""Operations and seconds after which progress is reported, whichever comes first."""
 
 
 class StopTrace(BaseException):
@@ -121,6 +123,7 @@ class Recorder(TorchDispatchMode):
         self._intercept = intercept
         self._stop = stop
         self._progress = progress
+        self._progress_at = monotonic()
         self._signatures: dict[Any, Signature] = {}
         self._refs = dict(refs)
         self._held: list[Any] = list(static)
@@ -202,8 +205,11 @@ class Recorder(TorchDispatchMode):
         if self.live > row.live_bytes:
             row.live_bytes = self.live
         self.calls += 1
-        if self._progress is not None and self.calls % PROGRESS_EVERY == 0:
-            self._progress(self.calls)
+        if self._progress is not None:
+            now = monotonic()
+            if self.calls % PROGRESS_EVERY == 0 or now - self._progress_at >= PROGRESS_S:
+                self._progress_at = now
+                self._progress(self.calls)
 
     def _key(self, value: Any, refs: list[tuple[ParameterRef, int]]) -> Any:
         """``value`` as a hashable part of the signature; parameters among the tensors are added to ``refs``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QScrollArea, QToolButton, QVBoxLayout, QWidget
 
 from engine.graph import Assumption
@@ -18,6 +18,8 @@ class AssumptionsButton(QToolButton):
     """``9 assumed sizes ▾``; hidden while there is none. ``changed`` carries (key, value) that the user set."""
 
     changed = Signal(str, int)
+    corrected = Signal(str)
+    """A sentence: what was typed is outside the range."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,15 +55,15 @@ class AssumptionsButton(QToolButton):
             self._rebuild(assumptions)
         for assumption in assumptions:
             field = self.fields[assumption.key]
-            if field.maximum() != assumption.maximum:
-                field.setRange(assumption.minimum, assumption.maximum)
+            # A narrower range moves the value too: that is the engine's doing, not the user's.
+            with QSignalBlocker(field):
+                if (field.minimum(), field.maximum()) != (assumption.minimum, assumption.maximum):
+                    field.setRange(assumption.minimum, assumption.maximum)
+                if not (field.hasFocus() and field.value() == assumption.value):
+                    field.setValue(assumption.value)
             field.setEnabled(enabled)
             limits = f"{assumption.minimum:,} to {assumption.maximum:,}"
             field.setToolTip(f"{assumption.label}: {limits}" if enabled else reason)
-            if not field.hasFocus() or field.value() == assumption.value:
-                field.blockSignals(True)
-                field.setValue(assumption.value)
-                field.blockSignals(False)
         count = len(assumptions)
         self.setText(f"{count} assumed size{'s' if count != 1 else ''} ▾")
         self.setVisible(bool(assumptions))
@@ -97,6 +99,7 @@ class AssumptionsButton(QToolButton):
             field.setObjectName(f"assumption_{assumption.key}")
             field.setAccessibleName(assumption.label)
             field.valueChanged.connect(partial(self.changed.emit, assumption.key))
+            field.corrected.connect(self.corrected)
             label.setBuddy(field)
             grid.addWidget(label, row, 0)
             grid.addWidget(field, row, 1, Qt.AlignmentFlag.AlignRight)

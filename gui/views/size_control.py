@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QToolButton, QWidget
 
 from engine.graph import Dim
@@ -16,10 +17,18 @@ from gui.workspace import REPORT_REASON, Workspace
 WIDE = 300
 NARROW = 120
 """Widest slider of the first size of an input, and of the others."""
+MAX_DIGITS = 12
+"""Of a number that is typed; no range needs more."""
 
 
 class NumberField(QSpinBox):
-    """A whole number to type, or to move with the arrow keys and the wheel; typing counts at Enter or when left."""
+    """A whole number to type, or to move with the arrow keys and the wheel; typing counts at Enter or when left.
+
+    What is typed outside the range becomes the nearer end, and ``corrected`` says so.
+    """
+
+    corrected = Signal(str)
+    """A sentence with the range."""
 
     def __init__(self, minimum: int, maximum: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -33,6 +42,21 @@ class NumberField(QSpinBox):
     def set_snap(self, step: int) -> None:
         """Arrow keys and the wheel go to multiples of ``step``; typing reaches every number."""
         self._snap = max(step, 1)
+
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        # Qt would refuse the digit that leaves the range, and 99999 would become 99 without a word.
+        if text.isdecimal() and len(text) <= MAX_DIGITS:
+            inside = self.minimum() <= int(text) <= self.maximum()
+            return (QValidator.State.Acceptable if inside else QValidator.State.Intermediate), text, position
+        return super().validate(text, position)
+
+    def fixup(self, text: str) -> str:
+        if not text.isdecimal():
+            return super().fixup(text)
+        nearest = min(max(int(text), self.minimum()), self.maximum())
+        name, low, high = self.accessibleName() or "This size", self.minimum(), self.maximum()
+        self.corrected.emit(f"{name} goes from {low:,} to {high:,}: {text} became {nearest:,}.")
+        return str(nearest)
 
     def stepBy(self, steps: int) -> None:
         target = self.value() + steps * self._snap
@@ -107,6 +131,7 @@ class SizeControl(QWidget):
         field.setAccessibleName(f"{dim.label}")
         field.setToolTip(f"{dim.label}, {dim.minimum} to {dim.maximum}: type, arrow keys or wheel.")
         field.valueChanged.connect(partial(self.moved.emit, symbol))
+        field.corrected.connect(self._workspace.noticed)
         return field
 
     def _make_link(self) -> QToolButton:

@@ -26,6 +26,7 @@ class SizeSlider(QSlider):
         self._theme = theme
         self._refusals: Sequence[Refusal] = ()
         self._snap = 1
+        self._turned = 0
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setFixedHeight(2 * RADIUS + 8)
@@ -92,9 +93,15 @@ class SizeSlider(QSlider):
             self.setSliderDown(False)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        notches = event.angleDelta().y() / WHEEL_NOTCH
+        turned = event.angleDelta().y()
+        if turned * self._turned < 0:
+            self._turned = 0
+        # A touchpad sends many small turns where a wheel sends one notch.
+        self._turned += turned
+        notches = int(self._turned / WHEEL_NOTCH)
+        self._turned -= notches * WHEEL_NOTCH
         if notches:
-            self._step(1 if notches > 0 else -1)
+            self._step(notches)
         event.accept()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
