@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QObject, Signal
+import time
 
-from engine.errors import ErrorInfo
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from engine.errors import CancelledError, ErrorInfo, describe
 from engine.protocol import Analyzed, Failed
 from engine.results import Configuration
 from gui.engine_client import EngineClient
 
 MAX_CRASHES = 2
 """A configuration during which the engine died this often is given up."""
+PATIENCE_S = 0.3
+"""What takes longer is stopped when something newer waits."""
+MAX_PATIENCE_S = 1.0
+"""Models whose answers usually take up to this long still show numbers during a drag."""
+USUAL_FACTOR = 1.5
 
 
 class AnalysisQueue(QObject):
@@ -33,9 +40,16 @@ class AnalysisQueue(QObject):
         self._crashed_on: Configuration | None = None
         self._crashes = 0
         self._cancelling = False
+        self._cancelled_waiting: Configuration | None = None
+        self._superseded = False
+        self._sent_at = 0.0
+        self._usual_s = 0.0
+        self._patience = QTimer(self, singleShot=True)
+        self._patience.timeout.connect(self._supersede)
         engine.analyzed.connect(self._on_analyzed)
         engine.failed.connect(self._on_failed)
         engine.crashed.connect(self._on_crashed)
+        engine.gave_up.connect(self._on_gave_up)
 
     @property
     def in_flight(self) -> Configuration | None:
@@ -43,24 +57,47 @@ class AnalysisQueue(QObject):
         return self._in_flight
 
     def submit(self, configuration: Configuration) -> None:
-        """Analyse ``configuration`` as soon as the engine is free."""
-        if self._held or self._in_flight is not None:
+        """Analyse ``configuration`` as soon as there is an engine and it is free."""
+        if self._held:
+            self._waiting = configuration
+        elif self._in_flight is not None:
+            self._waiting = configuration
+            if not self._patience.isActive():
+                self._supersede()
+        else:
+            self._send(configuration)
+
+    def _send(self, configuration: Configuration) -> None:
+        request = self._engine.analyze(configuration)
+        if not request:
             self._waiting = configuration
             return
-        self._in_flight = configuration
-        self._cancelling = False
-        self._request = self._engine.analyze(configuration)
+        self._request, self._in_flight = request, configuration
+        self._cancelling = self._superseded = False
+        self._cancelled_waiting = None
+        self._sent_at = time.monotonic()
+        patience = min(max(PATIENCE_S, USUAL_FACTOR * self._usual_s), MAX_PATIENCE_S)
+        self._patience.start(round(patience * 1000))
         self.changed.emit()
 
+    def _supersede(self) -> None:
+        """What runs takes long and something newer waits: ask it to stop, without hurry."""
+        if self._in_flight is not None and self._waiting is not None and not self._superseded:
+            self._superseded = True
+            self._engine.interrupt(self._request)
+
     def cancel(self) -> None:
-        """Stop what runs; it comes back as ``failed`` with kind ``cancelled``."""
-        self._waiting = None
+        """Stop what runs; it comes back as ``failed`` with kind ``cancelled``, and so does what waits, at once."""
+        waiting, self._waiting = self._waiting, None
         if self._in_flight is not None:
             self._cancelling = True
+            self._cancelled_waiting = waiting
             self._engine.cancel(self._request)
+        if waiting is not None:
+            self.failed.emit(waiting, Failed(0, describe(CancelledError())))
 
     def hold(self) -> None:
-        """Send nothing while a model is being opened."""
+        """Send nothing: a model is being opened, or there is no engine."""
         self._held = True
 
     def release(self) -> None:
@@ -68,9 +105,15 @@ class AnalysisQueue(QObject):
         self._held = False
         self._send_waiting()
 
+    def answered(self, configuration: Configuration) -> None:
+        """``configuration`` was answered elsewhere; it need not wait any longer."""
+        if self._waiting == configuration:
+            self._waiting = None
+
     def clear(self) -> None:
         """Another model: forget everything about the old one."""
         self._in_flight = self._waiting = None
+        self._usual_s = 0.0
         self.forgive()
 
     # -- deaths --------------------------------------------------------------------------------------------------
@@ -98,11 +141,20 @@ class AnalysisQueue(QObject):
         self._crashed_on, self._crashes = None, 0
 
     def _on_crashed(self) -> None:
-        """What was in flight is lost; the opener asks for the current configuration again."""
+        """What was in flight is lost; the opener asks the next engine for the newest configuration."""
+        self._held = True
         if self._in_flight is not None:
-            self.note_crash(self._in_flight)
+            self.note_crash(self._cancelled_waiting or self._in_flight)
             if self._cancelling:
                 self._crashes = MAX_CRASHES
+            self._in_flight = None
+            self.changed.emit()
+
+    def _on_gave_up(self) -> None:
+        """Also an engine that never started has lost what it was sent."""
+        self._held = True
+        if self._in_flight is not None:
+            self._waiting = self._waiting or self._in_flight
             self._in_flight = None
             self.changed.emit()
 
@@ -111,6 +163,7 @@ class AnalysisQueue(QObject):
     def _on_analyzed(self, event: Analyzed) -> None:
         if self._in_flight is not None and event.id == self._request:
             self._in_flight = None
+            self._usual_s = time.monotonic() - self._sent_at
             self._send_waiting()
             self.analyzed.emit(event.analysis)
             self.changed.emit()
@@ -119,15 +172,23 @@ class AnalysisQueue(QObject):
         if self._in_flight is None or event.id != self._request:
             return
         configuration, self._in_flight = self._in_flight, None
-        if event.error.kind == "cancelled" and self._held:
+        cancelled = event.error.kind == "cancelled"
+        if cancelled and self._held:
             # Opening another model interrupted it; should that fail, it is asked again.
             self._waiting = self._waiting or configuration
             return
+        superseded = cancelled and self._waiting is not None
         self._send_waiting()
-        self.failed.emit(configuration, event)
+        if not superseded:
+            self.failed.emit(configuration, event)
         self.changed.emit()
 
     def _send_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None
-        if waiting is not None:
+        if waiting is None:
+            return
+        given_up = self.gave_up_on(waiting)
+        if given_up is not None:
+            self.failed.emit(waiting, Failed(0, given_up))
+        else:
             self.submit(waiting)

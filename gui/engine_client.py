@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import sys
 import time
 from collections import deque
@@ -30,6 +31,9 @@ CANCEL_GRACE_MS = 3000
 """A kernel cannot be interrupted: what does not stop in this time is killed."""
 MAX_LINE_BYTES = 512 << 20
 STDERR_LINES = 200
+MAX_STDERR_LINE = 64 << 10
+"""Characters of a line that are kept: a model may print without end and without newlines."""
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class LineBuffer:
@@ -60,8 +64,9 @@ class LineBuffer:
 class EngineClient(QObject):
     """One engine process. ``state`` is ``stopped``, ``starting``, ``ready``, ``busy``, ``restarting`` or ``failed``.
 
-    Every request returns its id; every answer carries it. When the process dies, requests under way are lost:
-    ``crashed`` says so, and after ``restarted`` the owner asks again for what it still wants.
+    Every request returns its id (0 when there is no process to send it to); every answer carries it. When the process
+    dies, requests under way are lost: ``crashed`` says so, and after ``restarted`` the owner asks again for what it
+    still wants.
     """
 
     state_changed = Signal(str)
@@ -206,6 +211,8 @@ class EngineClient(QObject):
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart:
             process, self._process = self._process, None
+            self._outstanding.clear()
+            self._grace_timer.stop()
             if process is not None:
                 process.deleteLater()
             self._give_up(f"The engine cannot be started with {self.python}.")
@@ -283,17 +290,23 @@ class EngineClient(QObject):
     def cancel(self, request: int) -> None:
         """Ask request ``request`` to stop; the process is killed when it does not in time."""
         if request in self._outstanding:
-            self._send(protocol.Cancel(request), answered=False)
+            self.interrupt(request)
             self._cancelling = request
             self._grace_timer.start()
 
+    def interrupt(self, request: int) -> None:
+        """Ask request ``request`` to stop when it next can; the process goes on in any case."""
+        if request in self._outstanding:
+            self._send(protocol.Cancel(request), answered=False)
+
     def _send(self, request: Request, answered: bool = True) -> int:
-        """Write ``request``; without a process it is dropped, and ``restarted`` tells when to ask again."""
-        if self._process is not None:
-            self._process.write(protocol.encode(request))
-            if answered:
-                self._outstanding.add(request.id)
-                self._show_load()
+        """Write ``request`` and return its id; 0 without a process, then ``restarted`` tells when to ask again."""
+        if self._process is None:
+            return 0
+        self._process.write(protocol.encode(request))
+        if answered:
+            self._outstanding.add(request.id)
+            self._show_load()
         return request.id
 
     # -- events --------------------------------------------------------------------------------------------------
@@ -357,7 +370,12 @@ class EngineClient(QObject):
         if process is None:
             return
         text = self._stderr_tail + bytes(process.readAllStandardError().data()).decode("utf-8", "replace")
-        *lines, self._stderr_tail = text.split("\n")
+        *lines, tail = _LINE_END.split(text)
+        if len(tail) > MAX_STDERR_LINE:
+            lines.append(tail)
+            tail = ""
+        self._stderr_tail = tail
         for line in lines:
-            self._stderr.append(line)
-            engine_log.info("%s", line)
+            short = line[:MAX_STDERR_LINE]
+            self._stderr.append(short)
+            engine_log.info("%s", short)

@@ -44,7 +44,7 @@ class Opening:
     """Whether the user agreed to whatever the file holds later, too."""
     plan: Plan = field(default_factory=Plan)
     request: int = 0
-    """The request whose answer is awaited: the opening, then the first analysis; 0 while the user is asked."""
+    """The request whose answer is awaited: the opening, then the first analysis; 0 while there is no engine."""
     opened: Opened | None = None
     configuration: Configuration | None = None
     """Of the first analysis."""

@@ -30,11 +30,14 @@ class Reports(QObject):
         self._exports: set[int] = set()
         self._reads: dict[int, tuple[str, bool]] = {}
         self._zoo: tuple[ZooEntry, ...] = ()
+        self._zoo_wanted = False
         engine.exported.connect(self._on_exported)
         engine.report_opened.connect(self._on_opened)
         engine.zoo_listed.connect(self._on_zoo_listed)
         engine.failed.connect(self._on_failed)
-        engine.crashed.connect(self._on_crashed)
+        engine.crashed.connect(self._on_lost)
+        engine.gave_up.connect(self._on_lost)
+        engine.restarted.connect(self._on_restarted)
 
     @property
     def busy_text(self) -> str:
@@ -42,19 +45,34 @@ class Reports(QObject):
         return "Writing the report" if self._exports else "Reading the report" if self._reads else ""
 
     def open(self, path: str, as_baseline: bool) -> None:
-        self._reads[self._engine.open_report(path)] = (path, as_baseline)
-        self.changed.emit()
+        request = self._engine.open_report(path)
+        if request:
+            self._reads[request] = (path, as_baseline)
+            self.changed.emit()
+        else:
+            self.open_failed.emit(path, self._no_engine())
 
     def export(self, analysis: Analysis, format: str, path: str, baseline: Analysis | None = None) -> None:
-        self._exports.add(self._engine.export(analysis, format, path, baseline))
-        self.changed.emit()
+        request = self._engine.export(analysis, format, path, baseline)
+        if request:
+            self._exports.add(request)
+            self.changed.emit()
+        else:
+            self.export_failed.emit(self._no_engine())
+
+    def _no_engine(self) -> ErrorInfo:
+        if self._engine.state == "failed":
+            return ErrorInfo("engine", "The engine is not running.", "Restart it and try again.")
+        return ErrorInfo("engine", "The engine is just being restarted.", "Try again in a moment.")
 
     def request_zoo(self) -> None:
-        """``zoo_listed`` follows, at once when the list is known."""
+        """``zoo_listed`` follows, at once when the list is known, and after a restart when there is no engine."""
         if self._zoo:
             self.zoo_listed.emit(self._zoo)
-        else:
-            self._engine.list_zoo()
+            return
+        self._zoo_wanted = True
+        if not self._engine.list_zoo() and self._engine.state == "failed":
+            self._engine.restart()
 
     def cancel(self) -> None:
         for request in (*self._exports, *self._reads):
@@ -73,7 +91,7 @@ class Reports(QObject):
             self.changed.emit()
 
     def _on_zoo_listed(self, event: ZooListing) -> None:
-        self._zoo = event.entries
+        self._zoo, self._zoo_wanted = event.entries, False
         self.zoo_listed.emit(self._zoo)
 
     def _on_failed(self, event: Failed) -> None:
@@ -86,10 +104,17 @@ class Reports(QObject):
             self.changed.emit()
             self.open_failed.emit(path, event.error)
 
-    def _on_crashed(self, sentence: str) -> None:
+    def _on_lost(self, sentence: str) -> None:
+        """The engine is gone, and what it was working on with it."""
         reads, self._reads = self._reads, {}
         exports, self._exports = self._exports, set()
         for path, _ in reads.values():
             self.open_failed.emit(path, ErrorInfo("crash", sentence))
         if exports:
             self.export_failed.emit(ErrorInfo("crash", sentence))
+        if reads or exports:
+            self.changed.emit()
+
+    def _on_restarted(self) -> None:
+        if self._zoo_wanted:
+            self._engine.list_zoo()

@@ -91,6 +91,7 @@ class Workspace(QObject):
         self._sweep_symbol = ""
         self._first: Analysis | None = None
         self._real_run = False
+        self._stage = ""
         self._gestures = Gestures()
         # Before the others forget what was under way:
         engine.crashed.connect(self._on_crashed)
@@ -290,6 +291,7 @@ class Workspace(QObject):
         editable: bool,
     ) -> None:
         """Replace everything on the screen."""
+        self._gestures.end()
         self.undo_stack.clear()
         self.model, self.specs, self.editable = model, specs, editable
         self.configuration, self.analysis = configuration, analysis
@@ -302,10 +304,8 @@ class Workspace(QObject):
         if analysis is not None:
             self._remember(analysis)
         self._sweep_symbol = sizes.first_sweep(specs)
-        height = next((symbol for symbol in self.symbols() if self.dim_of(symbol).label == "height"), None)
-        width = sizes.plane_partner(specs, height) if height else None
         # A model that is published at an uneven size (optical flow) starts with free sides.
-        self.linked = height is not None and width is not None and self.size_of(height) == self.size_of(width)
+        self.linked = self._has_equal_sides()
         self._set_failure(None)
         self._update_stale()
         self.model_changed.emit()
@@ -361,18 +361,30 @@ class Workspace(QObject):
         )
 
     def _with_partner(self, new: dict[str, int]) -> dict[str, int]:
+        """``new`` with the sizes linked to it, each inside the range that both sides have."""
         for symbol, size in list(new.items()):
             partner = self.partner_of(symbol)
-            if partner is not None:
-                new.setdefault(partner, size)
+            if partner is not None and partner not in new:
+                sides = self.dim_of(symbol), self.dim_of(partner)
+                low, high = max(dim.minimum for dim in sides), min(dim.maximum for dim in sides)
+                new[symbol] = new[partner] = min(max(size, low), high)
         return new
+
+    def _height(self) -> str | None:
+        return next((symbol for symbol in self.symbols() if self.dim_of(symbol).label == "height"), None)
+
+    def _has_equal_sides(self) -> bool:
+        """Whether there are a height and a width to link and they are equal."""
+        height = self._height()
+        width = sizes.plane_partner(self.specs, height) if height is not None else None
+        return height is not None and width is not None and self.size_of(height) == self.size_of(width)
 
     def set_linked(self, linked: bool) -> None:
         """Let height and width move together (they become equal) or on their own."""
         if linked == self.linked:
             return
         self.linked = linked
-        height = next((s for s in self.symbols() if self.dim_of(s).label == "height"), None)
+        height = self._height()
         if linked and height is not None:
             self.set_sizes({height: self.size_of(height)})
         self.configuration_changed.emit()
@@ -418,6 +430,7 @@ class Workspace(QObject):
         if self._real_run and not configuration.allow_real_run:
             configuration = msgspec.structs.replace(configuration, allow_real_run=True)
         self.configuration = configuration
+        self.linked = self.linked and self._has_equal_sides()
         self._update_stale()
         self.configuration_changed.emit()
         self._submit(configuration)
@@ -488,14 +501,18 @@ class Workspace(QObject):
             self._queue.submit(configuration)
 
     def _on_progress_made(self) -> None:
-        if not self.busy:
-            self.progress = None
+        stage = self.busy_text
+        if stage != self._stage:
+            # Words about the opening say nothing about the analysis that follows it.
+            self._stage, self.progress = stage, None
         self._prefetcher.touch()
         self.busy_changed.emit()
 
     def _on_analyzed(self, analysis: Analysis) -> None:
         self._accept(analysis)
-        self._set_failure(None)
+        # An answer on the way to a configuration that was cancelled says nothing about that one.
+        if self.is_current or self._queue.in_flight is not None:
+            self._set_failure(None)
 
     def _accept(self, analysis: Analysis) -> None:
         self.analysis = analysis
@@ -522,7 +539,7 @@ class Workspace(QObject):
         if event.error.kind in _REFUSALS:
             self.points[configuration] = Point(0, configuration, error=event.error)
             self._points_timer.start()
-        if configuration == self.configuration:
+        if configuration == self.configuration or (event.error.kind == "cancelled" and not self.is_current):
             self._set_failure(event)
 
     def _on_crashed(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gui.main_window import MainWindow
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
+from gui.views.consent_dialog import ConsentDialog
 from gui.workspace import Workspace
 from tests.gui.conftest import ANSWER_MS, READY_MS, dispose, open_model, wait_current
 
@@ -186,3 +188,110 @@ def test_cancelling_an_opening_keeps_the_old_model(
     assert recovering.model.name == "alexnet"
     recovering.set_sizes({"height": 256})
     wait_current(qtbot, recovering)
+
+
+def take_engine_away(engine: EngineClient, qtbot: QtBot) -> None:
+    """Leave the window without an engine until somebody restarts it."""
+    with qtbot.waitSignal(engine.gave_up, timeout=READY_MS):
+        engine.restart("/nowhere/python")
+    assert engine.state == "failed"
+
+
+def bring_engine_back(engine: EngineClient, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(engine.ready, timeout=READY_MS):
+        engine.restart(sys.executable)
+
+
+def test_a_drag_without_an_engine_is_followed_when_it_is_back(recovering: Workspace, qtbot: QtBot) -> None:
+    open_model(qtbot, recovering, "torchvision:alexnet")
+    take_engine_away(recovering.engine, qtbot)
+    recovering.begin_gesture()
+    for size in (256, 288, 320):
+        recovering.set_sizes({"height": size})
+    recovering.end_gesture()
+    qtbot.waitUntil(lambda: recovering.stale, timeout=ANSWER_MS)
+    assert not recovering.busy
+    bring_engine_back(recovering.engine, qtbot)
+    wait_current(qtbot, recovering)
+    assert recovering.size_of("height") == 320
+    assert not recovering.stale
+    for size in (352, 384):
+        recovering.set_sizes({"height": size})
+    wait_current(qtbot, recovering)
+    assert recovering.engine.state == "ready"
+
+
+def test_a_drag_while_the_engine_is_away_for_a_moment(recovering: Workspace, qtbot: QtBot) -> None:
+    open_model(qtbot, recovering, "torchvision:alexnet")
+    with qtbot.waitSignal(recovering.engine.crashed, timeout=ANSWER_MS):
+        kill(recovering.engine)
+    for size in (256, 288):
+        recovering.set_sizes({"height": size})
+    wait_current(qtbot, recovering)
+    recovering.set_sizes({"height": 320})
+    wait_current(qtbot, recovering)
+
+
+def test_reports_without_an_engine_fail_at_once(
+    recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot, tmp_path: Path
+) -> None:
+    window = MainWindow(recovering, Selection(), theme, settings)
+    qtbot.addWidget(window)
+    window.show()
+    open_model(qtbot, recovering, "torchvision:alexnet")
+    take_engine_away(recovering.engine, qtbot)
+    with qtbot.waitSignal(recovering.export_failed, timeout=100) as failed:
+        recovering.export("json", str(tmp_path / "r.json"))
+    assert "The engine is not running" in failed.args[0].sentence
+    assert not recovering.busy
+    assert "The report was not written. The engine is not running." in window.banner.text.text()
+    assert window.banner.restart.isVisible()
+    with qtbot.waitSignal(recovering.open_failed, timeout=100):
+        recovering.open_report(str(tmp_path / "r.json"))
+    recovering.engine.python = sys.executable
+    with qtbot.waitSignal(recovering.zoo_listed, timeout=READY_MS):
+        recovering.request_zoo()
+    assert not window.banner.isVisible()
+    wait_current(qtbot, recovering)
+
+
+@pytest.mark.parametrize("answer", ["no", "yes"])
+def test_killed_while_the_user_is_asked(
+    recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot, tmp_path: Path, answer: str
+) -> None:
+    window = MainWindow(recovering, Selection(), theme, settings)
+    qtbot.addWidget(window)
+    window.show()
+    open_model(qtbot, recovering, "torchvision:alexnet")
+    recovering.set_sizes({"height": 256})
+    wait_current(qtbot, recovering)
+    path = tmp_path / "slow.py"
+    path.write_text(SLOW_NET.format(build=0, forward=0))
+    with qtbot.waitSignal(recovering.consent_required, timeout=ANSWER_MS):
+        recovering.open_source(f"{path}:build")
+    dialog = window.findChild(ConsentDialog)
+    assert dialog is not None
+    with qtbot.waitSignal(recovering.engine.ready, timeout=READY_MS):
+        kill(recovering.engine)
+    if answer == "yes":
+        with qtbot.waitSignal(recovering.model_changed, timeout=ANSWER_MS):
+            dialog.accept()
+        assert recovering.model is not None
+        assert recovering.model.source == f"{path}:build"
+        return
+    dialog.reject()
+    recovering.set_sizes({"height": 288})
+    wait_current(qtbot, recovering)
+    assert recovering.failure is None
+    assert recovering.model is not None
+    assert recovering.model.name == "alexnet"
+
+
+def test_an_engine_that_never_starts_is_not_called_working(own_engine: EngineClient, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(own_engine.restarted, timeout=READY_MS):
+        own_engine.restart("/nowhere/python")
+    own_engine.list_zoo()
+    qtbot.waitUntil(lambda: own_engine.state == "failed", timeout=READY_MS)
+    with qtbot.waitSignal(own_engine.ready, timeout=READY_MS):
+        own_engine.restart(sys.executable)
+    assert own_engine.state == "ready"
