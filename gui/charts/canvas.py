@@ -27,6 +27,9 @@ from gui.charts.paint import Brush
 from gui.state_words import STALE_OPACITY
 from gui.theme import ThemeManager
 
+MINIMUM_WIDTH, MINIMUM_HEIGHT = 200, 84
+"""A chart's axes, labels and some thirty pixels of data: what 960 × 540 leaves to each."""
+
 
 class Sheet(pg.GraphicsObject):
     """One full-size item that lets its chart paint."""
@@ -76,7 +79,7 @@ class ChartCanvas(pg.GraphicsView):
         self.addItem(self._picture)
         self.addItem(self._overlay)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.NoContextMenu)
-        self.setMinimumSize(240, 120)
+        self.setMinimumSize(MINIMUM_WIDTH, MINIMUM_HEIGHT)
         theme.changed.connect(self._on_theme_changed)
 
     # -- for subclasses ------------------------------------------------------------------------------------------

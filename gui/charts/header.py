@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QAction, QActionGroup, QPainter, QPaintEvent
+from PySide6.QtGui import QAction, QActionGroup, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QFrame,
@@ -23,6 +23,9 @@ from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 
 MOST_TOGETHER = 4
 """As many metrics fit side by side before their lanes get too low to read."""
+
+TIGHT_PX = 320
+"""A narrower panel has smaller buttons in its header."""
 
 
 class Caption(QWidget):
@@ -233,6 +236,7 @@ class Panel(QFrame):
         self._header = QHBoxLayout()
         self._header.setContentsMargins(12, 6, 8, 6)
         self._header.setSpacing(8)
+        self._tight = False
         label = QLabel(title, self)
         label.setProperty("role", "title")
         self._header.addWidget(label)
@@ -250,6 +254,17 @@ class Panel(QFrame):
     def add_right(self, widget: QWidget) -> None:
         """Place a control at the right end."""
         self._header.addWidget(widget)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        tight = self.width() < TIGHT_PX
+        if tight != self._tight:
+            self._tight = tight
+            self._header.setSpacing(4 if tight else 8)
+            for button in self.findChildren(QToolButton):
+                button.setProperty("compact", tight)
+                button.style().unpolish(button)
+                button.style().polish(button)
 
     def set_chart(self, widget: QWidget) -> None:
         self._column.addWidget(widget, 1)

@@ -13,6 +13,8 @@ from gui.models.columns import LayerColumn
 
 NAME_ROOM = 180
 """Pixels that the layer column has beyond the indentation, so that names can be read."""
+NAME_LEAST = 100
+"""The same where no other column can give way any more: names are elided before anything is scrolled to."""
 GIVES_WAY = ("output", "activation_bytes")
 """Columns that leave a narrow panel to the names, the first one first."""
 FULL = 888.8
@@ -38,7 +40,8 @@ def fit(room: int, need: int, widths: Mapping[str, int], *, empty: Collection[st
         if need + sum(left.values()) > room and key in left:
             del left[key]
             given_way.append(key)
-    return Fit(max(need, room - sum(left.values())), frozenset(given_way))
+    least = need - (NAME_ROOM - NAME_LEAST)
+    return Fit(max(least, room - sum(left.values())), frozenset(given_way))
 
 
 def samples(column: LayerColumn, analysis: Analysis | None) -> list[tuple[str, str]]:

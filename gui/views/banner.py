@@ -13,6 +13,12 @@ from gui.views.actions import Actions
 from gui.views.text_dialog import TextDialog
 from gui.workspace import Workspace
 
+TEXT_PX = 160
+"""Narrowest the sentence gets."""
+LONGEST_WORD = 48
+LONGEST_TEXT = 480
+"""Characters of one word (a file's name) and of the whole sentence; the details have all of it."""
+
 
 class Banner(QFrame):
     """The failure of the configuration asked for or the last thing that was not opened or written: the newer one."""
@@ -40,7 +46,8 @@ class Banner(QFrame):
         self.text.setWordWrap(True)
         self.text.setTextFormat(Qt.TextFormat.PlainText)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.text.setMinimumWidth(TEXT_PX)
         self.text.setAccessibleName("What failed")
         layout.addWidget(self.text, 1)
         self.real_run = self._button("Allow a real run…", "Run the model once on the CPU, with real weights")
@@ -104,7 +111,11 @@ class Banner(QFrame):
 
     def _on_failure_changed(self) -> None:
         # The newest problem is the one to read; only a missing engine explains all the others.
-        if self._workspace.failure is not None and self._other is not None and self._other[1].kind != "engine":
+        if (
+            self._workspace.failure is not None
+            and self._other is not None
+            and self._other[1].kind != "engine"
+        ):
             self._other = None
         self._refresh()
 
@@ -130,9 +141,10 @@ class Banner(QFrame):
             return
         own = self._other is None
         sentence = f"{title} {error.sentence}".strip()
-        if error.expected or error.got:
+        told = all(words in error.sentence for words in (error.expected, error.got))
+        if not told:
             sentence += f" Expected {error.expected or 'something else'}, got {error.got or 'this'}."
-        self.text.setText(sentence)
+        self.text.setText(shortened(sentence))
         self.real_run.setVisible(own and error.kind == "real_run")
         self.restart.setVisible(error.kind == "engine")
         self.retry.setVisible(own and error.kind in ("cancelled", "crash", "bug"))
@@ -156,6 +168,18 @@ class Banner(QFrame):
     def _on_details(self) -> None:
         if self._error is not None:
             TextDialog("Details", self._error.message, error_text(self._error), self.window()).open()
+
+
+def shortened(text: str) -> str:
+    """``text`` with words of a length that a line can break at, and not more than the banner should be high."""
+    words = (
+        word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}…{word[-LONGEST_WORD // 2 :]}"
+        for word in text.replace("\n", " ").split(" ")
+    )
+    whole = " ".join(words)
+    if len(whole) <= LONGEST_TEXT:
+        return whole
+    return whole[: LONGEST_TEXT - 2].rpartition(" ")[0] + " …"
 
 
 def error_text(error: ErrorInfo) -> str:

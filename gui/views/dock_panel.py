@@ -9,8 +9,7 @@ from PySide6.QtWidgets import QDockWidget, QWidget
 from gui.theme import ThemeManager
 
 GRIP_PX = 8
-MINIMUM_WIDTH = 280
-MINIMUM_HEIGHT = 120
+MINIMUM_WIDTH = 256
 
 
 class Grip(QWidget):
@@ -56,8 +55,8 @@ class DockPanel(QDockWidget):
         self.setObjectName(name)
         self.setAccessibleName(title)
         self.setTitleBarWidget(Grip(theme, self))
-        # A long header must not decide how wide the window is.
-        panel.setMinimumSize(MINIMUM_WIDTH, MINIMUM_HEIGHT)
+        # A long header must not decide how wide the window is; how low a panel gets, its own layout knows.
+        panel.setMinimumWidth(MINIMUM_WIDTH)
         self.setWidget(panel)
         toggle = self.toggleViewAction()
         toggle.setObjectName(f"action_{name}")

@@ -5,20 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from PySide6.QtCore import QTimer
-from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtGui import QAction, QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from engine.graph import InputSpec
 from gui import sizes
 from gui.settings import Settings
 from gui.theme import ThemeManager
 from gui.views.assumptions import AssumptionsButton
+from gui.views.elided_label import ElidedLabel, plain_tooltip
 from gui.views.size_control import SizeControl
 from gui.workspace import REPORT_REASON, Workspace
 
 REFUSALS_MS = 120
 """Shading waits this long after the last change: it is no part of a slider's tick."""
+
+MOST_ROWS = 3
+"""More inputs than this scroll; half a row more shows that there are others."""
+ROW_GAP = 4
+TITLE_PX = 160
+ROWS_PX = 240
+"""Narrowest the rows get before they scroll sideways."""
 
 
 class InputBar(QWidget):
@@ -43,9 +62,8 @@ class InputBar(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(16)
-        self._rows = QVBoxLayout()
-        self._rows.setSpacing(4)
-        layout.addLayout(self._rows, 1)
+        self._scroll = RowsScroll(self)
+        layout.addWidget(self._scroll, 1)
         self.assumptions = AssumptionsButton(self)
         self.assumptions.changed.connect(workspace.set_assumption)
         caption = QLabel("against baseline", self)
@@ -81,17 +99,14 @@ class InputBar(QWidget):
     # -- rows ----------------------------------------------------------------------------------------------------
 
     def _rebuild(self) -> None:
-        if self._body is not None:
-            self._rows.removeWidget(self._body)
-            self._body.hide()
-            self._body.deleteLater()
         self.controls.clear()
-        self._body = QWidget(self)
-        rows = QVBoxLayout(self._body)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.setSpacing(4)
+        self._body = QWidget()
+        self._grid = QGridLayout(self._body)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(16)
+        self._grid.setVerticalSpacing(ROW_GAP)
         shown: set[str] = set()
-        titles: list[QLabel] = []
+        titles: list[ElidedLabel] = []
         for spec in self._workspace.specs:
             symbols = [dim.symbol for dim in spec.dims if dim.symbol is not None]
             fresh = list(dict.fromkeys(symbol for symbol in symbols if symbol not in shown))
@@ -99,12 +114,14 @@ class InputBar(QWidget):
                 titles[-1].setText(f"{titles[-1].text()}, {spec.name}")
                 continue
             shown.update(fresh)
-            row, title = self._row(spec, fresh)
-            titles.append(title)
-            rows.addLayout(row)
+            titles.append(self._add_row(len(titles), spec, fresh))
+        for title in titles:
+            title.setFixedWidth(min(title.sizeHint().width(), TITLE_PX))
+            title.setToolTip(plain_tooltip(f"Input {title.text()}\n{title.whatsThis()}"))
         if not self._workspace.specs:
-            rows.addLayout(self._empty_row())
-        self._rows.addWidget(self._body)
+            self._grid.addLayout(self._empty_row(), 0, 0)
+        self._grid.setColumnStretch(self._grid.columnCount(), 1)
+        self._scroll.show_rows(self._body)
         self._show_assumptions()
         self._refusals_timer.start()
 
@@ -132,17 +149,16 @@ class InputBar(QWidget):
                 f"{doing} …" if doing else "No model is open. Open a file, or pick from the zoo:"
             )
 
-    def _row(self, spec: InputSpec, symbols: list[str]) -> tuple[QHBoxLayout, QLabel]:
-        row = QHBoxLayout()
-        row.setSpacing(16)
-        title = QLabel(spec.name or "input", self._body)
+    def _add_row(self, row: int, spec: InputSpec, symbols: list[str]) -> ElidedLabel:
+        """One line of the grid: title, controls, and what is fixed. Returns the title."""
+        title = ElidedLabel(spec.name or "input", self._body)
         title.setProperty("role", "title")
-        title.setToolTip(f"Input {spec.name}, {spec.dtype}")
-        row.addWidget(title)
+        title.setWhatsThis(spec.dtype)
+        self._grid.addWidget(title, row, 0)
         snap = self._settings.flag("input/snap", True)
         pending = [symbol for symbol in symbols if self._workspace.dim_of(symbol).label != "batch"]
         pending += [symbol for symbol in symbols if symbol not in pending]
-        first = True
+        first, column = True, 0
         while pending:
             symbol = pending.pop(0)
             partner = sizes.plane_partner(self._workspace.specs, symbol)
@@ -158,14 +174,14 @@ class InputBar(QWidget):
             control.moved.connect(self._on_moved)
             control.snap.toggled.connect(partial(self._settings.set, "input/snap"))
             self.controls.append(control)
-            row.addWidget(control)
+            column += 1
+            self._grid.addWidget(control, row, column, Qt.AlignmentFlag.AlignLeft)
             first = False
         fixed = QLabel(_fixed_text(spec), self._body)
         fixed.setProperty("role", "secondary")
         fixed.setToolTip("Fixed by the model's structure." if self._workspace.editable else REPORT_REASON)
-        row.addWidget(fixed)
-        row.addStretch(1)
-        return row, title
+        self._grid.addWidget(fixed, row, column + 1)
+        return title
 
     def _show_assumptions(self) -> None:
         analysis = self._workspace.analysis
@@ -193,6 +209,52 @@ class InputBar(QWidget):
     def _refresh_refusals(self) -> None:
         for control in self.controls:
             control.refresh_refusals()
+
+
+class RowsScroll(QScrollArea):
+    """The rows of inputs: as wide as there is room, a few of them high; the rest scrolls."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("input_rows")
+        self.setAccessibleName("Inputs")
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.viewport().setAutoFillBackground(False)
+
+    def show_rows(self, body: QWidget) -> None:
+        """Replace what is shown; the former rows are deleted."""
+        old = self.takeWidget()
+        if old is not None:
+            old.hide()
+            old.deleteLater()
+        self.setWidget(body)
+        # setWidget turns it on; the window's ground is to show through.
+        body.setAutoFillBackground(False)
+        self.updateGeometry()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self.updateGeometry()
+
+    def sizeHint(self) -> QSize:
+        body = self.widget()
+        if body is None:
+            return QSize(0, 0)
+        wanted = body.sizeHint()
+        grid = body.layout()
+        rows = grid.rowCount() if isinstance(grid, QGridLayout) else 1
+        height = wanted.height()
+        if rows > MOST_ROWS:
+            one = (height + ROW_GAP) / rows
+            height = int(MOST_ROWS * one + one / 2)
+        if body.minimumSizeHint().width() > self.width() > 0:
+            height += self.horizontalScrollBar().sizeHint().height()
+        return QSize(wanted.width(), height)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(ROWS_PX, self.sizeHint().height())
 
 
 def _fixed_text(spec: InputSpec) -> str:

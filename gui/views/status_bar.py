@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import psutil
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -61,24 +61,10 @@ class StatusBar(QFrame):
         menu = QMenu(self.engine)
         menu.addActions([actions.engine_restart, actions.engine_log, actions.engine_python])
         self.engine.setMenu(menu)
-        layout.addWidget(self.engine)
-        self.words = ElidedLabel("", self)
-        self.words.setObjectName("status_words")
-        self.words.setProperty("role", "secondary")
-        self.words.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
-        layout.addWidget(self.words)
-        self.bar = QProgressBar(self)
-        self.bar.setObjectName("status_progress")
-        self.bar.setAccessibleName("Progress")
-        self.bar.setTextVisible(False)
-        self.bar.setFixedWidth(140)
-        layout.addWidget(self.bar)
-        self.cancel = QToolButton(self)
-        self.cancel.setDefaultAction(actions.cancel)
-        self.cancel.setObjectName("status_cancel")
-        self.cancel.setAccessibleName("Cancel")
-        self.cancel.setProperty("badge", "true")
-        layout.addWidget(self.cancel)
+        seat = QHBoxLayout()
+        seat.setSpacing(0)
+        seat.addWidget(self.engine)
+        layout.addLayout(seat)
         self.mode = QLabel(self)
         self.mode.setObjectName("status_mode")
         self.mode.setProperty("role", "secondary")
@@ -93,7 +79,24 @@ class StatusBar(QFrame):
         self.watch.setObjectName("status_watch")
         self.watch.setProperty("role", "secondary")
         layout.addWidget(self.watch)
-        layout.addStretch(1)
+        # What comes and goes stands right of what stays, so that nothing jumps.
+        self.bar = QProgressBar(self)
+        self.bar.setObjectName("status_progress")
+        self.bar.setAccessibleName("Progress")
+        self.bar.setTextVisible(False)
+        self.bar.setFixedWidth(140)
+        layout.addWidget(self.bar)
+        self.cancel = QToolButton(self)
+        self.cancel.setDefaultAction(actions.cancel)
+        self.cancel.setObjectName("status_cancel")
+        self.cancel.setAccessibleName("Cancel")
+        self.cancel.setProperty("badge", "true")
+        layout.addWidget(self.cancel)
+        self.words = ElidedLabel("", self)
+        self.words.setObjectName("status_words")
+        self.words.setProperty("role", "secondary")
+        self.words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addWidget(self.words, 1)
         self.load = QLabel(self)
         self.load.setObjectName("status_load")
         self.load.setProperty("role", "secondary")
@@ -101,6 +104,8 @@ class StatusBar(QFrame):
         layout.addWidget(self.load)
         self._patience = QTimer(self, singleShot=True, interval=PATIENCE_MS)
         self._patience.timeout.connect(self._refresh_progress)
+        self._waiting_for = ""
+        """What the patience is with: each size of a drag has its own 0.3 s."""
         self._notice_timer = QTimer(self, singleShot=True, interval=NOTICE_MS)
         self._notice_timer.timeout.connect(self._on_notice_over)
         self._notice = ""
@@ -113,6 +118,7 @@ class StatusBar(QFrame):
         workspace.analysis_changed.connect(self._refresh_result)
         workspace.model_changed.connect(self._refresh_result)
         workspace.noticed.connect(self.notice)
+        self._seat = seat
         self._refresh_engine()
         self._refresh_progress()
         self._refresh_result()
@@ -134,16 +140,27 @@ class StatusBar(QFrame):
         self.engine.setProperty("tone", tone)
         self.engine.style().unpolish(self.engine)
         self.engine.style().polish(self.engine)
+        self._keep_seat(self.engine.text())
         versions = ", ".join(f"{name} {version}" for name, version in self._workspace.engine.versions.items())
         self.engine.setToolTip(f"{words.capitalize()}: {self._workspace.engine.python}\n{versions}".strip())
+
+    def _keep_seat(self, text: str) -> None:
+        """Leave room behind ``text`` for the longest state, so that a state moves nothing."""
+        metrics = self.engine.fontMetrics()
+        flag = Qt.TextFlag.TextShowMnemonic
+        # Measured as the style measures a button.
+        widest = max(metrics.size(flag, f"● {words}").width() for words, _ in ENGINE_WORDS.values())
+        self._seat.setContentsMargins(0, 0, widest - metrics.size(flag, text).width(), 0)
 
     def _on_busy_changed(self) -> None:
         if not self._workspace.busy:
             self._patience.stop()
+            self._waiting_for = ""
             self._refresh_progress()
         elif self.cancel.isVisible():
             self._refresh_progress()
-        elif not self._patience.isActive():
+        elif self._waiting_for != self._workspace.busy_text:
+            self._waiting_for = self._workspace.busy_text
             self._patience.start()
 
     def _refresh_progress(self) -> None:
@@ -153,7 +170,6 @@ class StatusBar(QFrame):
         if busy:
             text = progress.what if progress is not None and progress.what else self._workspace.busy_text
         self.words.setText(text)
-        self.words.setVisible(bool(text))
         self.bar.setVisible(busy)
         self.cancel.setVisible(busy)
         if progress is not None and progress.total:

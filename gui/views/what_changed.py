@@ -27,6 +27,7 @@ from gui.models.comparison import Comparer
 from gui.selection import Selection
 from gui.theme import Theme, ThemeManager, mono_font
 from gui.views.dimmer import Dimmer
+from gui.views.elided_label import ElidedLabel
 from gui.views.throttle import Throttle
 from gui.workspace import Workspace
 
@@ -66,7 +67,7 @@ class WhatChangedPanel(QFrame):
     def _build(self) -> None:
         title = QLabel("What changed", self)
         title.setProperty("role", "title")
-        self._against = QLabel(self)
+        self._against = ElidedLabel(parent=self)
         self._against.setObjectName("what_changed_baseline")
         self._against.setProperty("role", "secondary")
         self._against.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

@@ -354,7 +354,8 @@ def test_columns_give_way_to_names() -> None:
     assert fit(600, 220, widths) == Fit(290, frozenset())
     assert fit(500, 220, widths) == Fit(290, frozenset({"output"}))
     assert fit(360, 220, widths) == Fit(240, frozenset({"output", "activation_bytes"}))
-    assert fit(200, 220, widths).layer == 220, "the rest is scrolled to"
+    assert fit(330, 220, widths).layer == 210, "names are elided before anything is scrolled to"
+    assert fit(200, 220, widths).layer == 140, "the rest is scrolled to"
     assert fit(500, 220, widths, empty=["headline.difference"]) == Fit(
         250, frozenset({"headline.difference"})
     )
