@@ -386,7 +386,10 @@ class Workspace(QObject):
         self.linked = linked
         height = self._height()
         if linked and height is not None:
+            # A step of its own to undo, however soon after a drag.
+            self._gestures.end()
             self.set_sizes({height: self.size_of(height)})
+            self._gestures.end()
         self.configuration_changed.emit()
 
     def set_assumption(self, key: str, value: int) -> None:

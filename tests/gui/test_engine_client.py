@@ -12,7 +12,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from engine import protocol
-from gui.engine_client import MAX_QUICK_DEATHS, EngineClient, LineBuffer
+from gui.engine_client import MAX_QUICK_DEATHS, MAX_STDERR_LINE, STDERR_LINES, EngineClient, LineBuffer
 from tests.gui.conftest import READY_MS
 
 HELLO = f'{{"type":"hello","version":{protocol.PROTOCOL_VERSION},"pid":1}}'
@@ -163,3 +163,16 @@ def test_stderr_is_kept(scripted: Start, qtbot: QtBot) -> None:
     )
     client.start()
     qtbot.waitUntil(lambda: "loading" in client.stderr_text, timeout=READY_MS)
+
+
+def test_endless_lines_of_stderr_do_not_pile_up(scripted: Start, qtbot: QtBot) -> None:
+    client = scripted(
+        "sys.stderr.write('a\\rb\\rc\\n'); sys.stderr.write('x' * 5_000_000); sys.stderr.write('\\rlast\\n')\n"
+        f"sys.stderr.flush(); say('''{HELLO}'''); say('''{READY}''')\ntime.sleep(60)"
+    )
+    client.start()
+    qtbot.waitUntil(lambda: client.stderr_text.endswith("last"), timeout=READY_MS)
+    lines = client.stderr_text.split("\n")
+    assert lines[:3] == ["a", "b", "c"]
+    assert max(map(len, lines)) <= MAX_STDERR_LINE
+    assert len(lines) <= STDERR_LINES

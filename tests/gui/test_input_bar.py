@@ -40,13 +40,13 @@ def point(slider: SizeSlider, size: int) -> QPoint:
     return QPoint(round(slider.x_of(size)), slider.height() // 2)
 
 
-def turn_wheel(widget: QWidget, notches: int) -> None:
+def turn_wheel(widget: QWidget, notches: float) -> None:
     middle = QPointF(widget.rect().center())
     event = QWheelEvent(
         middle,
         QPointF(widget.mapToGlobal(widget.rect().center())),
         QPoint(),
-        QPoint(0, 120 * notches),
+        QPoint(0, round(120 * notches)),
         Qt.MouseButton.NoButton,
         Qt.KeyboardModifier.NoModifier,
         Qt.ScrollPhase.NoScrollPhase,
@@ -105,6 +105,37 @@ def test_keys_and_wheel_walk_the_steps(resnet: MainWindow, qtbot: QtBot) -> None
     assert resnet.workspace.size_of("batch") == 3
     wait_current(qtbot, resnet.workspace)
     assert resnet.workspace.sweep_symbol == "batch"
+
+
+def test_a_touchpad_moves_as_far_as_a_wheel(resnet: MainWindow, qtbot: QtBot) -> None:
+    slider = slider_of(resnet, "height")
+    for _ in range(7):
+        turn_wheel(slider, 1 / 8)
+    assert slider.value() == 224
+    turn_wheel(slider, 1 / 8)
+    assert slider.value() == 256
+    turn_wheel(slider, 7 / 8)
+    turn_wheel(slider, -1 / 8)
+    assert slider.value() == 256
+    turn_wheel(slider, 2)
+    assert slider.value() == 320
+    wait_current(qtbot, resnet.workspace)
+
+
+@pytest.mark.parametrize(("typed", "becomes"), [("99999", 512), ("7", 32)])
+def test_a_number_out_of_range_becomes_the_nearest_and_says_so(
+    resnet: MainWindow, qtbot: QtBot, typed: str, becomes: int
+) -> None:
+    field = field_of(resnet, "height")
+    field.setFocus()
+    field.selectAll()
+    qtbot.keyClicks(field, typed)
+    assert field.text() == typed
+    with qtbot.waitSignal(resnet.workspace.noticed, timeout=ANSWER_MS) as noticed:
+        qtbot.keyClick(field, Qt.Key.Key_Return)
+    assert noticed.args == [f"height goes from 32 to 512: {typed} became {becomes}."]
+    assert resnet.workspace.size_of("height") == becomes
+    wait_current(qtbot, resnet.workspace)
 
 
 def test_a_number_is_typed(resnet: MainWindow, qtbot: QtBot) -> None:
@@ -199,6 +230,27 @@ def test_assumptions_are_number_fields(window: MainWindow, qtbot: QtBot) -> None
     qtbot.waitUntil(lambda: field.value() == before, timeout=ANSWER_MS)
     open_model(qtbot, workspace, "torchvision:resnet18")
     assert button.isHidden()
+
+
+def test_a_narrower_range_of_one_assumption_pins_no_other(window: MainWindow, qtbot: QtBot) -> None:
+    workspace = window.workspace
+    open_model(qtbot, workspace, "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
+    assert workspace.analysis is not None
+    first = workspace.analysis.assumptions[0]
+    asked: list[tuple[str, int]] = []
+    window.input_bar.assumptions.changed.connect(lambda key, value: asked.append((key, value)))
+    field = window.input_bar.assumptions.fields[first.key]
+    field.setValue(max(first.minimum, 1))
+    wait_current(qtbot, workspace)
+    assert asked == [(first.key, max(first.minimum, 1))]
+    assert workspace.configuration is not None
+    assert [key for key, _ in workspace.configuration.assumptions] == [first.key]
+    for each in workspace.analysis.assumptions:
+        other = window.input_bar.assumptions.fields[each.key]
+        assert (other.maximum(), other.value()) == (each.maximum, each.value)
+    workspace.undo_stack.undo()
+    wait_current(qtbot, workspace)
+    assert workspace.configuration.assumptions == ()
 
 
 def test_inputs_that_move_together_share_a_row(window: MainWindow, qtbot: QtBot) -> None:

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QByteArray, QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAction, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from engine.protocol import Ready, ReportFormat
-from gui.main_window import MainWindow
+from gui.main_window import LAYOUT_VERSION, MainWindow
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
@@ -29,6 +29,7 @@ from gui.views.callable_dialog import CallableDialog
 from gui.views.consent_dialog import ConsentDialog
 from gui.views.text_dialog import TextDialog
 from gui.views.zoo_dialog import ZooDialog
+from gui.workspace import Workspace
 from tests.gui.conftest import ANSWER_MS, open_model, wait_current
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -277,6 +278,33 @@ def test_layout_is_kept(resnet: MainWindow, theme: ThemeManager, settings: Setti
     assert not again.isVisible()
     second.actions_.reset_layout.trigger()
     assert again.isVisible()
+
+
+@pytest.mark.expects_log
+@pytest.mark.parametrize("damage", [b"", b"nonsense"])
+def test_a_damaged_layout_is_arranged_anew(
+    workspace: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot, damage: bytes
+) -> None:
+    settings.set("window/layout_version", LAYOUT_VERSION)
+    for key in ("window/geometry", "window/splitter", "window/docks"):
+        settings.set(key, QByteArray(damage))
+    window = MainWindow(workspace, Selection(), theme, settings)
+    qtbot.addWidget(window)
+    window.show()
+    docks = [window.area.findChild(QWidget, name) for name in ("dock_breakdown", "dock_curve")]
+    assert all(dock is not None and dock.isVisible() and dock.height() > 50 for dock in docks)
+    assert window.layers.width() > 200
+
+
+def test_the_newest_problem_is_shown(resnet: MainWindow, qtbot: QtBot) -> None:
+    resnet.open_any("/nowhere/net.py")
+    assert "net.py was not opened" in resnet.banner.text.text()
+    resnet.workspace.remove_layer("layer3.0.downsample")
+    qtbot.waitUntil(lambda: resnet.workspace.failure is not None, timeout=ANSWER_MS)
+    assert "net.py" not in resnet.banner.text.text()
+    assert resnet.banner.go.isVisible()
+    resnet.open_any("/nowhere/other.py")
+    assert "other.py was not opened" in resnet.banner.text.text()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -336,3 +337,109 @@ def test_a_model_without_stated_inputs_asks_for_them(
         workspace.give_shapes((InputShape("", (2, 7, 3), ""),))
     assert workspace.analysis is not None
     assert workspace.analysis.output_shapes == ((2, 21),)
+
+
+SLOW_STEPS = """
+import time
+import torch
+from torch import nn
+
+class Step(nn.Module):
+    def forward(self, x):
+        if x.shape[-1] > 64:
+            time.sleep(0.1)
+        return x + 1
+
+def build():
+    return nn.Sequential(*[Step() for _ in range(60)]), (torch.zeros(1, 3, 32, 32),)
+"""
+
+
+@pytest.fixture
+def slow(workspace: Workspace, qtbot: QtBot, tmp_path: Path) -> Workspace:
+    """A model whose analysis takes 6 s above 64 pixels and a moment below."""
+    path = tmp_path / "slow.py"
+    path.write_text(SLOW_STEPS)
+    open_model(qtbot, workspace, f"{path}:build", trust=True)
+    qtbot.waitUntil(lambda: not workspace.busy, timeout=ANSWER_MS)
+    return workspace
+
+
+def test_a_slow_analysis_gives_way_to_a_newer_one(slow: Workspace, qtbot: QtBot) -> None:
+    failures: list[ErrorInfo | None] = []
+    slow.failure_changed.connect(lambda: failures.append(slow.failure.error if slow.failure else None))
+    pid = slow.engine.pid
+    slow.set_sizes({"height": 128})
+    started = time.monotonic()
+    slow.set_sizes({"height": 48})
+    qtbot.waitUntil(lambda: slow.is_current and not slow.busy, timeout=ANSWER_MS)
+    assert time.monotonic() - started < 3
+    assert failures == []
+    assert slow.engine.pid == pid
+
+
+def test_cancelling_while_a_newer_position_waits_says_so(slow: Workspace, qtbot: QtBot) -> None:
+    before = slow.analysis
+    slow.set_sizes({"height": 128})
+    slow.set_sizes({"height": 160})
+    slow.cancel()
+    qtbot.waitUntil(lambda: not slow.busy, timeout=ANSWER_MS)
+    assert slow.failure is not None
+    assert slow.failure.error.kind == "cancelled"
+    assert slow.analysis is before
+    assert slow.stale
+    slow.undo_stack.undo()
+    wait_current(qtbot, slow)
+    assert slow.failure is None
+    assert not slow.stale
+
+
+def test_a_late_answer_makes_the_numbers_stale_and_says_how_far_it_is(slow: Workspace, qtbot: QtBot) -> None:
+    assert not slow.stale
+    slow.set_sizes({"height": 128})
+    assert not slow.stale
+    with qtbot.waitSignal(slow.stale_changed, timeout=ANSWER_MS):
+        pass
+    assert slow.stale
+    qtbot.waitUntil(lambda: slow.progress is not None, timeout=ANSWER_MS)
+    assert slow.progress is not None
+    assert 0 < slow.progress.done < 60
+    assert "Tracing" in slow.progress.what
+    slow.set_sizes({"height": 48})
+    wait_current(qtbot, slow)
+    assert not slow.stale
+
+
+def test_quick_answers_and_refusals(resnet: Workspace, qtbot: QtBot) -> None:
+    changes: list[bool] = []
+    resnet.stale_changed.connect(lambda: changes.append(resnet.stale))
+    resnet.set_sizes({"height": 256})
+    wait_current(qtbot, resnet)
+    assert changes == []
+    resnet.remove_layer("layer3.0.downsample")
+    qtbot.waitUntil(lambda: resnet.failure is not None, timeout=ANSWER_MS)
+    resnet.undo_stack.undo()
+    qtbot.waitUntil(lambda: resnet.is_current and resnet.failure is None, timeout=ANSWER_MS)
+    assert changes == [True, False]
+
+
+def test_undo_to_uneven_sides_unlinks_them(resnet: Workspace, qtbot: QtBot) -> None:
+    resnet.set_linked(False)
+    resnet.set_sizes({"height": 160})
+    resnet.set_linked(True)
+    resnet.undo_stack.undo()
+    assert (resnet.size_of("height"), resnet.size_of("width")) == (160, 224)
+    assert not resnet.linked
+    wait_current(qtbot, resnet)
+
+
+def test_another_model_ends_the_gesture(resnet: Workspace, qtbot: QtBot) -> None:
+    resnet.begin_gesture()
+    resnet.set_sizes({"height": 256})
+    open_model(qtbot, resnet, "torchvision:alexnet")
+    resnet.set_sizes({"height": 256})
+    resnet.begin_gesture()
+    resnet.set_sizes({"height": 288})
+    resnet.end_gesture()
+    assert resnet.undo_stack.count() == 2
+    wait_current(qtbot, resnet)
