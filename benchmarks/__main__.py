@@ -9,6 +9,9 @@ NAMES = ("peers", "slider", "start", "large")
 
 
 def main() -> int:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return 0
     chosen = sys.argv[1:] or NAMES
     for name in chosen:
         if name not in NAMES:

@@ -202,7 +202,7 @@ def main() -> None:
         "Slider: milliseconds from valueChanged to cards, tree and charts repainted, 1600 × 1000, 100 steps"
     )
     print(describe())
-    rows = [["model", "median", "p95", "target", "", *PARTS, "behind at the end of a drag"]]
+    rows = [["model", "median", "p95", "target", "", *PARTS, "ms behind at the end of a drag"]]
     with tempfile.TemporaryDirectory() as folder:
         for name in UNKNOWN:
             application = Application(

@@ -1,6 +1,8 @@
 """Every metric, declared once: key, label, unit, how it sums. Columns, axes, cards and exports read this.
 
-Adding a metric is one entry in METRICS (and, when it is not derived from the columns, one field in results.Layers).
+Adding a metric that is a ratio of others is one entry in METRICS, with its ``parts``: rows, modules, totals, charts,
+exports and ``--fail-if`` follow. A new quantity is a column of its own as well: a field of results.Layers and Totals,
+filled in engine/analysis.py.
 """
 
 from __future__ import annotations

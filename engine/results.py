@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from engine.edits import Edit, python_lines
 from engine.graph import Assumption, AttributeValue, InputShape, Shape
+from engine.metrics import METRIC, ratio
 
 TraceMode = Literal["meta", "fake", "cpu"]
 """How the operations were found: on the meta device, with fake tensors, or by a real CPU run."""
@@ -67,6 +68,14 @@ class Totals(Struct, frozen=True):
     bytes_moved: int
     arithmetic_intensity: float | None = None
     reuse: float | None = None
+
+    def __getattr__(self, key: str) -> float | None:
+        """Any further metric that is a ratio of two totals: its entry in metrics.METRICS is all it needs."""
+        metric = METRIC.get(key)
+        if metric is None or metric.parts is None:
+            raise AttributeError(f"there is no total {key!r}")
+        top, bottom = metric.parts
+        return ratio(getattr(self, top), getattr(self, bottom))
 
 
 class NotCounted(Struct, frozen=True):

@@ -104,10 +104,11 @@ def parse_condition(text: str) -> Condition:
             hint="For example: macs>+5%, params>26M or peak_activation_bytes>100MiB.",
         )
     key, unit = found["key"], found["unit"]
-    if key not in Totals.__struct_fields__:
+    known = list(dict.fromkeys([*Totals.__struct_fields__, *METRIC]))
+    if key not in known:
         raise InputError(
             f"--fail-if {text!r}: there is no total {key!r}.",
-            hint=f"Totals: {', '.join(Totals.__struct_fields__)}.",
+            hint=f"Totals: {', '.join(known)}.",
         )
     number = Fraction(found["number"].replace("_", "").replace(",", ""))
     if unit == "%":

@@ -19,6 +19,7 @@ from engine.errors import ExportError
 from engine.export.files import read_file, write_file
 from engine.export.formats import FORMATS
 from engine.graph import Assumption, AttributeValue, InputShape, Shape
+from engine.metrics import METRICS
 from engine.results import (
     FAMILIES,
     Analysis,
@@ -109,6 +110,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """No measurement is part of an analysis."""
     environment: dict[str, str]
     modules: tuple[ModuleRow, ...]
+    derived: dict[str, float | None] = {}
+    """Metrics that are ratios of totals, by key; written for readers, computed again when read."""
     shared: tuple[SharedParameter, ...] = ()
     untouched: tuple[UntouchedParameter, ...] = ()
     output_shapes: tuple[Shape, ...] = ()
@@ -131,6 +134,7 @@ class Report(Struct, frozen=True, kw_only=True):
             layers=_rows(analysis.layers, LayerRow),
             environment=analysis.environment,
             modules=_rows(analysis.modules, ModuleRow),
+            derived={m.key: getattr(analysis.totals, m.key) for m in METRICS if m.parts is not None},
             shared=analysis.shared,
             untouched=analysis.untouched,
             output_shapes=analysis.output_shapes,
