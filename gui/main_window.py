@@ -12,8 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QSplitter, QTabWi
 from engine.errors import ErrorInfo
 from engine.protocol import Ready
 from gui.callables import candidates
-from gui.charts.breakdown import BreakdownPanel
-from gui.charts.curve import CurvePanel
+from gui.charts import panels
 from gui.opening import ConsentRequest
 from gui.selection import Selection
 from gui.settings import Settings
@@ -131,24 +130,24 @@ class MainWindow(QMainWindow):
         self.status = StatusBar(workspace, self.actions_, central)
         column.addWidget(self.status)
         self.setCentralWidget(central)
-        self.breakdown = BreakdownPanel(workspace, self.selection, theme, settings)
-        self.curve = CurvePanel(workspace, self.selection, theme, settings)
+        charts = [(entry, entry.make(workspace, self.selection, theme, settings)) for entry in panels()]
+        (_, self.breakdown), (_, self.curve), *others = charts
         self.inspector = InspectorPanel(workspace, self.selection, theme)
         self.changed = WhatChangedPanel(workspace, self.selection, theme)
         self.docks = [
             DockPanel(title, name, panel, theme, self.area)
             for title, name, panel in (
-                ("Breakdown", "dock_breakdown", self.breakdown),
-                ("Curve", "dock_curve", self.curve),
+                *((entry.title, entry.name, chart) for entry, chart in charts[:2]),
                 ("Inspector", "dock_inspector", self.inspector),
                 ("What changed", "dock_changed", self.changed),
+                *((entry.title, entry.name, chart) for entry, chart in others),
             )
         ]
         self._fill_view_menu()
 
     def _arrange(self) -> None:
         """Panels where they are at first."""
-        breakdown, curve, inspector, changed = self.docks
+        breakdown, curve, inspector, changed, *others = self.docks
         wide = min(int(self.width() * LAYERS_SHARE), LAYERS_PX)
         self.splitter.setSizes([wide, self.width() - wide])
         for dock in self.docks:
@@ -162,8 +161,12 @@ class MainWindow(QMainWindow):
             self.area.tabifyDockWidget(inspector, changed)
         else:
             self.area.splitDockWidget(curve, changed, Qt.Orientation.Vertical)
+        for other in others:
+            self.area.tabifyDockWidget(curve, other)
         for dock in self.docks:
             dock.show()
+        if others:
+            QTimer.singleShot(0, curve.raise_)
         if tall:
             self.area.resizeDocks([breakdown, curve, changed], [38, 36, 26], Qt.Orientation.Vertical)
         else:

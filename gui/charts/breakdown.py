@@ -8,9 +8,11 @@ from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from engine.metrics import METRIC
 from gui.charts.bars import BarsChart
+from gui.charts.entry import ChartEntry
 from gui.charts.header import LogButton, MetricButton, Panel, Segments
 from gui.charts.icicle import IcicleChart
 from gui.charts.icicle_layout import is_additive
+from gui.charts.layout import range_among
 from gui.charts.rows import RowData
 from gui.selection import Selection
 from gui.settings import Settings
@@ -41,6 +43,8 @@ class BreakdownPanel(Panel):
         self._settings = settings
         self._stale = True
         self._words = ""
+        self._ids: tuple[str, ...] = ()
+        """Rows that the zoom range counts."""
         """The caption, but for what the numbers belong to."""
         self.segments = Segments(
             (("Layers", "Bars per layer, in network order"), ("Modules", "Modules, as wide as their share")),
@@ -95,8 +99,16 @@ class BreakdownPanel(Panel):
             keys = keys[:1]
         data = RowData(analysis, self._workspace.baseline, keys)
         chart.set_data(data)
+        self._keep_range(analysis.layers.id)
         self._words = self._caption(data)
         self._on_stale_changed()
+
+    def _keep_range(self, ids: tuple[str, ...]) -> None:
+        """The zoom is in numbers of rows: after an edit it has to show the same layers at their new numbers."""
+        before, self._ids = self._ids, ids
+        limits = self._selection.range
+        if limits is not None and before and before is not ids and before != ids:
+            self._selection.set_range(range_among(limits, before, ids))
 
     def _on_stale_changed(self) -> None:
         """Fade the bars and say what they belong to while that is not what is asked for."""
@@ -158,6 +170,7 @@ class BreakdownPanel(Panel):
         self.metric_button.follow_count_mode(self._workspace.count_mode)
 
     def _on_model_changed(self) -> None:
+        self._ids = ()
         self._selection.set_range(None)
         self.update_data()
 
@@ -176,3 +189,6 @@ class BreakdownPanel(Panel):
         self.bars.set_log(self._settings.flag("breakdown/log"))
         self.log_button.setChecked(self.bars.log)
         self.segments.choose(MODULES if self._settings.number("breakdown/view") == MODULES else LAYERS)
+
+
+PANEL = ChartEntry("Breakdown", "dock_breakdown", BreakdownPanel, order=1)

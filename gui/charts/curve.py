@@ -10,6 +10,7 @@ from engine.metrics import METRIC
 from engine.results import Configuration
 from gui import sizes
 from gui.charts.curve_chart import CurveChart, CurveData
+from gui.charts.entry import ChartEntry
 from gui.charts.header import LogButton, MetricButton, Panel
 from gui.charts.layout import Value
 from gui.charts.rows import total_of
@@ -229,3 +230,6 @@ class CurvePanel(Panel):
             self.metric_button.follow_count_mode(self._workspace.count_mode)
         self.chart.set_log(self._settings.flag("curve/log"))
         self.log_button.setChecked(self.chart.log)
+
+
+PANEL = ChartEntry("Curve", "dock_curve", CurvePanel, order=2)

@@ -146,6 +146,24 @@ def clamp_span(span: tuple[float, float], total: int) -> tuple[float, float]:
     return (first, first + length)
 
 
+def range_among(
+    limits: tuple[float, float], before: Sequence[str], after: Sequence[str]
+) -> tuple[float, float] | None:
+    """A range of rows ``before`` as rows ``after``, by their ids; None (all rows) when none of them is left."""
+    place = {node: row for row, node in enumerate(after)}
+    first, last = math.floor(limits[0]), math.ceil(limits[1]) - 1
+    kept = [row for row in range(max(first, 0), min(last + 1, len(before))) if before[row] in place]
+    if not kept:
+        return None
+    low, high = place[before[kept[0]]], place[before[kept[-1]]] + 1.0
+    if low >= high:
+        return None
+    # A part of a row at either end stays the part that it was.
+    cut_low = limits[0] - first if kept[0] == first else 0.0
+    cut_high = last + 1 - limits[1] if kept[-1] == last else 0.0
+    return (low + cut_low, high - cut_high)
+
+
 def columns(axis: RowAxis) -> list[Column]:
     """The bars in view, left to right; slots narrower than a pixel are merged into one bar per pixel.
 

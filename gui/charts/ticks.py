@@ -10,7 +10,7 @@ Unit = Literal["count", "bytes", "seconds", "ratio", "percent"]
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_THIN = "\u2009"
+_THIN = "\u202f"
 
 
 class Tick(NamedTuple):

@@ -13,7 +13,9 @@ from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
     QDialog,
+    QDockWidget,
     QFileDialog,
+    QLabel,
     QLineEdit,
     QSpinBox,
     QWidget,
@@ -21,6 +23,8 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from engine.protocol import Ready, ReportFormat
+from gui import charts
+from gui.charts.entry import ChartEntry
 from gui.main_window import LAYOUT_VERSION, MainWindow
 from gui.selection import Selection
 from gui.settings import Settings
@@ -321,3 +325,25 @@ def test_a_format_only_the_engine_knows_gets_a_menu_entry(window: MainWindow) ->
     window.workspace.engine.ready.emit(Ready({}, (), (ReportFormat("tex", "LaTeX table", ".tex"),)))
     assert set(window.actions_.exports) - known == {"tex"}
     assert window.actions_.exports["tex"] in window.toolbar.export_button.menu().actions()
+
+
+def test_a_chart_module_is_a_panel_of_the_window(
+    workspace: Workspace,
+    theme: ThemeManager,
+    settings: Settings,
+    qtbot: QtBot,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make(*parts: object) -> QWidget:
+        return QLabel("a chart of its own")
+
+    entries = [*charts.panels(), ChartEntry("Own", "dock_own", make)]
+    assert [entry.title for entry in entries] == ["Breakdown", "Curve", "Own"]
+    monkeypatch.setattr("gui.main_window.panels", lambda: entries)
+    window = MainWindow(workspace, Selection(), theme, settings)
+    qtbot.addWidget(window)
+    dock = window.findChild(QDockWidget, "dock_own")
+    assert dock is not None
+    assert isinstance(dock.widget(), QLabel) or dock.findChild(QLabel) is not None
+    assert dock.toggleViewAction() in window.view_menu.actions()
+    window.close()
