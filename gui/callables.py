@@ -71,7 +71,8 @@ def _found(tree: ast.Module) -> list[Candidate]:
             required = max(_required(start.args) - 1, 0) if start is not None else 0
             module = any("Module" in ast.unparse(base) for base in node.bases)
             found.append(_candidate(node, "class", required, module and required == 0))
-    return sorted(found, key=lambda each: not each.likely)
+    # A function may bring example inputs along, a class cannot.
+    return sorted(found, key=lambda each: (not each.likely, each.kind != "function"))
 
 
 def _required(arguments: ast.arguments) -> int:

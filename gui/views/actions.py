@@ -31,6 +31,7 @@ class Actions:
         self.reload = make("reload", "Open again", "F5", "Open the same source again")
         self.undo = make("undo", "↶ Undo", "Ctrl+Z", "Undo")
         self.redo = make("redo", "↷ Redo", "Ctrl+Shift+Z", "Redo")
+        self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
         self.cancel = make("cancel", "Cancel", "Esc", "Stop what is being computed; the numbers stay")
         self.retry = make("retry", "Analyse again", "Shift+F5", "Ask for the same configuration again")
         self.exports: dict[str, QAction] = {

@@ -56,7 +56,6 @@ class ConsentDialog(QDialog):
         self.watch.setObjectName("consent_watch")
         self.watch.setAccessibleName("Run again when the file changes")
         self.watch.setToolTip("Off: you are asked about every new content")
-        self.watch.setChecked(True)
         layout.addWidget(self.watch)
         buttons = QDialogButtonBox(self)
         self.run = buttons.addButton("Run this code", QDialogButtonBox.ButtonRole.AcceptRole)

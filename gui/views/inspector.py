@@ -18,6 +18,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.edits import SetAttribute
+from engine.graph import AttributeValue
 from engine.results import Analysis
 from engine.tree import idle_rows
 from engine.tree_values import is_same
@@ -211,13 +213,20 @@ class InspectorPanel(QFrame):
             self._editors_for = wanted
             self._make_editors(shown)
         editable = self._workspace.editable
+        pending = self._pending()
         for field, value in shown.editable:
             if field in self._editors:
-                self._editors[field].set_value(value)
+                self._editors[field].set_value(_as_wide(pending.get(field, value), value))
                 self._editors[field].setEnabled(editable)
         self._attributes.setVisible(bool(self._editors))
         # Who sends the keyboard here (Enter in the tree) gets to the first field, or to scrolling.
         self.setFocusProxy(next(iter(self._editors.values()), self._scroll))
+
+    def _pending(self) -> dict[str, EditValue]:
+        """What was asked for: a value the model refuses stays in its field, so that the next one can complete it."""
+        configuration = self._workspace.configuration
+        edits = configuration.edits if configuration is not None else ()
+        return {e.field: e.value for e in edits if isinstance(e, SetAttribute) and e.layer == self._path}
 
     def _make_editors(self, shown: Details) -> None:
         while (item := self._attribute_grid.takeAt(0)) is not None:
@@ -337,3 +346,10 @@ def _numbers_html(lines: tuple[MetricLine, ...], theme: Theme, *, narrow: bool) 
         table.append("</tr>")
     table.append("</table>")
     return "".join(table)
+
+
+def _as_wide(value: AttributeValue, like: AttributeValue) -> AttributeValue:
+    """``1`` as ``(1, 1)`` where the layer has one number per axis."""
+    if isinstance(like, tuple) and isinstance(value, int):
+        return (value,) * len(like)
+    return value if isinstance(value, tuple) == isinstance(like, tuple) else like

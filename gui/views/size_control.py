@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QToolButton, QWidget
 
 from engine.graph import Dim
 from gui.refusals import refusals
 from gui.theme import ThemeManager
+from gui.views.shortcut_keys import is_window_key
 from gui.views.size_slider import SizeSlider
 from gui.workspace import REPORT_REASON, Workspace
 
@@ -57,6 +58,12 @@ class NumberField(QSpinBox):
         name, low, high = self.accessibleName() or "This size", self.minimum(), self.maximum()
         self.corrected.emit(f"{name} goes from {low:,} to {high:,}: {text} became {nearest:,}.")
         return str(nearest)
+
+    def event(self, event: QEvent) -> bool:
+        if is_window_key(event):
+            event.ignore()
+            return False
+        return super().event(event)
 
     def stepBy(self, steps: int) -> None:
         target = self.value() + steps * self._snap

@@ -212,6 +212,9 @@ class WhatChangedPanel(QFrame):
         lines = self._python_lines()
         if lines:
             QGuiApplication.clipboard().setText("\n".join(lines) + "\n")
+            self._workspace.noticed.emit(
+                f"Copied {len(lines)} line{'s' if len(lines) > 1 else ''} of Python."
+            )
 
     def _on_link(self, link: str) -> None:
         if link.startswith(LINK):

@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
+from engine.edits import SetAttribute
 from engine.protocol import Ready, ReportFormat
 from gui import charts
 from gui.charts.entry import ChartEntry
@@ -160,8 +161,8 @@ def test_a_dropped_python_file_asks_for_its_callable(
     dialog = dialog_of(qtbot, resnet, CallableDialog)
     assert isinstance(dialog, CallableDialog)
     texts = [dialog.list.item(row).text() for row in range(dialog.list.count())]
-    assert texts[0].startswith("Tiny    class, line 5")
-    assert texts[1].startswith("build    function")
+    assert texts[0].startswith("build    function"), "a function may bring example inputs along"
+    assert texts[1].startswith("Tiny    class, line 5")
     assert "needs 2 arguments" in texts[2]
     dialog.list.setCurrentRow(1)
     qtbot.mouseClick(dialog.button, Qt.MouseButton.LeftButton)
@@ -347,3 +348,24 @@ def test_a_chart_module_is_a_panel_of_the_window(
     assert isinstance(dock.widget(), QLabel) or dock.findChild(QLabel) is not None
     assert dock.toggleViewAction() in window.view_menu.actions()
     window.close()
+
+
+def test_a_value_that_is_refused_by_halves_can_be_completed(resnet: MainWindow, qtbot: QtBot) -> None:
+    """Stride (1, 1) through (1, 2), which the shortcut beside it refuses; then Ctrl+Z from within the field."""
+    workspace, inspector = resnet.workspace, resnet.inspector
+    resnet.selection.set_current("layer2.0.conv1:conv2d")
+    first = inspector.findChild(QSpinBox, "attribute_stride_0")
+    second = inspector.findChild(QSpinBox, "attribute_stride_1")
+    assert first is not None and second is not None
+    for spin in (first, second):
+        spin.setFocus()
+        spin.selectAll()
+        qtbot.keyClicks(spin, "1")
+        qtbot.keyClick(spin, Qt.Key.Key_Return)
+        qtbot.waitUntil(lambda: not workspace.busy, timeout=ANSWER_MS)
+        assert spin.value() == 1
+    assert workspace.configuration is not None
+    assert workspace.configuration.edits == (SetAttribute("layer2.0.conv1", "stride", (1, 1)),)
+    qtbot.keyClick(second, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.keyClick(second, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: workspace.configuration is not None and not workspace.configuration.edits)
