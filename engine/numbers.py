@@ -1,6 +1,7 @@
 """Numbers for eyes, in the window and in reports.
 
-Three significant digits, SI for counts, powers of 1024 for bytes, a thin space before the unit.
+Three significant digits, SI for counts, powers of 1024 for bytes, a thin space before the unit (one that
+no line breaks at).
 
 The exact integer belongs into tooltips, the inspector and every copy: :func:`exact`. None is always "not counted"
 (``—`` for a ratio that does not apply), never 0.
@@ -13,7 +14,7 @@ import math
 from engine.graph import InputShape, Shape
 from engine.metrics import METRIC, Metric, Number
 
-THIN = "\N{THIN SPACE}"
+THIN = "\N{NARROW NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 NOT_COUNTED = "not counted"
 NOT_APPLICABLE = "—"

@@ -204,7 +204,7 @@ QPushButton:pressed, QToolButton:pressed {{ background: {track}; }}
 QPushButton:checked, QToolButton:checked {{ background: {selection}; color: {accent}; border-color: {accent}; }}
 QPushButton:focus, QToolButton:focus {{ border-color: {accent}; }}
 QPushButton:disabled, QToolButton:disabled {{ color: {disabled}; }}
-QPushButton:default {{ border-color: {accent}; color: {accent}; }}
+QPushButton:default:enabled {{ border-color: {accent}; color: {accent}; }}
 QPushButton[flat="true"], QToolButton[flat="true"], QToolButton[autoRaise="true"] {{
     background: transparent; border: 1px solid transparent;
 }}

@@ -22,6 +22,11 @@ EXAMPLES = (
     ("torchvision:swin_t", "Swin-T"),
 )
 
+TITLE_PX = 180
+"""A model's name is not elided below this width."""
+SOURCE_PX = 320
+"""Most that a source takes."""
+
 
 class Toolbar(QFrame):
     """Buttons over the window's actions."""
@@ -50,6 +55,7 @@ class Toolbar(QFrame):
         self.title.setAccessibleName("Model")
         self.source = ElidedLabel("", self)
         self.source.setProperty("role", "secondary")
+        self.source.setMaximumWidth(SOURCE_PX)
         layout.addWidget(self.title)
         layout.addWidget(self.source)
         layout.addSpacing(16)
@@ -135,6 +141,8 @@ class Toolbar(QFrame):
             self.source.setText("")
             self.source.setToolTip("")
             return
+        # The name is read first: a long source gives way before it does.
+        self.title.setMinimumWidth(min(self.title.sizeHint().width(), TITLE_PX))
         source = short_source(model.source)
         self.source.setText(source if self._workspace.editable else f"{source} · opened report")
         parts = [model.source, model.class_name, model.task, model.note]

@@ -83,8 +83,9 @@ class ZooDialog(QDialog):
 
     def set_entries(self, entries: tuple[ZooEntry, ...]) -> None:
         self.model.set_entries(entries)
-        for column, width in ((zoo.TASK, 170), (zoo.PARAMS, 90), (zoo.GMACS, 120), (zoo.INPUT, 110)):
-            self.table.setColumnWidth(column, width)
+        for column, least in ((zoo.TASK, 150), (zoo.PARAMS, 80), (zoo.GMACS, 100), (zoo.INPUT, 100)):
+            self.table.resizeColumnToContents(column)
+            self.table.setColumnWidth(column, max(self.table.columnWidth(column), least))
         self._refresh()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

@@ -111,7 +111,7 @@ def test_the_maxpool_experiment_fails_a_budget(
     status, out, err = run(capfdbinary, *argv, "-o", str(out_file))
     assert status == 3
     assert out == b""
-    assert err == f"misnomer: macs>+5% holds: {MACS:,} → {MACS_WITHOUT_MAXPOOL:,} (×\u20093.91)."
+    assert err == f"misnomer: macs>+5% holds: {MACS:,} → {MACS_WITHOUT_MAXPOOL:,} (×\u202f3.91)."
     assert f"{MACS_WITHOUT_MAXPOOL:,}" in out_file.read_text("utf-8")
 
 

@@ -237,7 +237,7 @@ def test_module_totals_are_the_totals_of_the_model() -> None:
 def test_what_changed_says_what_is_the_same_and_where_the_rest_sits() -> None:
     before = analysis_of(("stem", "body", "head"), (10, 100, 1))
     after = analysis_of(("stem", "body", "head"), (10, 400, 1))
-    assert what_changed(after, before).replace("\u2009", " ") == (
+    assert what_changed(after, before).replace("\u202f", " ") == (
         "Same parameters, 3.70 × the MACs, the same peak memory. "
         "body costs 4.00 × what it did. stem and head cost what they did."
     )

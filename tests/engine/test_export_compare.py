@@ -70,7 +70,7 @@ def test_a_total_beyond_what_a_float_can_tell_apart() -> None:
 def test_the_finding_says_before_after_and_factor() -> None:
     condition = parse_condition("macs>+5%")
     assert condition.finding(now(macs=12_000_000_000), BEFORE) == (
-        "macs>+5% holds: 4,000,000,000 → 12,000,000,000 (×\u20093.00)."
+        "macs>+5% holds: 4,000,000,000 → 12,000,000,000 (×\u202f3.00)."
     )
 
 

@@ -40,9 +40,12 @@ def chain(costs: dict[str, int]) -> Analysis:
 
 def test_a_removed_pool() -> None:
     result = summary(small_net(pool=False), small_net())
-    assert plain(result.headline) == "Same parameters, 2.71\N{THIN SPACE}× the MACs, the same peak memory."
+    assert (
+        plain(result.headline)
+        == "Same parameters, 2.71\N{NARROW NO-BREAK SPACE}× the MACs, the same peak memory."
+    )
     assert where(result) == [
-        "Everything after pool works on 4.00\N{THIN SPACE}× the positions.",
+        "Everything after pool works on 4.00\N{NARROW NO-BREAK SPACE}× the positions.",
         "Only conv1, relu and fc cost what they did.",
     ]
     assert result.python == ("model.pool = nn.Identity()",)
@@ -54,7 +57,7 @@ def test_a_larger_input() -> None:
     result = summary(small_net(256), small_net())
     assert (
         plain(result.headline)
-        == "Same parameters, 31\N{THIN SPACE}% more MACs, 31\N{THIN SPACE}% more peak memory."
+        == "Same parameters, 31\N{NARROW NO-BREAK SPACE}% more MACs, 31\N{NARROW NO-BREAK SPACE}% more peak memory."
     )
     assert where(result)[-1] == "Only fc costs what it did."
     assert result.circumstances == ("x: 224×224 → 256×256",)
@@ -65,7 +68,7 @@ def test_less_is_said_as_less() -> None:
     result = summary(small_net(200), small_net())
     assert (
         plain(result.headline)
-        == "Same parameters, 20\N{THIN SPACE}% fewer MACs, 20\N{THIN SPACE}% less peak memory."
+        == "Same parameters, 20\N{NARROW NO-BREAK SPACE}% fewer MACs, 20\N{NARROW NO-BREAK SPACE}% less peak memory."
     )
 
 
@@ -79,8 +82,8 @@ def test_factors_are_grouped_and_the_dearest_comes_first() -> None:
     after = edited(chain({"a": 20, "b": 20, "c": 300, "d": 7}), SetAttribute("a", "stride", 1))
     result = summary(after, before)
     assert where(result) == [
-        "c costs 3.00\N{THIN SPACE}× what it did.",
-        "a and b cost 2.00\N{THIN SPACE}× what they did.",
+        "c costs 3.00\N{NARROW NO-BREAK SPACE}× what it did.",
+        "a and b cost 2.00\N{NARROW NO-BREAK SPACE}× what they did.",
         "Only d costs what it did.",
     ]
 
@@ -94,8 +97,8 @@ def test_contributors_add_up() -> None:
     before = chain({"a": 100, "b": 100})
     result = summary(edited(chain({"a": 400, "b": 200}), SetAttribute("a", "stride", 1)), before)
     assert [(part.label, part.change, part.share) for part in result.contributors] == [
-        ("a", "+300", "75\N{THIN SPACE}%"),
-        ("b", "+100", "25\N{THIN SPACE}%"),
+        ("a", "+300", "75\N{NARROW NO-BREAK SPACE}%"),
+        ("b", "+100", "25\N{NARROW NO-BREAK SPACE}%"),
     ]
 
 

@@ -19,7 +19,7 @@ from gui.workspace import Workspace
 from tests.gui.analyses import small_net
 from tests.gui.panels import bring, workspace_of
 
-THIN = "\N{THIN SPACE}"
+THIN = "\N{NARROW NO-BREAK SPACE}"
 
 SPECS = (
     InputSpec(

@@ -208,6 +208,21 @@ def test_a_range_set_elsewhere_zooms_the_bars(stage: Stage) -> None:
     assert high - low == pytest.approx(30, abs=1)  # three of seven rows of each of ten blocks
 
 
+def test_a_zoom_stays_with_its_layers_after_an_edit(stage: Stage) -> None:
+    net = deep_net()
+    stage.show(net)
+    rows = [row for row, path in enumerate(net.layers.path) if path.startswith("layer3.1")]
+    stage.selection.set_range((float(rows[0]), rows[-1] + 1.0))
+    edited = deep_net(without="layer1.0.conv1:conv2d")
+    assert len(edited.layers) < len(net.layers)
+    stage.workspace.analysis = edited
+    stage.workspace.analysis_changed.emit()
+    assert stage.selection.range is not None
+    low, high = stage.selection.range
+    assert edited.layers.id[int(low)] == net.layers.id[rows[0]]
+    assert edited.layers.id[int(high) - 1] == net.layers.id[rows[-1]]
+
+
 def test_arrow_keys_walk_the_bars_and_keep_them_in_view(stage: Stage, qtbot: QtBot) -> None:
     stage.show(deep_net())
     stage.bars.setFocus()
@@ -242,7 +257,7 @@ def test_the_baseline_is_matched_by_row_id_when_structures_differ(stage: Stage) 
     assert lane.before is not None and lane.before[row] == before.layers.macs[there]
     assert data.only_before == 1
     assert "outlined: before · 1 row gone" in stage.panel.caption.text
-    words = data.sentences(row)[0].replace("\u2009", " ")
+    words = data.sentences(row)[0].replace("\u202f", " ")
     assert "before (× 4)" in words or "before (× 4.00)" in words
 
 
@@ -348,7 +363,7 @@ def test_the_current_bar_is_described_for_screen_readers(stage: Stage) -> None:
     stage.show(deep_net())
     stage.selection.set_current("stem:conv2d")
     # per position: 90 of the stem, and 2 × (40 + 10 · stage) for the 12, 13, 12 and 13 blocks of the stages: 6,610
-    assert stage.bars.accessibleDescription().replace("\u2009", " ") == "stem: 4.52 M MACs · 1.4 %"
+    assert stage.bars.accessibleDescription().replace("\u202f", " ") == "stem: 4.52 M MACs · 1.4 %"
 
 
 def test_modules_offer_only_metrics_that_add_up(stage: Stage) -> None:

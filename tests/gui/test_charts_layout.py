@@ -119,11 +119,11 @@ def test_a_readout_stays_inside_and_never_under_the_pointer(x: int, y: int, widt
 
 def test_ticks_share_one_prefix() -> None:
     scale = ticks.scale_for(1, 462_422_016, 170)
-    labels = [tick.label.replace("\u2009", " ") for tick in ticks.ticks(scale, "count")]
+    labels = [tick.label.replace("\u202f", " ") for tick in ticks.ticks(scale, "count")]
     assert labels == ["0", "100 M", "200 M", "300 M", "400 M"]
     scale = ticks.scale_for(1, 3.2 * 2**20, 170)
     assert [tick.value for tick in ticks.ticks(scale, "bytes")] == [0, 2**20, 2 * 2**20, 3 * 2**20]
-    assert ticks.ticks(scale, "bytes")[1].label == "1\u2009MiB"
+    assert ticks.ticks(scale, "bytes")[1].label == "1\u202fMiB"
 
 
 def test_small_counts_have_whole_ticks() -> None:
@@ -147,7 +147,7 @@ def test_a_log_scale_begins_at_a_decade_and_zero_stays_on_the_ground() -> None:
     assert scale.low == 100
     assert scale.height(0) == 0 and scale.height(9e9) == 200
     assert scale.height(120) > 0
-    labels = [tick.label.replace("\u2009", " ") for tick in ticks.ticks(scale, "count")]
+    labels = [tick.label.replace("\u202f", " ") for tick in ticks.ticks(scale, "count")]
     assert labels == ["100", "1 k", "10 k", "100 k", "1 M", "10 M"]
 
 
@@ -190,3 +190,11 @@ def test_the_cell_under_the_pointer() -> None:
     cells = icicle_layout.icicle([-1, 0], [[1], []], [10, 5])
     assert icicle_layout.cell_at(cells, 1, 0.25) == (1, 1, 0.0, 0.5)
     assert icicle_layout.cell_at(cells, 1, 0.75) is None
+
+
+def test_a_zoom_keeps_its_layers_when_rows_come_and_go() -> None:
+    before = ["a", "b", "c", "d", "e"]
+    assert layout.range_among((2.25, 4.5), before, ["a", "c", "d", "e"]) == (1.25, 3.5)
+    assert layout.range_among((1.0, 3.0), before, ["a", "c", "d", "e"]) == (1.0, 2.0)
+    assert layout.range_among((1.0, 2.0), ["a", "c", "d", "e"], before) == (2.0, 3.0)
+    assert layout.range_among((1.0, 2.0), before, ["a", "c"]) is None, "nothing of it is left"

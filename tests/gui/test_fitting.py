@@ -68,7 +68,7 @@ def test_a_long_name_does_not_widen_the_window(window: MainWindow, qtbot: QtBot)
 
 def test_long_words_are_shortened_in_the_middle() -> None:
     assert shortened("A short sentence.\nAnd more.") == "A short sentence. And more."
-    assert shortened("4.09\N{THIN SPACE}G") == "4.09\N{THIN SPACE}G"
+    assert shortened("4.09\N{NARROW NO-BREAK SPACE}G") == "4.09\N{NARROW NO-BREAK SPACE}G"
     name = "a" * 100 + "/model.py"
     short = shortened(f"{name} was not opened.")
     assert short.endswith("/model.py was not opened.") and "…" in short

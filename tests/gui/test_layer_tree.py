@@ -46,7 +46,7 @@ def test_unknown_rows_are_left_out_of_sums_and_said() -> None:
 
 def test_cells(model: LayerTreeModel) -> None:
     assert shown(model, "conv1", "headline.difference") == "="
-    assert shown(model, "blocks", "headline.difference") == "×\N{THIN SPACE}4.00"
+    assert shown(model, "blocks", "headline.difference") == "×\N{NARROW NO-BREAK SPACE}4.00"
     assert shown(model, "relu", "headline") == "—"
     assert shown(model, "relu", "headline.difference") == ""
     assert shown(model, "conv1", "output") == "1×8×224×224"
@@ -69,8 +69,8 @@ def test_states_of_modules(model: LayerTreeModel) -> None:
     cell = model.data(pool, Role.CELL)
     assert (cell.text, cell.flag, cell.struck, cell.family) == ("pool", "removed", True, "pool")
     assert model.data(model.index_of("aux"), Role.CELL).flag == "not used"
-    assert shown(model, "pool", "other.change") == "301\N{THIN SPACE}k → —"
-    assert shown(model, "pool", "other.difference") == "−100\N{THIN SPACE}%"
+    assert shown(model, "pool", "other.change") == "301\N{NARROW NO-BREAK SPACE}k → —"
+    assert shown(model, "pool", "other.difference") == "−100\N{NARROW NO-BREAK SPACE}%"
 
 
 def test_several_calls_are_marked() -> None:

@@ -61,7 +61,7 @@ def test_resnet_without_its_maxpool(
         workspace.remove_layer("maxpool")
     assert model.data(model.index_of("", model.section_of("headline")), Role.SORT) == 15_996_551_168
     assert model.data(model.index_of("maxpool"), Role.CELL).flag == "removed"
-    assert cards.cards["headline"].difference == "×\N{THIN SPACE}3.91"
+    assert cards.cards["headline"].difference == "×\N{NARROW NO-BREAK SPACE}3.91"
     assert cards.cards["params"].difference == "="
     flush(inspector, changed)
     where = changed.findChild(QLabel, "what_changed_where")
