@@ -48,7 +48,13 @@ class Dim(Struct, frozen=True):
     symbol: str | None = None
     minimum: int = 1
     maximum: int = 1
+    """Range that a slider offers at first: the usual sizes."""
     step: int = 1
+
+    @property
+    def limit(self) -> int:
+        """Largest size that can be asked for by typing it; a slider then reaches that far."""
+        return 32 * self.maximum
 
 
 class InputSpec(Struct, frozen=True):

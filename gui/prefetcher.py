@@ -58,5 +58,4 @@ class Prefetcher(QObject):
         wanted = self._wanted()
         # A list that the engine is still working on needs no replacing as long as nothing new is in it.
         if wanted and not set(wanted) <= set(self._sent):
-            self._sent = wanted
-            self._engine.prefetch(wanted)
+            self._sent = wanted if self._engine.prefetch(wanted) else ()

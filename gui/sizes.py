@@ -31,6 +31,13 @@ def adjustable(specs: Specs) -> dict[str, Dim]:
     return dims
 
 
+def around(dim: Dim, size: int) -> Dim:
+    """``dim`` with a range that reaches ``size``, which may have been typed."""
+    if dim.minimum <= size <= dim.maximum:
+        return dim
+    return msgspec.structs.replace(dim, minimum=min(dim.minimum, size), maximum=max(dim.maximum, size))
+
+
 def default_configuration(specs: Specs) -> Configuration:
     return Configuration(inputs=tuple(spec.default for spec in specs))
 
@@ -50,7 +57,7 @@ def with_sizes(specs: Specs, inputs: Inputs, sizes: Mapping[str, int]) -> Inputs
     def moved(dim: Dim, size: int) -> int:
         if dim.symbol is None or dim.symbol not in sizes:
             return size
-        return min(max(sizes[dim.symbol], dim.minimum), dim.maximum)
+        return min(max(sizes[dim.symbol], 1), dim.limit)
 
     result = []
     for spec, given in zip(specs, inputs, strict=True):
@@ -71,6 +78,25 @@ def plane_partner(specs: Specs, symbol: str) -> str | None:
         if symbol == width:
             return height
     return None
+
+
+def height_symbol(specs: Specs) -> str | None:
+    """The first adjustable height, None when there is none."""
+    return next((symbol for symbol, dim in adjustable(specs).items() if dim.label == "height"), None)
+
+
+def has_equal_sides(specs: Specs, inputs: Inputs) -> bool:
+    """Whether there are a height and a width to link, and they are equal."""
+    height = height_symbol(specs)
+    width = plane_partner(specs, height) if height is not None else None
+    if height is None or width is None:
+        return False
+    return size_of(specs, inputs, height) == size_of(specs, inputs, width)
+
+
+def common(one: Dim, other: Dim, size: int) -> int:
+    """``size`` inside the range that both dimensions have."""
+    return min(max(size, 1), one.limit, other.limit)
 
 
 def first_sweep(specs: Specs) -> str:

@@ -183,8 +183,11 @@ class Workspace(QObject):
         return list(sizes.adjustable(self.specs))
 
     def dim_of(self, symbol: str) -> Dim:
-        """Label and range of a symbol; KeyError when there is none."""
-        return sizes.adjustable(self.specs)[symbol]
+        """Label and range of a symbol, which reaches the size asked for; KeyError when there is none."""
+        dim = sizes.adjustable(self.specs)[symbol]
+        if self.configuration is None:
+            return dim
+        return sizes.around(dim, sizes.size_of(self.specs, self.configuration.inputs, symbol))
 
     def size_of(self, symbol: str) -> int:
         """The size asked for; KeyError for an unknown symbol."""
@@ -305,7 +308,7 @@ class Workspace(QObject):
             self._remember(analysis)
         self._sweep_symbol = sizes.first_sweep(specs)
         # A model that is published at an uneven size (optical flow) starts with free sides.
-        self.linked = self._has_equal_sides()
+        self.linked = sizes.has_equal_sides(specs, configuration.inputs)
         self._set_failure(None)
         self._update_stale()
         self.model_changed.emit()
@@ -365,26 +368,15 @@ class Workspace(QObject):
         for symbol, size in list(new.items()):
             partner = self.partner_of(symbol)
             if partner is not None and partner not in new:
-                sides = self.dim_of(symbol), self.dim_of(partner)
-                low, high = max(dim.minimum for dim in sides), min(dim.maximum for dim in sides)
-                new[symbol] = new[partner] = min(max(size, low), high)
+                new[symbol] = new[partner] = sizes.common(self.dim_of(symbol), self.dim_of(partner), size)
         return new
-
-    def _height(self) -> str | None:
-        return next((symbol for symbol in self.symbols() if self.dim_of(symbol).label == "height"), None)
-
-    def _has_equal_sides(self) -> bool:
-        """Whether there are a height and a width to link and they are equal."""
-        height = self._height()
-        width = sizes.plane_partner(self.specs, height) if height is not None else None
-        return height is not None and width is not None and self.size_of(height) == self.size_of(width)
 
     def set_linked(self, linked: bool) -> None:
         """Let height and width move together (they become equal) or on their own."""
         if linked == self.linked:
             return
         self.linked = linked
-        height = self._height()
+        height = sizes.height_symbol(self.specs)
         if linked and height is not None:
             # A step of its own to undo, however soon after a drag.
             self._gestures.end()
@@ -433,7 +425,7 @@ class Workspace(QObject):
         if self._real_run and not configuration.allow_real_run:
             configuration = msgspec.structs.replace(configuration, allow_real_run=True)
         self.configuration = configuration
-        self.linked = self.linked and self._has_equal_sides()
+        self.linked = self.linked and sizes.has_equal_sides(self.specs, configuration.inputs)
         self._update_stale()
         self.configuration_changed.emit()
         self._submit(configuration)

@@ -133,10 +133,10 @@ class SizeControl(QWidget):
         return slider
 
     def _make_field(self, symbol: str, dim: Dim) -> NumberField:
-        field = NumberField(dim.minimum, dim.maximum, self)
+        field = NumberField(1, dim.limit, self)
         field.setObjectName(f"field_{symbol}")
         field.setAccessibleName(f"{dim.label}")
-        field.setToolTip(f"{dim.label}, {dim.minimum} to {dim.maximum}: type, arrow keys or wheel.")
+        field.setToolTip(f"{dim.label}, 1 to {dim.limit:,}: type, arrow keys or wheel.")
         field.valueChanged.connect(partial(self.moved.emit, symbol))
         field.corrected.connect(self._workspace.noticed)
         return field
@@ -179,7 +179,10 @@ class SizeControl(QWidget):
         workspace = self._workspace
         for symbol, slider, field in zip(self._symbols, self.sliders, self.fields, strict=True):
             size = workspace.size_of(symbol)
+            dim = workspace.dim_of(symbol)
             blockers = QSignalBlocker(slider), QSignalBlocker(field)
+            # A size that was typed, or came from the command line, is on the slider too.
+            slider.setRange(dim.minimum, dim.maximum)
             slider.setValue(size)
             if not (field.hasFocus() and field.value() == size):
                 field.setValue(size)

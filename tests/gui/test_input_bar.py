@@ -122,7 +122,24 @@ def test_a_touchpad_moves_as_far_as_a_wheel(resnet: MainWindow, qtbot: QtBot) ->
     wait_current(qtbot, resnet.workspace)
 
 
-@pytest.mark.parametrize(("typed", "becomes"), [("99999", 512), ("7", 32)])
+def test_a_size_beyond_the_slider_can_be_typed_and_the_slider_reaches_it(
+    resnet: MainWindow, qtbot: QtBot
+) -> None:
+    field = field_of(resnet, "height")
+    field.setFocus()
+    field.selectAll()
+    qtbot.keyClicks(field, "1024")
+    qtbot.keyClick(field, Qt.Key.Key_Return)
+    wait_current(qtbot, resnet.workspace)
+    slider = slider_of(resnet, "height")
+    assert (slider.value(), slider.maximum()) == (1024, 1024)
+    assert resnet.workspace.dim_of("height").maximum == 1024
+    qtbot.keyClick(resnet, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    wait_current(qtbot, resnet.workspace)
+    assert slider.maximum() == 512
+
+
+@pytest.mark.parametrize(("typed", "becomes"), [("99999", 512 * 32), ("0", 1)])
 def test_a_number_out_of_range_becomes_the_nearest_and_says_so(
     resnet: MainWindow, qtbot: QtBot, typed: str, becomes: int
 ) -> None:
@@ -133,7 +150,7 @@ def test_a_number_out_of_range_becomes_the_nearest_and_says_so(
     assert field.text() == typed
     with qtbot.waitSignal(resnet.workspace.noticed, timeout=ANSWER_MS) as noticed:
         qtbot.keyClick(field, Qt.Key.Key_Return)
-    assert noticed.args == [f"height goes from 32 to 512: {typed} became {becomes}."]
+    assert noticed.args == [f"height goes from 1 to 16,384: {typed} became {becomes:,}."]
     assert resnet.workspace.size_of("height") == becomes
     wait_current(qtbot, resnet.workspace)
 

@@ -29,7 +29,7 @@ def test_symbols_are_listed_once_and_move_every_input() -> None:
     assert list(sizes.adjustable(specs)) == ["batch", "height", "width"]
     inputs = sizes.default_configuration(specs).inputs
     moved = sizes.with_sizes(specs, inputs, {"height": 64, "batch": 1000})
-    assert moved == (InputShape("x", (64, 3, 64, 224)), InputShape("mask", (64, 64, 224), "bool"))
+    assert moved == (InputShape("x", (1000, 3, 64, 224)), InputShape("mask", (1000, 64, 224), "bool"))
     assert sizes.size_of(specs, moved, "height") == 64
     with pytest.raises(KeyError):
         sizes.size_of(specs, moved, "depth")
