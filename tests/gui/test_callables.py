@@ -30,11 +30,11 @@ def test_likely_ones_come_first(tmp_path: Path) -> None:
     )
     found = candidates(str(path))
     assert [(each.name, each.kind, each.required, each.likely) for each in found] == [
-        ("Net", "class", 0, True),
         ("build", "function", 0, True),
+        ("Net", "class", 0, True),
         ("helper", "function", 2, False),
     ]
-    assert found[0].summary == "A net."
+    assert found[1].summary == "A net."
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
