@@ -102,7 +102,8 @@ def _facts(cells: LayerCells, node: int, attributes: dict[str, AttributeValue]) 
     if calls != 1:
         facts.append(("Calls", f"{calls:,}" if calls else "none in this forward pass"))
     if row < 0 and structure.rows[node]:
-        facts.append(("Operations", f"{len(structure.rows[node]):,} rows"))
+        count = len(structure.rows[node])
+        facts.append(("Operations", f"{count:,} row{'s' if count != 1 else ''}"))
     facts.extend(_parameter_facts(analysis, structure.row[node], module, node == 0))
     if attributes:
         text = " · ".join(f"{key} {attribute_text(value)}" for key, value in attributes.items())
