@@ -44,6 +44,17 @@ def test_plane_and_first_sweep() -> None:
     assert sizes.first_sweep(()) == ""
 
 
+def test_equal_sides_and_the_range_that_both_have() -> None:
+    assert sizes.height_symbol((IMAGE,)) == "height"
+    assert sizes.height_symbol((InputSpec("t", (BATCH,)),)) is None
+    assert sizes.has_equal_sides((IMAGE,), at(224).inputs)
+    assert not sizes.has_equal_sides((IMAGE,), (InputShape("x", (1, 3, 160, 224)),))
+    assert not sizes.has_equal_sides((InputSpec("t", (BATCH,)),), (InputShape("t", (1,)),))
+    narrow = Dim("width", 224, "width", 64, 256, 32)
+    asked = (0, 100, 512, 32 * 512)
+    assert [sizes.common(HEIGHT, narrow, size) for size in asked] == [1, 100, 512, narrow.limit]
+
+
 def test_grid_is_nearest_first_on_steps_with_ends() -> None:
     positions = sizes.grid(HEIGHT, 224)
     assert positions[:3] == [224, 192, 256]
