@@ -14,9 +14,9 @@ import psutil
 
 from benchmarks.machine import describe
 from engine import protocol
+from engine.configuration import Configuration
 from engine.graph import InputShape
 from engine.protocol import Analyze, Analyzed, Event, Failed, Open, Opened
-from engine.results import Configuration
 
 ROOT = Path(__file__).parents[1]
 

@@ -22,10 +22,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import describe, table
+from engine.configuration import Configuration
 from engine.graph import InputShape
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
-from engine.results import Configuration
 from engine.session import Session
 
 MODELS = ("resnet50", "mobilenet_v2", "vit_b_16", "swin_t", "efficientnet_b0")

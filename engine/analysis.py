@@ -9,12 +9,12 @@ from functools import lru_cache
 
 import torch
 
+from engine.configuration import Configuration
 from engine.cost import Work, cost_of
 from engine.metrics import ratio
 from engine.modules import ModuleColumns
 from engine.results import (
     Analysis,
-    Configuration,
     Coverage,
     Layers,
     ModelInfo,

@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from engine.configuration import Configuration
 from engine.edits import Edit
 from engine.errors import InputError, UnsupportedModelError
 from engine.export.report import Report
@@ -18,7 +19,7 @@ from engine.loaders import load
 from engine.loaders.guess import guess_binding
 from engine.loaders.inputs import InputBinding, bind_example
 from engine.loaders.loaded import LoadedModel, LoadOptions
-from engine.results import Analysis, Configuration, ModelInfo
+from engine.results import Analysis, ModelInfo
 from engine.session import FailedAnalysisError, Session
 
 Inputs: TypeAlias = (

@@ -35,6 +35,8 @@ class Metric(Struct, frozen=True):
     """Whether a difference is coloured; parameters and MACs stay neutral."""
     parts: tuple[str, str] | None = None
     """Numerator and denominator of a ratio."""
+    measured: bool = False
+    """Whether it comes from the clock: it may be missing, and it may be of an earlier configuration."""
 
 
 METRICS: tuple[Metric, ...] = (
@@ -103,6 +105,43 @@ METRICS: tuple[Metric, ...] = (
         suffix="MAC/param",
         parts=("macs", "params"),
     ),
+    Metric(
+        "latency_s",
+        "Latency",
+        "seconds",
+        "sum",
+        "Measured wall time of one forward pass; of a layer, the time spent in it and in nothing below it.",
+        less_is_better=True,
+        measured=True,
+    ),
+    Metric(
+        "cpu_s",
+        "CPU time",
+        "seconds",
+        "sum",
+        "CPU time of all threads meanwhile, waiting in a spinning pool included.",
+        less_is_better=True,
+        measured=True,
+    ),
+    Metric(
+        "cores_busy",
+        "Cores busy",
+        "ratio",
+        "ratio",
+        "CPU time over wall time: the degree of parallelism, at most the number of threads.",
+        parts=("cpu_s", "latency_s"),
+        measured=True,
+    ),
+    Metric(
+        "macs_per_s",
+        "Speed",
+        "ratio",
+        "ratio",
+        "MACs per second of measured time: how well the machine's arithmetic is used.",
+        suffix="MAC/s",
+        parts=("macs", "latency_s"),
+        measured=True,
+    ),
 )
 
 METRIC = {metric.key: metric for metric in METRICS}
@@ -120,7 +159,8 @@ def column(layers: Layers, key: str) -> Sequence[Number]:
     metric = METRIC[key]
     if metric.parts is None:
         values: Sequence[Number] = getattr(layers, key)
-        return values
+        # Without a measurement its columns are empty; nothing is known of any row.
+        return values if values or not metric.measured else [None] * len(layers)
     top, bottom = (column(layers, part) for part in metric.parts)
     return [ratio(a, b) for a, b in zip(top, bottom, strict=True)]
 

@@ -12,9 +12,11 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
+from engine.configuration import Configuration
 from engine.errors import ErrorInfo
 from engine.graph import InputShape, InputSpec
-from engine.results import Analysis, Configuration, ModelInfo, Totals, ZooEntry
+from engine.measurement import Comparison, LayerTimes, Measurement, MemoryReadings, OpTimes, Tier
+from engine.results import Analysis, ModelInfo, Totals, ZooEntry
 
 PROTOCOL_VERSION = 1
 
@@ -88,7 +90,64 @@ class ListZoo(Struct, frozen=True, tag="list_zoo"):
     id: int
 
 
-Request: TypeAlias = Open | Analyze | Prefetch | Cancel | Export | OpenReport | ListZoo
+class Measure(Struct, frozen=True, tag="measure"):
+    """Time the open model's forward pass. Answers: Sampled while it runs, then Measured or Failed.
+
+    The four measuring requests need real weights and supersede each other: a newer one ends the one that runs between
+    two forward passes, which answers Failed with kind ``cancelled``.
+    """
+
+    id: int
+    configuration: Configuration
+    tier: Tier = "live"
+    threads: int = 0
+    """0: the framework's default."""
+    when_quiet: bool = False
+    """Wait until the machine is quiet; Progress tells what it waits for."""
+    reference_best_s: float | None = None
+    """Best time of the reference kernel that an earlier engine on this machine saw."""
+
+
+class MeasureLayers(Struct, frozen=True, tag="measure_layers"):
+    """Time every layer and read the memory of a forward pass. Answer: LayersMeasured or Failed."""
+
+    id: int
+    configuration: Configuration
+    threads: int = 0
+
+
+class MeasureOps(Struct, frozen=True, tag="measure_ops"):
+    """Time every executed operation. Answer: OpsMeasured or Failed."""
+
+    id: int
+    configuration: Configuration
+    threads: int = 0
+
+
+class Compare(Struct, frozen=True, tag="compare"):
+    """Time two configurations of the open model in alternation. Answer: Compared or Failed."""
+
+    id: int
+    configuration: Configuration
+    baseline: Configuration
+    threads: int = 0
+    reference_best_s: float | None = None
+
+
+Request: TypeAlias = (
+    Open
+    | Analyze
+    | Prefetch
+    | Cancel
+    | Export
+    | OpenReport
+    | ListZoo
+    | Measure
+    | MeasureLayers
+    | MeasureOps
+    | Compare
+)
+MEASURING = (Measure, MeasureLayers, MeasureOps, Compare)
 
 
 # -- engine → window ---------------------------------------------------------------------------------------------
@@ -163,8 +222,54 @@ class ZooListing(Struct, frozen=True, tag="zoo"):
     entries: tuple[ZooEntry, ...]
 
 
+class Sampled(Struct, frozen=True, tag="sampled"):
+    """Samples of a running measurement since the last such event; at most four a second."""
+
+    id: int
+    configuration: Configuration
+    threads: int
+    samples_s: tuple[float, ...]
+    delay_s: tuple[float, ...] = ()
+    """As in Measurement; empty where the system does not tell."""
+
+
+class Measured(Struct, frozen=True, tag="measured"):
+    id: int
+    measurement: Measurement
+
+
+class LayersMeasured(Struct, frozen=True, tag="layers_measured"):
+    id: int
+    layers: LayerTimes
+    memory: MemoryReadings
+
+
+class OpsMeasured(Struct, frozen=True, tag="ops_measured"):
+    id: int
+    ops: OpTimes
+
+
+class Compared(Struct, frozen=True, tag="compared"):
+    id: int
+    comparison: Comparison
+
+
 Event: TypeAlias = (
-    Hello | Ready | Opened | Analyzed | Failed | Progress | Point | Exported | ReportOpened | ZooListing
+    Hello
+    | Ready
+    | Opened
+    | Analyzed
+    | Failed
+    | Progress
+    | Point
+    | Exported
+    | ReportOpened
+    | ZooListing
+    | Sampled
+    | Measured
+    | LayersMeasured
+    | OpsMeasured
+    | Compared
 )
 
 _encoder = msgspec.json.Encoder()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
+from engine.configuration import Configuration
 from engine.edits import Edit, python_lines
-from engine.graph import Assumption, AttributeValue, InputShape, Shape
+from engine.graph import Assumption, AttributeValue, Shape
+from engine.measurement import Latency, LayerTimes
 from engine.metrics import METRIC, ratio
 
 TraceMode = Literal["meta", "fake", "cpu"]
@@ -40,16 +43,6 @@ class ModelInfo(Struct, frozen=True):
     """Something the user must know about what was opened; may be empty."""
 
 
-class Configuration(Struct, frozen=True):
-    """Everything that decides the numbers of one opened model. Equal configurations have equal results."""
-
-    inputs: tuple[InputShape, ...]
-    edits: tuple[Edit, ...] = ()
-    assumptions: tuple[tuple[str, int], ...] = ()
-    """(key, value) of each data-dependent size that the user set."""
-    allow_real_run: bool = False
-
-
 class Totals(Struct, frozen=True):
     """Whole-model numbers; a sum over counted rows where coverage is not complete."""
 
@@ -68,6 +61,10 @@ class Totals(Struct, frozen=True):
     bytes_moved: int
     arithmetic_intensity: float | None = None
     reuse: float | None = None
+    latency_s: float | None = None
+    """Measured median of the whole forward pass at this configuration; None while it is not measured."""
+    cpu_s: float | None = None
+    """CPU time of all threads per forward pass."""
 
     def __getattr__(self, key: str) -> float | None:
         """Any further metric that is a ratio of two totals: its entry in metrics.METRICS is all it needs."""
@@ -123,6 +120,9 @@ class Layers(Struct, frozen=True):
     dtype: tuple[str, ...] = ()
     formula: tuple[str, ...] = ()
     """The formula with the numbers of this row filled in; for an unknown operation, why it is not counted."""
+    latency_s: tuple[float | None, ...] = ()
+    """Measured exclusive time per forward pass; empty or None where it is not measured (see with_latency)."""
+    cpu_s: tuple[float | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.id)
@@ -184,6 +184,15 @@ class Analysis(Struct, frozen=True):
     output_shapes: tuple[Shape, ...] = ()
     environment: dict[str, str] = {}
     """Python, torch, torchvision, operating system."""
+    latency: Latency | None = None
+    """What was measured of this configuration; None while nothing is."""
+    layer_times: LayerTimes | None = None
+    """What the measured columns of ``layers`` show: of this configuration, or of an earlier one (stale_times)."""
+
+    @property
+    def stale_times(self) -> bool:
+        """Whether the measured columns are those of another configuration and must be shown as old."""
+        return self.layer_times is not None and self.layer_times.configuration != self.configuration
 
     def python_lines(self, edits: tuple[Edit, ...] | None = None) -> list[str]:
         """The edits (or others of the same model) as lines of Python for a module called ``model``."""
@@ -192,6 +201,39 @@ class Analysis(Struct, frozen=True):
             p for p, a in zip(modules.path, modules.attributes, strict=True) if "in_channels" in a
         ]
         return python_lines(self.configuration.edits if edits is None else edits, convolutions)
+
+
+def with_latency(analysis: Analysis, latency: Latency | None, earlier: LayerTimes | None = None) -> Analysis:
+    """``analysis`` with what was measured of its configuration.
+
+    ``earlier`` are layer times to show, marked as stale, while those of this configuration are not there.
+    """
+    if latency is not None and latency.configuration != analysis.configuration:
+        latency = None
+    times = latency.layers if latency is not None and latency.layers is not None else earlier
+    wall: dict[str, float | None] = {}
+    cpu: dict[str, float | None] = {}
+    if times is not None:
+        wall = dict(zip(times.row_id, times.latency_s, strict=True))
+        cpu = dict(zip(times.row_id, times.cpu_s, strict=True))
+    rows = analysis.layers.id
+    measurement = latency.measurement if latency is not None else None
+    mean_cpu = None
+    if measurement is not None and measurement.cpu_s:
+        mean_cpu = sum(measurement.cpu_s) / len(measurement.cpu_s)
+    return msgspec.structs.replace(
+        analysis,
+        layers=msgspec.structs.replace(
+            analysis.layers, latency_s=tuple(map(wall.get, rows)), cpu_s=tuple(map(cpu.get, rows))
+        ),
+        totals=msgspec.structs.replace(
+            analysis.totals,
+            latency_s=measurement.median_s if measurement is not None else None,
+            cpu_s=mean_cpu,
+        ),
+        latency=latency,
+        layer_times=times,
+    )
 
 
 class ZooEntry(Struct, frozen=True):

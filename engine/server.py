@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, BinaryIO
 
 from engine import protocol
+from engine.configuration import Configuration
 from engine.errors import CancelledError, EngineError, InputError, describe
 from engine.protocol import (
     Analyze,
@@ -38,7 +39,6 @@ from engine.protocol import (
     Request,
     ZooListing,
 )
-from engine.results import Configuration
 
 if TYPE_CHECKING:
     from engine.session import Session

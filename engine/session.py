@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from engine.analysis import Parameters, build_analysis
+from engine.configuration import Configuration
 from engine.edits import Edit
 from engine.errors import (
     EngineError,
@@ -31,7 +32,7 @@ from engine.graph import InputShape, InputSpec, Shape
 from engine.loaders.inputs import InputBinding, bind_shapes
 from engine.loaders.loaded import LoadedModel, replace_tensors
 from engine.modules import EditableModel, ModuleColumns
-from engine.results import Analysis, Configuration, ModelInfo, TraceMode
+from engine.results import Analysis, ModelInfo, TraceMode
 from engine.trace.modules import NO_AUTOCAST
 from engine.trace.recorder import ParameterRef
 from engine.trace.run import Target, Trace, trace

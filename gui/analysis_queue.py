@@ -6,9 +6,9 @@ import time
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
+from engine.configuration import Configuration
 from engine.errors import CancelledError, ErrorInfo, describe
 from engine.protocol import Analyzed, Failed
-from engine.results import Configuration
 from gui.engine_client import EngineClient
 
 MAX_CRASHES = 2

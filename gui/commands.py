@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 from PySide6.QtGui import QUndoCommand
 
-from engine.results import Analysis, Configuration
+from engine.configuration import Configuration
+from engine.results import Analysis
 
 Value = TypeVar("Value")
 Baseline = tuple[Analysis | None, str]

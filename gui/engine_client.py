@@ -15,9 +15,10 @@ from typing import Any
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal
 
 from engine import protocol
+from engine.configuration import Configuration
 from engine.graph import InputShape
 from engine.protocol import Event, Failed, Request
-from engine.results import Analysis, Configuration
+from engine.results import Analysis
 
 log = logging.getLogger(__name__)
 engine_log = logging.getLogger("engine")

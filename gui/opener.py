@@ -7,10 +7,11 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
+from engine.configuration import Configuration
 from engine.errors import ErrorInfo
 from engine.graph import InputShape
 from engine.protocol import Analyzed, Failed, Opened
-from engine.results import Analysis, Configuration
+from engine.results import Analysis
 from gui import sizes
 from gui.analysis_queue import AnalysisQueue
 from gui.engine_client import EngineClient

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from engine.configuration import Configuration
 from engine.edits import Edit, parse_value
 from engine.errors import ErrorInfo, InputError
 from engine.graph import DTYPE_BYTES, InputShape
 from engine.protocol import Opened
-from engine.results import Configuration
 
 Reason = Literal["user", "restart", "reload"]
 """Why a source is opened: someone asked, the engine was replaced, its file changed."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QTimer
 
-from engine.results import Configuration
+from engine.configuration import Configuration
 from gui.engine_client import EngineClient
 
 MAX_CRASHES = 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from engine.configuration import Configuration
 from engine.protocol import Point
-from engine.results import Configuration
 from gui import sizes
 
 

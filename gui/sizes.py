@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from engine.configuration import Configuration
 from engine.graph import Dim, InputShape, InputSpec
-from engine.results import Configuration
 
 Specs = tuple[InputSpec, ...]
 Inputs = tuple[InputShape, ...]

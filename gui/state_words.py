@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.results import Configuration
+from engine.configuration import Configuration
 from gui import sizes
 
 STALE_OPACITY = 0.45

@@ -10,6 +10,7 @@ import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QUndoStack
 
+from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit
 from engine.errors import EngineError
 from engine.graph import AttributeValue, Dim, InputShape, InputSpec
@@ -18,7 +19,7 @@ from engine.protocol import (
     Point,
     Progress,
 )
-from engine.results import Analysis, Configuration, ModelInfo
+from engine.results import Analysis, ModelInfo
 from gui import sizes
 from gui.analysis_queue import AnalysisQueue
 from gui.commands import Baseline, Gestures, SetBaseline, SetConfiguration

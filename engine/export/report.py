@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 from msgspec import Struct
 
+from engine.configuration import Configuration
 from engine.edits import Edit
 from engine.errors import ExportError
 from engine.export.files import read_file, write_file
@@ -23,7 +24,6 @@ from engine.metrics import METRICS
 from engine.results import (
     FAMILIES,
     Analysis,
-    Configuration,
     Coverage,
     Layers,
     ModelInfo,

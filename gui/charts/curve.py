@@ -6,8 +6,8 @@ import msgspec
 from PySide6.QtGui import QAction, QShowEvent
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
+from engine.configuration import Configuration
 from engine.metrics import METRIC
-from engine.results import Configuration
 from gui import sizes
 from gui.charts.curve_chart import CurveChart, CurveData
 from gui.charts.entry import ChartEntry

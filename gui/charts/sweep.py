@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from engine.configuration import Configuration
 from engine.graph import Dim
 from engine.protocol import Point
-from engine.results import Analysis, Configuration, Totals
+from engine.results import Analysis, Totals
 from gui import sizes
 from gui.charts.layout import Value
 from gui.charts.rows import total_of

@@ -8,11 +8,12 @@ import torchvision
 from torch import Tensor, nn
 
 from engine.api import analyze, analyze_columns, open_session
+from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit, parse_set, python_lines
 from engine.errors import InputError, LayerError
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
-from engine.results import Analysis, Configuration
+from engine.results import Analysis
 from engine.session import FailedAnalysisError, Session
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.configuration import Configuration
 from engine.errors import ExportError
 from engine.export import FORMATS, Report, read_report, render, write_report
 from engine.export.formats import export_format
@@ -23,7 +24,7 @@ from engine.export.summary import module_totals, pair_rows, what_changed
 from engine.export.svg import bars, ticks
 from engine.graph import InputShape
 from engine.metrics import METRIC, METRICS
-from engine.results import Analysis, Configuration, Coverage, Layers, ModelInfo, Modules, NotCounted, Totals
+from engine.results import Analysis, Coverage, Layers, ModelInfo, Modules, NotCounted, Totals
 
 HOSTILE = "=cmd|' /C calc'!A0"
 SCRIPT = "</title><script>alert(1)</script><img src=x onerror=alert(2)>"

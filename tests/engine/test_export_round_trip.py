@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.configuration import Configuration
 from engine.edits import RemoveLayer, SetAttribute
 from engine.errors import ExportError
 from engine.export.report import LayerRow, ModuleRow, Report, parse_report
@@ -16,7 +17,6 @@ from engine.graph import DTYPE_BYTES, Assumption, InputShape
 from engine.results import (
     FAMILIES,
     Analysis,
-    Configuration,
     Coverage,
     Layers,
     ModelInfo,

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from engine.configuration import Configuration
 from engine.errors import ConsentRequiredError, EngineError, LoadError, MissingShapeError
 from engine.graph import InputShape
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
-from engine.results import Analysis, Configuration
+from engine.results import Analysis
 from engine.session import Session
 
 TRUST = LoadOptions(trust=True)

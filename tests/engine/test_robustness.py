@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from engine.api import analyze, analyze_columns, open_session
+from engine.configuration import Configuration
 from engine.edits import RemoveLayer, SetAttribute
 from engine.errors import (
     CancelledError,
@@ -27,7 +28,6 @@ from engine.errors import (
 from engine.graph import InputShape
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
-from engine.results import Configuration
 from engine.session import Session
 from tests.engine.test_session import ReadsValues
 

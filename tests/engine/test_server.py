@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from engine import protocol
+from engine.configuration import Configuration
 from engine.edits import RemoveLayer
 from engine.graph import InputShape
 from engine.protocol import (
@@ -31,7 +32,6 @@ from engine.protocol import (
     Request,
     ZooListing,
 )
-from engine.results import Configuration
 
 ROOT = Path(__file__).parents[2]
 E = TypeVar("E", bound=Event)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from engine.api import analyze, analyze_columns, open_session
+from engine.configuration import Configuration
 from engine.errors import CancelledError, InputError, LayerError, RealRunRequiredError
 from engine.graph import InputShape
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
-from engine.results import Configuration
 from engine.session import FailedAnalysisError, Session
 
 

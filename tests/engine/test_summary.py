@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from engine.configuration import Configuration
 from engine.edits import SetAttribute
 from engine.graph import InputShape
-from engine.results import Analysis, Configuration
+from engine.results import Analysis
 from engine.summary import Sentence, Summary, headline, input_change, summarise
 from engine.tree_values import compared
 from tests.gui.analyses import Mod, Row, make, small_net

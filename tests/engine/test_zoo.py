@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from engine.configuration import Configuration
 from engine.loaders import load
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.loaders.torchvision_zoo import entries
-from engine.results import Analysis, Configuration
+from engine.results import Analysis
 from engine.session import Session
 from tests.conftest import read_data, sampled
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from engine.configuration import Configuration
 from engine.edits import RemoveLayer
 from engine.graph import InputShape
 from engine.metrics import ratio
-from engine.results import Analysis, Configuration, Coverage, Layers, ModelInfo, Modules, Totals
+from engine.results import Analysis, Coverage, Layers, ModelInfo, Modules, Totals
 
 
 class Row(msgspec.Struct):

@@ -15,11 +15,12 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from engine.configuration import Configuration
 from engine.edits import RemoveLayer
 from engine.errors import ErrorInfo
 from engine.graph import Dim, InputSpec
 from engine.protocol import Point
-from engine.results import Analysis, Configuration
+from engine.results import Analysis
 from gui import sizes
 from gui.charts import sweep
 from gui.charts.curve import CurvePanel

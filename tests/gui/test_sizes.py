@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from engine.configuration import Configuration
 from engine.errors import ErrorInfo, InputError
 from engine.graph import Dim, InputShape, InputSpec
 from engine.protocol import Point
-from engine.results import Configuration
 from gui import sizes
 from gui.opening import absolute_source, parse_inputs, short_source
 from gui.refusals import refusals

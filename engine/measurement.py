@@ -1,0 +1,312 @@
+"""What was measured, as plain data: raw samples with their circumstances. Everything derived is a property.
+
+Times are seconds, sizes bytes. Both processes read this; nothing here measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from engine import statistics
+from engine.configuration import Configuration
+from engine.statistics import Interval, Outliers
+
+Tier = Literal["live", "settled", "report"]
+"""How much time a measurement may take: right after a drag, when nothing moves, on request."""
+StopReason = Literal["precise", "plateau", "time", "single", "samples"]
+"""Why sampling ended: the interval is narrow enough; it stopped getting narrower; the time is up; one forward pass
+took longer than the time there is; there are as many samples as are kept."""
+Verdict = Literal["faster", "slower", "same", "unclear"]
+
+UNDISTURBED_DELAY = 0.02
+"""A sample is undisturbed when its threads waited for a core for at most this share of its wall time."""
+DEAD_ZONE = 0.02
+"""Ratios nearer to 1 than this are no difference that matters."""
+FLAGGED_DEAD_ZONE = 0.05
+RATIO_Z = 2.58
+"""99 % interval for comparisons: they are looked at again and again while they run."""
+
+FLAGS: dict[str, str] = {
+    "preempted": "other programs took the cores",
+    "slowed": "the machine ran slower than it can",
+    "drift": "it got slower or faster while it was measured",
+    "spread": "the samples spread widely",
+    "denormals": "subnormal numbers slow it down",
+    "oversubscribed": "more threads than cores",
+    "battery": "on battery",
+    "cold": "only the first forward pass was measured",
+    "coverage": "the layers do not add up to the whole",
+    "overhead": "timing the layers slowed it down",
+}
+"""Everything that can be said against a measurement, by key, in the words of the badge."""
+
+
+class Flag(Struct, frozen=True):
+    """One reason to doubt a measurement."""
+
+    key: str
+    """Of FLAGS."""
+    detail: str
+    """With its numbers: ``run-queue delay above 2 % in 34 of 80 samples``."""
+    severe: bool = False
+
+    @property
+    def words(self) -> str:
+        return FLAGS.get(self.key, self.key)
+
+
+class Circumstances(Struct, frozen=True):
+    """What the numbers hold for: the machine, the settings, the moment."""
+
+    machine: dict[str, str] = {}
+    """CPU, instruction sets, cores allowed, VM, frequency, RAM, operating system, versions; label → text, for eyes."""
+    settings: dict[str, str] = {}
+    """Interop threads, OMP and MKL variables, affinity, denormals, seed, weights; label → text."""
+    load: tuple[float, ...] = ()
+    """Load averages at the start; empty where the system has none."""
+    utc: str = ""
+    """When it was measured: ISO 8601, UTC, whole seconds."""
+    fingerprint: str = ""
+    """Short hash over machine and settings: equal fingerprints may be compared."""
+
+
+class Measurement(Struct, frozen=True, dict=True):
+    """End-to-end wall time of one forward pass: every sample, and what it holds for."""
+
+    configuration: Configuration
+    tier: Tier
+    threads: int
+    samples_s: tuple[float, ...]
+    """One forward pass each (the mean of ``forwards_per_sample``), in the order measured; at least one."""
+    stop_reason: StopReason
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch: int | None = None
+    """Size of the inputs' batch dimension; None for a model that has none."""
+    cpu_s: tuple[float, ...] = ()
+    """CPU time of the whole process per sample."""
+    delay_s: tuple[float, ...] = ()
+    """Run-queue delay per sample, summed over threads; empty where the system does not tell."""
+    forwards_per_sample: int = 1
+    first_s: float = 0.0
+    """The first forward pass after the model was built or its shapes changed; not among the samples."""
+    warmups: int = 0
+    """Forward passes before the first sample, the first one included."""
+    reference_s: tuple[float, ...] = ()
+    """Times of the reference kernel during the measurement."""
+    reference_best_s: float | None = None
+    """The best this process has seen of it."""
+    flags: tuple[Flag, ...] = ()
+    circumstances: Circumstances = Circumstances()
+
+    @property
+    def n(self) -> int:
+        return len(self.samples_s)
+
+    @cached_property
+    def median_s(self) -> float:
+        return statistics.median(self.samples_s)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """95 % interval of the median; None with too few samples."""
+        return statistics.median_interval(self.samples_s)
+
+    @cached_property
+    def iqr_s(self) -> float:
+        return statistics.iqr(self.samples_s)
+
+    @property
+    def min_s(self) -> float:
+        return min(self.samples_s)
+
+    @property
+    def max_s(self) -> float:
+        return max(self.samples_s)
+
+    @cached_property
+    def outliers(self) -> Outliers:
+        return statistics.outliers(self.samples_s)
+
+    def percentile_s(self, share: float) -> float | None:
+        """That percentile; None where there are too few samples to state it."""
+        if not statistics.supports_percentile(self.n, share):
+            return None
+        return statistics.quantile(self.samples_s, share)
+
+    @cached_property
+    def undisturbed_s(self) -> tuple[float, ...]:
+        """The samples whose threads hardly waited for a core; empty where that is not known."""
+        return tuple(
+            sample
+            for sample, delay in zip(self.samples_s, self.delay_s, strict=False)
+            if delay <= UNDISTURBED_DELAY * sample * self.forwards_per_sample
+        )
+
+    @property
+    def undisturbed_median_s(self) -> float | None:
+        return statistics.median(self.undisturbed_s) if self.undisturbed_s else None
+
+    @property
+    def throughput(self) -> float | None:
+        """Items per second at this batch: batch / median; None for a model without a batch."""
+        return self.batch / self.median_s if self.batch and self.median_s else None
+
+    @property
+    def quiet(self) -> bool:
+        return not self.flags
+
+
+class LayerTimes(Struct, frozen=True):
+    """Where the time goes: a separate, instrumented set of forward passes. Columns by layer row (``Layers.id``).
+
+    Rows, ``unattributed_s`` and ``hook_s × hook_calls`` add up to ``instrumented_s``.
+    """
+
+    configuration: Configuration
+    threads: int
+    row_id: tuple[str, ...]
+    latency_s: tuple[float | None, ...]
+    """Exclusive wall time per forward pass, hook cost subtracted; None where it is part of another row."""
+    cpu_s: tuple[float | None, ...]
+    """CPU time of all threads meanwhile."""
+    note: tuple[str, ...]
+    """How a row's time was found where it is not simply measured: fused with others, split by its operations' times."""
+    unattributed_s: float
+    """In containers and in Python between the layers, hook cost subtracted."""
+    hook_s: float
+    """Calibrated cost of timing one module call."""
+    hook_calls: int
+    instrumented_s: float
+    """Median wall time of the instrumented passes."""
+    end_to_end_s: float
+    """Median of plain passes, interleaved with them."""
+    repeats: int
+    flags: tuple[Flag, ...] = ()
+
+    @property
+    def rows_s(self) -> float:
+        return sum(value for value in self.latency_s if value is not None)
+
+    @property
+    def coverage(self) -> float:
+        """Rows and unattributed time over the plain end-to-end time; 1 is ideal."""
+        return (self.rows_s + self.unattributed_s) / self.end_to_end_s
+
+    @property
+    def overhead(self) -> float:
+        """Instrumented over plain end-to-end time; 1 is ideal."""
+        return self.instrumented_s / self.end_to_end_s
+
+
+class MemoryReadings(Struct, frozen=True):
+    """Three views of one forward pass's peak memory; None where a reading cannot be had, with the reason."""
+
+    configuration: Configuration
+    analytic_bytes: int
+    """Largest set of live activations, by lifetime of storages."""
+    allocator_bytes: int | None = None
+    """Largest sum of live allocations that the framework made."""
+    process_bytes: int | None = None
+    """Growth of the process's resident peak."""
+    reasons: tuple[str, ...] = ()
+    """Why a reading is missing."""
+
+    @property
+    def workspace_bytes(self) -> int | None:
+        """Kernel workspace: what the allocator held beyond live activations (reordered copies, scratch)."""
+        return None if self.allocator_bytes is None else max(self.allocator_bytes - self.analytic_bytes, 0)
+
+
+class Comparison(Struct, frozen=True, dict=True):
+    """A configuration measured against another in alternation; ratios are ``current / baseline`` of paired blocks."""
+
+    baseline: Configuration
+    current: Configuration
+    threads: int
+    ratios: tuple[float, ...]
+    baseline_s: tuple[float, ...]
+    """Block medians, one per ratio."""
+    current_s: tuple[float, ...]
+    stop_reason: StopReason
+    flags: tuple[Flag, ...] = ()
+
+    @cached_property
+    def ratio(self) -> float:
+        return statistics.median(self.ratios)
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """99 % interval of the ratio; None with too few pairs."""
+        return statistics.median_interval(self.ratios, z=RATIO_Z)
+
+    @property
+    def dead_zone(self) -> float:
+        return FLAGGED_DEAD_ZONE if self.flags else DEAD_ZONE
+
+    @property
+    def verdict(self) -> Verdict:
+        return verdict(self.ratios, self.dead_zone)
+
+
+def verdict(ratios: Sequence[float], dead_zone: float) -> Verdict:
+    """From the 99 % interval of the median ratio: outside the dead zone around 1, inside it, or neither."""
+    interval = statistics.median_interval(ratios, z=RATIO_Z)
+    if interval is None:
+        return "unclear"
+    if interval.low > 1 + dead_zone:
+        return "slower"
+    if interval.high < 1 - dead_zone:
+        return "faster"
+    if interval.low >= 1 - dead_zone and interval.high <= 1 + dead_zone:
+        return "same"
+    return "unclear"
+
+
+class OpTimes(Struct, frozen=True):
+    """Every executed operation of one forward pass with its time, in order: the drill-down. Medians over repeats."""
+
+    configuration: Configuration
+    threads: int
+    op: tuple[str, ...]
+    path: tuple[str, ...]
+    """Innermost module being called."""
+    row_id: tuple[str, ...]
+    """Of the layer row this belongs to; ``""`` where the analysis has no such row."""
+    output_shapes: tuple[tuple[tuple[int, ...], ...], ...]
+    latency_s: tuple[float, ...]
+    op_s: float
+    """Calibrated cost of timing one operation, already subtracted."""
+    end_to_end_s: float
+
+
+class Latency(Struct, frozen=True):
+    """Everything measured of one configuration."""
+
+    measurement: Measurement
+    layers: LayerTimes | None = None
+    memory: MemoryReadings | None = None
+    comparison: Comparison | None = None
+    """With the baseline at the time."""
+
+    @property
+    def configuration(self) -> Configuration:
+        return self.measurement.configuration
+
+    def with_part(self, part: Part) -> Latency:
+        """The same with a newer part of it."""
+        if isinstance(part, Measurement):
+            return msgspec.structs.replace(self, measurement=part)
+        if isinstance(part, LayerTimes):
+            return msgspec.structs.replace(self, layers=part)
+        if isinstance(part, MemoryReadings):
+            return msgspec.structs.replace(self, memory=part)
+        return msgspec.structs.replace(self, comparison=part)
+
+
+Part: TypeAlias = Measurement | LayerTimes | MemoryReadings | Comparison
