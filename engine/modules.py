@@ -185,6 +185,11 @@ def _resized_weight(
     if math.prod(shape) > LARGEST_WEIGHT:
         raise InputError(f"{edit.layer} with a kernel of {kernel} has too many weights.", layer=edit.layer)
     new = torch.empty(shape, dtype=weight.dtype, device=weight.device)
+    if not new.is_meta:
+        # What happens to be in memory may be subnormal or not a number, and slow or wrong to compute with.
+        fan_in = math.prod(shape[1:])
+        with torch.no_grad():
+            new.normal_(0.0, fan_in**-0.5, generator=torch.Generator(new.device).manual_seed(0))
     return nn.Parameter(new, requires_grad=weight.requires_grad)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from threading import Event
+from typing import Any, NamedTuple
 
 import msgspec
 import psutil
@@ -83,6 +84,20 @@ class _Runnable:
         self.state = ModuleState(self.model.module)
         self.parameters = Parameters(self.model.module, self.target.refs)
         self.columns = ModuleColumns(self.model.module)
+
+
+class RealModel(NamedTuple):
+    """A module with allocated weights at one configuration, ready to be called."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    target: Target
+    state: ModuleState
+
+    def forward(self) -> object:
+        """One forward pass; the caller is in inference mode."""
+        return self.module(*self.args, **self.kwargs)
 
 
 class Session:
@@ -174,6 +189,36 @@ class Session:
         if fast:
             self._keep(configuration, analysis)
         return analysis
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the open model's parameters, edits as last applied."""
+        return self._meta.parameters.weight_bytes
+
+    @property
+    def random_weights(self) -> bool:
+        return self._loaded.random_weights
+
+    @property
+    def has_real_weights(self) -> bool:
+        """Whether the weights are allocated already."""
+        return self._real is not None
+
+    @contextmanager
+    def real(self, configuration: Configuration) -> Iterator[RealModel]:
+        """The model with allocated weights and seeded inputs at ``configuration``, inside the model's import world.
+
+        Allocates the weights at the first use. Afterwards the modules are in the state the model was opened in.
+        Raises InputError for a configuration that does not fit and for weights that memory cannot hold.
+        """
+        shapes = self._binding.complete(configuration.inputs)
+        runnable = self._runnable("cpu", configuration)
+        with self._loaded.world.active() if self._loaded.world is not None else nullcontext():
+            try:
+                args, kwargs = self._binding.arguments(shapes, _make_real)
+                yield RealModel(runnable.model.module, args, kwargs, runnable.target, runnable.state)
+            finally:
+                runnable.state.restore()
 
     # -- the three ways to trace ---------------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ class LoadedModel:
     watch: str = ""
     world: UserModules | None = None
     """The import world to run the model's forward in; None for models that import nothing of their own."""
+    random_weights: bool = False
+    """Whether ``build_real`` gives freshly initialised weights, because the source holds none."""
 
     @property
     def specs(self) -> tuple[InputSpec, ...]:

@@ -66,7 +66,7 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
         task=_task(models, name),
         note=note,
     )
-    return LoadedModel(info, module, binding, build)
+    return LoadedModel(info, module, binding, build, random_weights=True)
 
 
 def entries() -> tuple[ZooEntry, ...]:
