@@ -23,7 +23,9 @@ from PySide6.QtCore import (
 from PySide6.QtWidgets import QApplication
 
 from gui.engine_client import EngineClient
+from gui.latency_engine import LatencyEngine
 from gui.main_window import MainWindow
+from gui.measuring import Measuring
 from gui.opening import Plan
 from gui.selection import Selection
 from gui.settings import Settings
@@ -60,9 +62,12 @@ class Application:
         self.theme = ThemeManager(app, options.theme or settings.theme)
         self.engine = EngineClient(options.python or settings.python)
         self.workspace = Workspace(self.engine, settings)
+        self.latency_engine = LatencyEngine(self.engine.python)
+        self.measuring = Measuring(self.workspace, self.latency_engine, settings)
         self.selection = Selection()
-        self.window = MainWindow(self.workspace, self.selection, self.theme, settings)
+        self.window = MainWindow(self.workspace, self.measuring, self.selection, self.theme, settings)
         app.aboutToQuit.connect(self.engine.stop)
+        app.aboutToQuit.connect(self.latency_engine.stop)
 
     def show(self) -> None:
         """Put the window on the screen first, then start the engine and open the source."""

@@ -13,6 +13,8 @@ from engine.errors import ErrorInfo
 from engine.protocol import Ready
 from gui.callables import candidates
 from gui.charts import panels
+from gui.desk import Desk
+from gui.measuring import Measuring
 from gui.opening import ConsentRequest
 from gui.selection import Selection
 from gui.settings import Settings
@@ -50,6 +52,7 @@ class MainWindow(QMainWindow):
     def __init__(
         self,
         workspace: Workspace,
+        measuring: Measuring,
         selection: Selection,
         theme: ThemeManager,
         settings: Settings,
@@ -60,6 +63,7 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("Misnomer")
         self.setAcceptDrops(True)
         self.workspace = workspace
+        self.measuring = measuring
         self.selection = selection
         self.theme = theme
         self._settings = settings
@@ -130,7 +134,8 @@ class MainWindow(QMainWindow):
         self.status = StatusBar(workspace, self.actions_, central)
         column.addWidget(self.status)
         self.setCentralWidget(central)
-        charts = [(entry, entry.make(workspace, self.selection, theme, settings)) for entry in panels()]
+        desk = Desk(workspace, self.measuring, self.selection, theme, settings)
+        charts = [(entry, entry.make(desk)) for entry in panels()]
         (_, self.breakdown), (_, self.curve), *others = charts
         self.inspector = InspectorPanel(workspace, self.selection, theme)
         self.changed = WhatChangedPanel(workspace, self.selection, theme)
@@ -468,6 +473,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         self.save_layout()
+        self.measuring.close()
         self.workspace.close()
         super().closeEvent(event)
 

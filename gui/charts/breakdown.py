@@ -14,6 +14,7 @@ from gui.charts.icicle import IcicleChart
 from gui.charts.icicle_layout import is_additive
 from gui.charts.layout import range_among
 from gui.charts.rows import RowData
+from gui.desk import Desk
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.state_words import belongs_to
@@ -191,4 +192,8 @@ class BreakdownPanel(Panel):
         self.segments.choose(MODULES if self._settings.number("breakdown/view") == MODULES else LAYERS)
 
 
-PANEL = ChartEntry("Breakdown", "dock_breakdown", BreakdownPanel, order=1)
+def _make(desk: Desk) -> QWidget:
+    return BreakdownPanel(desk.workspace, desk.selection, desk.theme, desk.settings)
+
+
+PANEL = ChartEntry("Breakdown", "dock_breakdown", _make, order=1)

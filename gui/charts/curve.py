@@ -15,6 +15,7 @@ from gui.charts.header import LogButton, MetricButton, Panel
 from gui.charts.layout import Value
 from gui.charts.rows import total_of
 from gui.charts.sweep import axis_label, collect, sweep_name
+from gui.desk import Desk
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
@@ -232,4 +233,8 @@ class CurvePanel(Panel):
         self.log_button.setChecked(self.chart.log)
 
 
-PANEL = ChartEntry("Curve", "dock_curve", CurvePanel, order=2)
+def _make(desk: Desk) -> QWidget:
+    return CurvePanel(desk.workspace, desk.selection, desk.theme, desk.settings)
+
+
+PANEL = ChartEntry("Curve", "dock_curve", _make, order=2)

@@ -7,17 +7,14 @@ from typing import NamedTuple
 
 from PySide6.QtWidgets import QWidget
 
-from gui.selection import Selection
-from gui.settings import Settings
-from gui.theme import ThemeManager
-from gui.workspace import Workspace
+from gui.desk import Desk
 
 
 class ChartEntry(NamedTuple):
-    """``make`` is the panel's class. The first two entries by ``order`` have a place of their own, others share one."""
+    """``make`` builds the panel. The first two entries by ``order`` have a place of their own, others share one."""
 
     title: str
     name: str
     """Object name of its dock, by which the layout remembers it."""
-    make: Callable[[Workspace, Selection, ThemeManager, Settings], QWidget]
+    make: Callable[[Desk], QWidget]
     order: int = 100

@@ -15,7 +15,9 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from gui.engine_client import EngineClient
+from gui.latency_engine import LatencyEngine
 from gui.main_window import MainWindow
+from gui.measuring import Measuring
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
@@ -28,7 +30,10 @@ ANSWER_MS = 30_000
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(str(tmp_path / "settings.ini"))
+    """Of a file of their own, with measuring paused: tests that measure switch it on."""
+    settings = Settings(str(tmp_path / "settings.ini"))
+    settings.set("measuring/enabled", False)
+    return settings
 
 
 @pytest.fixture(scope="session")
@@ -54,16 +59,24 @@ def workspace(engine: EngineClient, settings: Settings) -> Iterator[Workspace]:
 
 
 @pytest.fixture
+def measuring(workspace: Workspace, settings: Settings) -> Iterator[Measuring]:
+    measuring = Measuring(workspace, LatencyEngine(), settings)
+    yield measuring
+    measuring.close()
+    measuring.engine.stop()
+
+
+@pytest.fixture
 def theme(qapp: QApplication) -> ThemeManager:
     return ThemeManager(qapp, "light")
 
 
 @pytest.fixture
 def window(
-    workspace: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot
+    workspace: Workspace, measuring: Measuring, theme: ThemeManager, settings: Settings, qtbot: QtBot
 ) -> Iterator[MainWindow]:
     """The main window, shown, with nothing open."""
-    window = MainWindow(workspace, Selection(), theme, settings)
+    window = MainWindow(workspace, measuring, Selection(), theme, settings)
     window.resize(1600, 1000)
     window.show()
     qtbot.waitExposed(window)

@@ -14,7 +14,9 @@ from pytestqt.qtbot import QtBot
 
 from engine.edits import RemoveLayer
 from gui.engine_client import EngineClient
+from gui.latency_engine import LatencyEngine
 from gui.main_window import MainWindow
+from gui.measuring import Measuring
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
@@ -64,7 +66,9 @@ def kill(engine: EngineClient) -> None:
 def test_killed_while_nothing_happens_and_while_prefetching(
     recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot
 ) -> None:
-    window = MainWindow(recovering, Selection(), theme, settings)
+    window = MainWindow(
+        recovering, Measuring(recovering, LatencyEngine(), settings), Selection(), theme, settings
+    )
     qtbot.addWidget(window)
     window.show()
     open_model(qtbot, recovering, "torchvision:resnet18")
@@ -154,7 +158,9 @@ def test_a_configuration_that_kills_the_engine_is_given_up(
 def test_cancelling_what_cannot_be_interrupted_replaces_the_engine(
     recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    window = MainWindow(recovering, Selection(), theme, settings)
+    window = MainWindow(
+        recovering, Measuring(recovering, LatencyEngine(), settings), Selection(), theme, settings
+    )
     qtbot.addWidget(window)
     window.show()
     path = tmp_path / "slow.py"
@@ -235,7 +241,9 @@ def test_a_drag_while_the_engine_is_away_for_a_moment(recovering: Workspace, qtb
 def test_reports_without_an_engine_fail_at_once(
     recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    window = MainWindow(recovering, Selection(), theme, settings)
+    window = MainWindow(
+        recovering, Measuring(recovering, LatencyEngine(), settings), Selection(), theme, settings
+    )
     qtbot.addWidget(window)
     window.show()
     open_model(qtbot, recovering, "torchvision:alexnet")
@@ -259,7 +267,9 @@ def test_reports_without_an_engine_fail_at_once(
 def test_killed_while_the_user_is_asked(
     recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot, tmp_path: Path, answer: str
 ) -> None:
-    window = MainWindow(recovering, Selection(), theme, settings)
+    window = MainWindow(
+        recovering, Measuring(recovering, LatencyEngine(), settings), Selection(), theme, settings
+    )
     qtbot.addWidget(window)
     window.show()
     open_model(qtbot, recovering, "torchvision:alexnet")

@@ -26,7 +26,9 @@ from engine.edits import SetAttribute
 from engine.protocol import Ready, ReportFormat
 from gui import charts
 from gui.charts.entry import ChartEntry
+from gui.latency_engine import LatencyEngine
 from gui.main_window import LAYOUT_VERSION, MainWindow
+from gui.measuring import Measuring
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
@@ -275,7 +277,9 @@ def test_layout_is_kept(resnet: MainWindow, theme: ThemeManager, settings: Setti
     toggle.trigger()
     assert not curve.isVisible()
     resnet.save_layout()
-    second = MainWindow(resnet.workspace, Selection(), theme, settings)
+    second = MainWindow(
+        resnet.workspace, Measuring(resnet.workspace, LatencyEngine(), settings), Selection(), theme, settings
+    )
     qtbot.addWidget(second)
     second.show()
     again = second.area.findChild(QWidget, "dock_curve")
@@ -293,7 +297,9 @@ def test_a_damaged_layout_is_arranged_anew(
     settings.set("window/layout_version", LAYOUT_VERSION)
     for key in ("window/geometry", "window/splitter", "window/docks"):
         settings.set(key, QByteArray(damage))
-    window = MainWindow(workspace, Selection(), theme, settings)
+    window = MainWindow(
+        workspace, Measuring(workspace, LatencyEngine(), settings), Selection(), theme, settings
+    )
     qtbot.addWidget(window)
     window.show()
     docks = [window.area.findChild(QWidget, name) for name in ("dock_breakdown", "dock_curve")]
@@ -341,7 +347,9 @@ def test_a_chart_module_is_a_panel_of_the_window(
     entries = [*charts.panels(), ChartEntry("Own", "dock_own", make)]
     assert [entry.title for entry in entries] == ["Breakdown", "Curve", "Own"]
     monkeypatch.setattr("gui.main_window.panels", lambda: entries)
-    window = MainWindow(workspace, Selection(), theme, settings)
+    window = MainWindow(
+        workspace, Measuring(workspace, LatencyEngine(), settings), Selection(), theme, settings
+    )
     qtbot.addWidget(window)
     dock = window.findChild(QDockWidget, "dock_own")
     assert dock is not None
