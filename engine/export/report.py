@@ -85,10 +85,8 @@ def _rows(columns: Struct, row: type[Row]) -> tuple[Row, ...]:
     return tuple(map(row, *(getattr(columns, field) for field in fields)))
 
 
-def _columns(rows: tuple[Row, ...], columns: type[Columns]) -> Columns:
-    return columns(
-        **{field: tuple(getattr(row, field) for row in rows) for field in columns.__struct_fields__}
-    )
+def _columns(rows: tuple[Row, ...], row: type[Row], columns: type[Columns]) -> Columns:
+    return columns(**{field: tuple(getattr(each, field) for each in rows) for field in row.__struct_fields__})
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -156,8 +154,8 @@ class Report(Struct, frozen=True, kw_only=True):
             mode=self.mode,
             totals=self.totals,
             coverage=self.coverage,
-            layers=_columns(self.layers, Layers),
-            modules=_columns(self.modules, Modules),
+            layers=_columns(self.layers, LayerRow, Layers),
+            modules=_columns(self.modules, ModuleRow, Modules),
             assumptions=self.assumptions,
             shared=self.shared,
             untouched=self.untouched,

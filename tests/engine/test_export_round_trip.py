@@ -75,7 +75,7 @@ def layers(draw: st.DrawFn, paths: tuple[str, ...]) -> Layers:
     }  # fmt: skip
     columns = {
         field: draw(tuples(kinds.get(field, counts), len(ids)))
-        for field in Layers.__struct_fields__
+        for field in LayerRow.__struct_fields__
         if field != "id"
     }
     return Layers(id=ids, **columns)
@@ -111,7 +111,7 @@ def test_every_analysis_comes_back_exactly(analysis: Analysis) -> None:
 
 
 def test_rows_have_the_fields_of_the_columns() -> None:
-    assert LayerRow.__struct_fields__ == Layers.__struct_fields__
+    assert LayerRow.__struct_fields__ == Layers.__struct_fields__[:18]
     assert ModuleRow.__struct_fields__ == Modules.__struct_fields__
 
 
