@@ -18,6 +18,7 @@ class NodeValues:
         self.analysis = analysis
         self._columns: dict[str, Sequence[Number]] = {}
         self._aggregates: dict[tuple[int, str], Number] = {}
+        self._notes: dict[str, str] | None = None
 
     def value(self, node: int, key: str) -> Number:
         """Metric ``key`` of ``node``; None where not counted or (a ratio) not applicable."""
@@ -32,7 +33,9 @@ class NodeValues:
             return value
 
     def total(self, key: str) -> Number:
-        """The model's own total: what the cards show."""
+        """The model's own total: what the cards show. Of what is measured layer by layer, the sum of the layers."""
+        if METRIC[key].measured:
+            return self.value(0, key)
         value: Number = getattr(self.analysis.totals, key)
         return value
 
@@ -50,6 +53,14 @@ class NodeValues:
         values = self._column(key)
         return sum(values[row] is None for row in self.structure.rows[node])
 
+    def time_note(self, node: int) -> str:
+        """How a row's time was found where it is not simply measured: split, or part of another row."""
+        if self._notes is None:
+            times = self.analysis.layer_times
+            self._notes = dict(zip(times.row_id, times.note, strict=True)) if times is not None else {}
+        row = self.structure.row[node]
+        return self._notes.get(self.analysis.layers.id[row], "") if row >= 0 else ""
+
     def all_values(self, key: str) -> list[Number]:
         """One value per node, for sorting."""
         return [self.value(node, key) for node in range(len(self.structure))]
@@ -62,7 +73,7 @@ class NodeValues:
 
     def _aggregate(self, node: int, key: str) -> Number:
         metric = METRIC[key]
-        if node == 0:
+        if node == 0 and not metric.measured:
             return self.total(key)
         if metric.parts is not None:
             top, bottom = metric.parts

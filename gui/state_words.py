@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.configuration import Configuration
 from gui import sizes
 
-STALE_OPACITY = 0.45
+STALE_OPACITY = 0.4
 """Of numbers that do not belong to the configuration asked for."""
 
 
@@ -16,3 +16,8 @@ def belongs_to(shown: Configuration, asked: Configuration | None) -> str:
         return words
     count = len(shown.edits)
     return f"{words} with {count} edit{'s' if count > 1 else ''}" if count else f"{words} without edits"
+
+
+def measured_of(shown: Configuration, asked: Configuration | None) -> str:
+    """The same as a sentence for tooltips."""
+    return f"Measured {belongs_to(shown, asked)}: an earlier configuration."

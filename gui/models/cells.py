@@ -12,8 +12,11 @@ from engine.metrics import Metric, Number, ratio
 from engine.tree_values import Comparison, NodeValues
 from gui.models.columns import LayerColumn
 from gui.models.layer_widths import shapes_text
+from gui.state_words import measured_of
 
 CANNOT_RUN = "cannot run"
+IN_ABOVE = "in ↑"
+"""Instead of a time: it is part of the row above that carries it; the tooltip says why."""
 _STATES = {
     CANNOT_RUN: "Stops the forward pass of the configuration asked for; the numbers are of the last good state",
     "removed": "Replaced by identity",
@@ -36,6 +39,8 @@ class Cell:
     family: str = ""
     bar: float | None = None
     ghost: float | None = None
+    faded: bool = False
+    """Measured of another configuration: painted as old."""
 
 
 class LayerCells(Comparison):
@@ -60,10 +65,11 @@ class LayerCells(Comparison):
         if column.kind == "difference":
             return self._difference_cell(node, column.metric)
         before, after = self.before(node, column.metric.key), self.values.value(node, column.metric.key)
+        faded = self.is_stale(column.metric)
         if before == after:
-            return Cell(self.text(node, column.metric), tone="secondary")
+            return Cell(self.text(node, column.metric), tone="secondary", faded=faded)
         old = numbers.value(column.metric, before) if before is not None else numbers.NOT_APPLICABLE
-        return Cell(f"{old} → {self.text(node, column.metric)}")
+        return Cell(f"{old} → {self.text(node, column.metric)}", faded=faded)
 
     def sort_key(self, node: int, column: LayerColumn) -> Number | str:
         """What ``column`` sorts by: a number, a label, or None for what is unknown or does not apply."""
@@ -87,6 +93,8 @@ class LayerCells(Comparison):
             return "\n".join(numbers.shape(shape) for shape in self.output_shapes(node))
         metric = column.metric
         assert metric is not None
+        if metric.measured:
+            return self._measured_tooltip(node, metric)
         after = self.values.value(node, metric.key)
         lines = [f"{metric.label}: {numbers.exact_value(metric, after)}"]
         share = self.values.share(node, metric.key)
@@ -106,6 +114,10 @@ class LayerCells(Comparison):
             lines.append(metric.description)
         return "\n".join(lines)
 
+    def is_stale(self, metric: Metric) -> bool:
+        """Whether the numbers of ``metric`` belong to another configuration and must be shown as old."""
+        return metric.measured and self.analysis.stale_times
+
     def state(self, node: int) -> str:
         """``cannot run``, ``removed``, ``not used`` or empty; an operation is always used."""
         if node == self._failed:
@@ -121,9 +133,13 @@ class LayerCells(Comparison):
     def text(self, node: int, metric: Metric) -> str:
         """A value for eyes: ``—`` for nothing to count, ``not counted`` for unknown, ``≥`` where rows are unknown."""
         value = self.values.value(node, metric.key)
+        if value is None and metric.measured:
+            is_part = metric.parts is None and self.values.time_note(node)
+            return IN_ABOVE if is_part else numbers.NOT_APPLICABLE
         if (
             self.structure.row[node] < 0
             and metric.combine == "sum"
+            and not metric.measured
             and self.values.unknown_rows(node, metric.key)
         ):
             return f"≥ {numbers.value(metric, value)}" if value is not None else numbers.NOT_COUNTED
@@ -136,14 +152,15 @@ class LayerCells(Comparison):
 
     def _value_cell(self, node: int, metric: Metric, with_bar: bool) -> Cell:
         text = self.text(node, metric)
-        quiet = text in (numbers.NOT_APPLICABLE, numbers.NOT_COUNTED)
+        quiet = text in (numbers.NOT_APPLICABLE, numbers.NOT_COUNTED, IN_ABOVE)
+        faded = self.is_stale(metric)
         tone = "caution" if text == numbers.NOT_COUNTED else "secondary" if quiet else "text"
         if not with_bar or metric.combine == "ratio" or text == numbers.NOT_COUNTED:
-            return Cell(text, tone=tone, small=text == numbers.NOT_COUNTED)
+            return Cell(text, tone=tone, small=text in (numbers.NOT_COUNTED, IN_ABOVE), faded=faded)
         total = self.values.total(metric.key)
         bar = ratio(self.values.value(node, metric.key), total) or 0.0
         before = self.before(node, metric.key) if self.baseline is not None else None
-        return Cell(text, tone=tone, bar=bar, ghost=ratio(before, total))
+        return Cell(text, tone=tone, bar=bar, ghost=ratio(before, total), faded=faded)
 
     def _difference_cell(self, node: int, metric: Metric) -> Cell:
         assert self.baseline is not None
@@ -153,12 +170,14 @@ class LayerCells(Comparison):
         if not before and not after and before is not None:
             return Cell("")
         text = numbers.difference(before, after)
+        faded = self.is_stale(metric)
         if text in ("=", numbers.NOT_APPLICABLE) or before is None or after is None:
-            return Cell(text, tone="secondary")
+            return Cell(text, tone="secondary", faded=faded)
         tone = "secondary"
-        if metric.less_is_better:
+        # Times of single layers have no verdict: the comparison of the whole model has one.
+        if metric.less_is_better and not metric.measured:
             tone = "better" if after < before else "worse"
-        return Cell(text, tone=tone, bold=True)
+        return Cell(text, tone=tone, bold=True, faded=faded)
 
     def _layer_cell(self, node: int) -> Cell:
         label = self.structure.labels[node]
@@ -179,6 +198,25 @@ class LayerCells(Comparison):
             struck=state == "removed",
             family=family,
         )
+
+    def _measured_tooltip(self, node: int, metric: Metric) -> str:
+        after = self.values.value(node, metric.key)
+        if self.analysis.layer_times is None:
+            return f"{metric.label}: not measured\n{metric.description}"
+        lines = [
+            f"{metric.label}: {numbers.value(metric, after) if after is not None else self.text(node, metric)}"
+        ]
+        if metric.combine != "ratio" and after is not None:
+            lines.append(f"{numbers.share(after, self.values.total(metric.key))} of all layers")
+        before = self.before(node, metric.key)
+        if before is not None:
+            lines.append(f"Baseline: {numbers.value(metric, before)} ({numbers.difference(before, after)})")
+        if note := self.values.time_note(node):
+            lines.append(note)
+        if self.is_stale(metric):
+            lines.append(measured_of(self.analysis.layer_times.configuration, self.analysis.configuration))
+        lines.append(metric.description)
+        return "\n".join(lines)
 
     def _family_before(self, node: int) -> str:
         """A removed layer keeps the colour it had in the baseline."""

@@ -28,7 +28,7 @@ class LayerColumn:
     metric: Metric | None = None
 
 
-DEFAULT_VISIBLE = ("output", "params", "headline", "headline.difference", "activation_bytes")
+DEFAULT_VISIBLE = ("output", "params", "headline", "headline.difference", "activation_bytes", "latency_s")
 DEFAULT_BARS = ("headline",)
 
 _LAYER = LayerColumn(

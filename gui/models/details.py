@@ -11,6 +11,7 @@ from engine.graph import AttributeValue, Shape
 from engine.metrics import METRICS, Metric, Number
 from engine.results import Analysis
 from gui.models.cells import CANNOT_RUN, LayerCells
+from gui.state_words import measured_of
 
 MAX_NAMES = 4
 """Parameter names listed before "and 12 more"."""
@@ -29,6 +30,8 @@ class MetricLine:
     difference: str
     tone: str
     """Token of the difference's colour."""
+    faded: bool = False
+    """Measured of another configuration."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,22 @@ def _facts(cells: LayerCells, node: int, attributes: dict[str, AttributeValue]) 
         count = len(structure.rows[node])
         facts.append(("Operations", f"{count:,} row{'s' if count != 1 else ''}"))
     facts.extend(_parameter_facts(analysis, structure.row[node], module, node == 0))
+    facts.extend(_time_facts(cells, node))
     if attributes:
         text = " · ".join(f"{key} {attribute_text(value)}" for key, value in attributes.items())
         facts.append(("Attributes", text))
     return facts
+
+
+def _time_facts(cells: LayerCells, node: int) -> list[tuple[str, str]]:
+    """What must be known of the node's times: how they were found, and that they are old."""
+    times = cells.analysis.layer_times
+    if times is None:
+        return []
+    notes = [cells.values.time_note(node)]
+    if cells.analysis.stale_times:
+        notes.append(measured_of(times.configuration, cells.analysis.configuration))
+    return [("Time", note) for note in notes if note]
 
 
 def _parameter_facts(analysis: Analysis, row: int, module: int, is_model: bool) -> list[tuple[str, str]]:
@@ -135,6 +150,8 @@ def _parameter_facts(analysis: Analysis, row: int, module: int, is_model: bool) 
 
 def _metric_line(cells: LayerCells, node: int, metric: Metric, compare: bool) -> MetricLine | None:
     """None where there is nothing to count, now and before."""
+    if metric.measured:
+        return _measured_line(cells, node, metric, compare)
     after = cells.values.value(node, metric.key)
     share = ""
     if metric.combine in ("sum", "params") and after:
@@ -155,6 +172,27 @@ def _metric_line(cells: LayerCells, node: int, metric: Metric, compare: bool) ->
     if nothing and not before_text:
         return None
     return MetricLine(metric, text, share, before_text, difference, tone)
+
+
+def _measured_line(cells: LayerCells, node: int, metric: Metric, compare: bool) -> MetricLine | None:
+    """Times in readable units (their last digits mean nothing); differences without colour, as there is no verdict."""
+    times, after = cells.analysis.layer_times, cells.values.value(node, metric.key)
+    if times is None or not after:
+        return None
+    text = numbers.value(metric, after).removesuffix(metric.suffix).strip()
+    share = metric.suffix
+    if metric.combine == "sum":
+        share = numbers.share(after, cells.values.total(metric.key))
+    elif metric.key == "cores_busy":
+        text = numbers.significant(after, 2)
+        share = f"of {times.threads} thread{'s' if times.threads != 1 else ''}"
+    before_text, difference = "", ""
+    before = cells.before(node, metric.key) if compare else None
+    if before is not None:
+        before_text = numbers.value(metric, before).removesuffix(metric.suffix).strip()
+        difference = numbers.difference(before, after)
+    faded = cells.is_stale(metric)
+    return MetricLine(metric, text, share, before_text, difference, "secondary", faded)
 
 
 def _tone(metric: Metric, before: Number, after: Number) -> str:

@@ -17,6 +17,7 @@ from gui.models.cells import Cell, LayerCells
 from gui.models.columns import DEFAULT_BARS, LayerColumn, columns
 from gui.models.comparison import Comparer
 from gui.models.roles import Role
+from gui.state_words import measured_of
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
 
@@ -212,7 +213,7 @@ class LayerTreeModel(QAbstractItemModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return "Δ" if column.key == "headline.difference" else column.title
         if role == Qt.ItemDataRole.ToolTipRole:
-            return column.tooltip
+            return self._column_tooltip(column)
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _LEFT if section == 0 else _RIGHT
         if role == Role.COLUMN:
@@ -223,6 +224,18 @@ class LayerTreeModel(QAbstractItemModel):
         return None
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _column_tooltip(self, column: LayerColumn) -> str:
+        cells, metric = self.cells, column.metric
+        if cells is None or metric is None or not metric.measured:
+            return column.tooltip
+        times = cells.analysis.layer_times
+        if times is None:
+            return f"{column.tooltip}\nNot measured yet."
+        if cells.is_stale(metric):
+            words = measured_of(times.configuration, cells.analysis.configuration)
+            return f"{column.tooltip}\n{words}"
+        return column.tooltip
 
     def _numbers_changed(self) -> None:
         if self.structure is not None:

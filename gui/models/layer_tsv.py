@@ -8,17 +8,19 @@ from engine import numbers
 from engine.metrics import Metric, Number, ratio
 from gui.models.cells import LayerCells
 from gui.models.columns import LayerColumn
+from gui.state_words import belongs_to
 
 
 def tsv(cells: LayerCells, nodes: Sequence[int], shown: Sequence[LayerColumn]) -> str:
     """One header line and one line per node: full path, operation, then ``shown`` without the layer column.
 
-    Counts are integers and bytes are bytes; unknown is ``not counted``, a ratio that does not apply is empty.
+    Counts are integers, bytes are bytes, times seconds; what was not measured has no column.
+    Unknown is ``not counted``, a ratio that does not apply is empty.
     """
-    rest = [column for column in shown if column.kind != "layer"]
+    rest = [column for column in shown if column.kind != "layer" and not _is_unmeasured(cells, column)]
     header = ["Layer", "Operation or class"]
     for column in rest:
-        header.extend(_titles(column))
+        header.extend(_titles(column, _unit_and_origin(cells, column.metric)))
     lines = ["\t".join(header)]
     for node in nodes:
         fields = [_path(cells, node), _what(cells, node)]
@@ -28,10 +30,13 @@ def tsv(cells: LayerCells, nodes: Sequence[int], shown: Sequence[LayerColumn]) -
     return "\n".join(lines) + "\n"
 
 
-def _titles(column: LayerColumn) -> list[str]:
+def _is_unmeasured(cells: LayerCells, column: LayerColumn) -> bool:
+    return column.metric is not None and column.metric.measured and cells.analysis.layer_times is None
+
+
+def _titles(column: LayerColumn, name: str) -> list[str]:
     if column.metric is None:
         return [column.title]
-    name = _name(column.metric)
     if column.kind == "change":
         return [f"{name} before", f"{name} after"]
     return [f"{name} after/before" if column.kind == "difference" else name]
@@ -52,14 +57,21 @@ def _fields(cells: LayerCells, node: int, column: LayerColumn) -> list[str]:
     return ["" if factor is None else repr(factor)]
 
 
-def _name(metric: Metric) -> str:
-    unit = "bytes" if metric.unit == "bytes" else metric.suffix
+def _unit_and_origin(cells: LayerCells, metric: Metric | None) -> str:
+    """``Latency (s, of 1×3×64×64)``: label, unit, and what old measurements belong to."""
+    if metric is None:
+        return ""
+    parts = [{"bytes": "bytes", "seconds": "s"}.get(metric.unit, metric.suffix)]
+    times = cells.analysis.layer_times
+    if times is not None and cells.is_stale(metric):
+        parts.append(belongs_to(times.configuration, cells.analysis.configuration))
+    unit = ", ".join(part for part in parts if part)
     return f"{metric.label} ({unit})" if unit else metric.label
 
 
 def _number(metric: Metric, value: Number) -> str:
     if value is None:
-        return "" if metric.parts is not None else numbers.NOT_COUNTED
+        return "" if metric.parts is not None or metric.measured else numbers.NOT_COUNTED
     return str(value)
 
 

@@ -327,19 +327,22 @@ def _numbers_html(lines: tuple[MetricLine, ...], theme: Theme, *, narrow: bool) 
     table += [f"<td align='right' style='{small}'>{head}</td>" for head in heads]
     table.append("</tr>")
     for line in lines:
-        table.append(f"<tr><td {label_width} style='color:{theme.secondary}'>{line.metric.label}</td>")
+        # Rich text knows no opacity; the facts say what old times belong to.
+        quiet = theme.disabled if line.faded else theme.secondary
+        ink = f"color:{theme.disabled if line.faded else theme.text}"
+        table.append(f"<tr><td {label_width} style='color:{quiet}'>{line.metric.label}</td>")
         if narrow and line.metric.suffix:
             unit = f"<span style='{small}'>{line.share}</span>"
-            table.append(f"<td align='right' colspan='2'>{line.exact} {unit}</td>")
+            table.append(f"<td align='right' colspan='2' style='{ink}'>{line.exact} {unit}</td>")
         else:
             table.append(
-                f"<td align='right'>{line.exact}</td>"
-                f"<td align='right' style='color:{theme.secondary}'>{gap}{line.share}</td>"
+                f"<td align='right' style='{ink}'>{line.exact}</td>"
+                f"<td align='right' style='color:{quiet}'>{gap}{line.share}</td>"
             )
         if compared and not narrow:
-            table.append(f"<td align='right' style='color:{theme.secondary}'>{gap}{line.before}</td>")
+            table.append(f"<td align='right' style='color:{quiet}'>{gap}{line.before}</td>")
         if compared:
-            tone = theme.color(line.tone).name()
+            tone = theme.disabled if line.faded else theme.color(line.tone).name()
             table.append(
                 f"<td align='right' style='color:{tone}; font-weight:600'>{gap}{line.difference}</td>"
             )

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from gui.models.cells import Cell
 from gui.models.roles import Role
+from gui.state_words import STALE_OPACITY
 from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 
 ROW_HEIGHT = 24
@@ -78,6 +79,10 @@ class LayerDelegate(QStyledItemDelegate):
         if index.column() == 0:
             self._paint_layer(painter, cell, left, top, width)
             return
+        before = painter.opacity()
+        if cell.faded:
+            # A row that is old as a whole is faded already.
+            painter.setOpacity(min(before, STALE_OPACITY))
         right = left + width - MARGIN
         if cell.bar is not None:
             right -= BAR_WIDTH
@@ -86,6 +91,7 @@ class LayerDelegate(QStyledItemDelegate):
         if cell.text:
             font = _font_of(cell)
             self._paint_right(painter, font, cell, right, top, right - left)
+        painter.setOpacity(before)
 
     def _paint_layer(self, painter: QPainter, cell: Cell, left: float, top: float, width: float) -> None:
         if cell.family:

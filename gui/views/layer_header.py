@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QHeaderView, QWidget
 
 from engine.results import Analysis
 from gui.models.cells import LayerCells
+from gui.models.columns import LayerColumn
 from gui.models.layer_tree import LayerTreeModel
 from gui.models.layer_widths import NAME_ROOM, Fit, fit, samples
 from gui.settings import Settings
@@ -39,7 +40,7 @@ class LayerHeader(QHeaderView):
         self._bars: frozenset[str] = frozenset()
         self._content: dict[str, int] = {}
         self._empty: tuple[str, ...] = ()
-        """The difference while there is nothing to compare with; whoever chooses another comparison wants to see it."""
+        """Columns that give way first. Of differences only the first one: whoever chooses another wants to see it."""
         self._dragged = dict(_parse(settings.texts(WIDTHS_KEY)))
         self._pressed = False
         """Whether it is the user who resizes sections."""
@@ -89,7 +90,7 @@ class LayerHeader(QHeaderView):
             column = self._layers.columns[section]
             width = self._content_width(section, analysis)
             self._content[column.key] = max(width, before.get(column.key, 0))
-            if column.key == "headline.difference" and (cells is None or cells.is_baseline):
+            if _says_nothing(column, cells):
                 self._empty = (*self._empty, column.key)
         return self._content != before or self._empty != empty_before
 
@@ -168,6 +169,13 @@ class LayerHeader(QHeaderView):
         self._settings.set_texts(
             WIDTHS_KEY, [f"{key}={width}" for key, width in sorted(self._dragged.items())]
         )
+
+
+def _says_nothing(column: LayerColumn, cells: LayerCells | None) -> bool:
+    """Nothing to compare with, or nothing measured."""
+    if column.metric is not None and column.metric.measured:
+        return cells is None or cells.analysis.layer_times is None
+    return column.key == "headline.difference" and (cells is None or cells.is_baseline)
 
 
 def _parse(texts: list[str]) -> Iterator[tuple[str, int]]:

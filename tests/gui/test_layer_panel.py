@@ -76,7 +76,7 @@ def test_first_level_is_open_and_default_columns_are_shown(panel: LayerPanel) ->
     assert view.isExpanded(view.index_of(""))
     assert not view.isExpanded(view.index_of("blocks"))
     assert shown_keys(panel) == [
-        "layer", "output", "params", "headline", "headline.difference", "activation_bytes"
+        "layer", "output", "params", "headline", "headline.difference", "activation_bytes", "latency_s"
     ]  # fmt: skip
 
 
