@@ -10,7 +10,6 @@ from threading import Event
 from typing import Any, NamedTuple
 
 import msgspec
-import psutil
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
@@ -24,12 +23,12 @@ from engine.configuration import Configuration
 from engine.edits import Edit
 from engine.errors import (
     EngineError,
-    InputError,
     MissingShapeError,
     RealRunRequiredError,
     UnsupportedModelError,
 )
 from engine.graph import InputShape, InputSpec, Shape
+from engine.latency.guard import Need, check_memory, free_bytes, memory_errors, require
 from engine.loaders.inputs import InputBinding, bind_shapes
 from engine.loaders.loaded import LoadedModel, replace_tensors
 from engine.modules import EditableModel, ModuleColumns
@@ -209,11 +208,15 @@ class Session:
         """The model with allocated weights and seeded inputs at ``configuration``, inside the model's import world.
 
         Allocates the weights at the first use. Afterwards the modules are in the state the model was opened in.
-        Raises InputError for a configuration that does not fit and for weights that memory cannot hold.
+        Raises InputError for a configuration that does not fit, and for one that memory cannot hold: before anything
+        is built, or out of the body where the estimate was too low.
         """
         shapes = self._binding.complete(configuration.inputs)
-        runnable = self._runnable("cpu", configuration)
-        with self._loaded.world.active() if self._loaded.world is not None else nullcontext():
+        check_memory(self, msgspec.structs.replace(configuration, inputs=shapes))
+        world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
+        with memory_errors(self.info.name):
+            runnable = self._runnable("cpu", configuration)
+        with world, memory_errors(self.info.name):
             try:
                 args, kwargs = self._binding.arguments(shapes, _make_real)
                 yield RealModel(runnable.model.module, args, kwargs, runnable.target, runnable.state)
@@ -257,7 +260,7 @@ class Session:
         runnable = self._meta
         if mode == "cpu":
             if self._real is None:
-                self._check_memory()
+                require(Need(self.weight_bytes), self.info.name)
                 world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
                 with world, torch.random.fork_rng():
                     torch.manual_seed(0)
@@ -266,17 +269,9 @@ class Session:
         runnable.apply(configuration.edits)
         return runnable
 
-    def _check_memory(self) -> None:
-        needed, free = self._meta.parameters.weight_bytes, psutil.virtual_memory().available
-        if needed * 1.5 > free:
-            raise InputError(
-                f"A real run needs {needed / 2**30:.1f} GiB for the weights alone; {free / 2**30:.1f} GiB are free.",
-                hint="Close other programs, or analyse a smaller variant.",
-            )
-
     def _real_run_required(self, failed: Trace) -> RealRunRequiredError:
         weights = self._meta.parameters.weight_bytes
-        free = psutil.virtual_memory().available
+        free = free_bytes()
         why = failed.failure.message if failed.failure is not None else ""
         layer = failed.failure.layer if failed.failure is not None else ""
         return RealRunRequiredError(

@@ -1,0 +1,176 @@
+"""What will not fit into memory is refused before it is built, with the numbers; what is misjudged ends in an error.
+
+The estimate is weights + 1.5 × the analytic activation peak + inputs. The factor is for what the framework's kernels
+hold beyond live tensors: reordered copies and scratch, 1.1 to 1.5 × the peak for convolutional networks.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+from msgspec import Struct
+
+from engine.errors import EngineError, InputError
+from engine.graph import DTYPE_BYTES, elements
+from engine.latency import cgroup
+
+if TYPE_CHECKING:
+    from engine.configuration import Configuration
+    from engine.session import Session
+
+log = logging.getLogger(__name__)
+
+ACTIVATION_MARGIN = 1.5
+RESERVE = 256 * 2**20
+"""Left to the rest of the system."""
+THREAD_SPACE = 136 * 2**20
+"""Address space that one thread reserves without using it: a malloc arena (128 MiB) and its stack (8 MiB)."""
+WATCH_EVERY_S = 0.2
+OUT_OF_MEMORY = 86
+"""Exit status of a process that its watchdog ended."""
+_ADVICE = "Close other programs, make the input or the batch smaller, or take a smaller variant."
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+"""How torch's CPU allocator and the system say it."""
+
+
+class NotEnoughMemoryError(InputError):
+    """It would not fit, or did not."""
+
+
+class Need(Struct, frozen=True):
+    """Bytes that a forward pass takes beyond what the process holds already."""
+
+    weights: int
+    """0 when they are allocated already."""
+    activations: int = 0
+    """With the margin."""
+    inputs: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.activations + self.inputs
+
+
+def free_bytes() -> int:
+    """Bytes that can still be allocated: what the system has available, or less in a limited control group."""
+    available = int(psutil.virtual_memory().available)
+    left = cgroup.memory_left()
+    return available if left is None else min(available, left)
+
+
+def check_memory(session: Session, configuration: Configuration) -> None:
+    """Raises NotEnoughMemoryError when running ``configuration`` for real needs more than is free.
+
+    Nothing is built for this: the peak comes from the analysis (which raises for what it cannot trace).
+    """
+    weights = 0 if session.has_real_weights else session.weight_bytes
+    # First alone: a model that only a real run can trace would be built by the analysis itself.
+    require(Need(weights), session.info.name)
+    # A session asks this module before it allocates weights.
+    from engine.session import FailedAnalysisError
+
+    try:
+        totals = session.analyze(configuration).totals
+    except FailedAnalysisError as failed:
+        raise failed.error from failed.error.__cause__
+    weights = 0 if session.has_real_weights else session.weight_bytes
+    inputs = sum(elements(each.shape) * DTYPE_BYTES[each.dtype] for each in configuration.inputs)
+    activations = math.ceil(ACTIVATION_MARGIN * totals.peak_activation_bytes)
+    require(Need(weights, activations, inputs), session.info.name)
+
+
+def require(need: Need, name: str) -> None:
+    """Raises NotEnoughMemoryError, with the numbers, when ``need`` is more than is free; ``name`` is the model's."""
+    free = free_bytes()
+    if need.total <= free:
+        return
+    parts = [
+        f"{_amount(size)} {what}"
+        for size, what in (
+            (need.weights, "weights"),
+            (need.activations, "activations"),
+            (need.inputs, "inputs"),
+        )
+        if size
+    ]
+    what = f" ({' + '.join(parts)})" if len(parts) > 1 else f" for the {parts[0].rpartition(' ')[2]} alone"
+    raise NotEnoughMemoryError(
+        f"Running {name} needs {_amount(need.total)}{what}; {_amount(free)} are free.", hint=_ADVICE
+    )
+
+
+def _amount(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 0.95 * 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+@contextmanager
+def memory_errors(name: str) -> Iterator[None]:
+    """Turns an allocation that failed inside into NotEnoughMemoryError; ``name`` is the model's."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        raise NotEnoughMemoryError(
+            f"{name} needed more memory than there is; {_amount(free_bytes())} are free.", hint=_ADVICE
+        ) from error
+
+
+def limit_memory() -> None:
+    """From now on an allocation that does not fit fails in this process alone. Call it once, after the imports.
+
+    On Linux the address space is limited, so that torch raises a RuntimeError where the kernel would kill some process;
+    elsewhere a thread ends this process when its resident memory grows past what is free now.
+    """
+    if sys.platform == "linux":
+        _limit_address_space()
+    else:
+        _watch(_resident() + max(free_bytes() - RESERVE, RESERVE))
+
+
+def _limit_address_space() -> None:
+    # The module exists on POSIX systems only.
+    import resource
+
+    threads = THREAD_SPACE * (os.cpu_count() or 1)
+    most = int(psutil.Process().memory_info().vms) + max(free_bytes() - RESERVE, RESERVE) + threads
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    for known in (soft, hard):
+        if known != resource.RLIM_INFINITY:
+            most = min(most, known)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    except (OSError, ValueError) as error:
+        log.info("No limit on memory: %s", error)
+
+
+def _watch(most: int) -> threading.Thread:
+    """A thread that ends this process when its resident memory passes ``most``."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while _resident() <= most:
+            pause.wait(WATCH_EVERY_S)
+        sys.stderr.write(
+            f"The model needed more memory than there is: {_amount(most)} for this process. {_ADVICE}\n"
+        )
+        sys.stderr.flush()
+        os._exit(OUT_OF_MEMORY)
+
+    thread = threading.Thread(target=watch, name="memory watchdog", daemon=True)
+    thread.start()
+    return thread
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
