@@ -157,7 +157,8 @@ class Recorder(TorchDispatchMode):
 
     # -- one operation -------------------------------------------------------------------------------------------
 
-    def _record(self, info: OpInfo, args: Any, kwargs: dict[str, Any], out: Any) -> None:
+    def _record(self, info: OpInfo, args: Any, kwargs: dict[str, Any], out: Any) -> Row | None:
+        """The row that this call counts in; None for a call that is no row."""
         refs: list[tuple[ParameterRef, int]] = []
         key_parts: list[Any] = [info]
         for value in args:
@@ -171,7 +172,7 @@ class Recorder(TorchDispatchMode):
             key_parts.append(tensor.shape)
             key_parts.append(tensor.dtype)
         if not outputs and not _has_tensor(args):
-            return  # a query that neither reads nor makes a tensor
+            return None  # a query that neither reads nor makes a tensor
         created, is_view = self._account(info, args, outputs)
         key_parts.append(is_view)
 
@@ -184,7 +185,7 @@ class Recorder(TorchDispatchMode):
                 refs = []
         name = info.name
         if name in SILENT and not created:
-            return
+            return None
         ordinal_key = (path, name)
         ordinal = frame.counts.get(ordinal_key, 0)
         frame.counts[ordinal_key] = ordinal + 1
@@ -210,6 +211,7 @@ class Recorder(TorchDispatchMode):
             if self.calls % PROGRESS_EVERY == 0 or now - self._progress_at >= PROGRESS_S:
                 self._progress_at = now
                 self._progress(self.calls)
+        return row
 
     def _key(self, value: Any, refs: list[tuple[ParameterRef, int]]) -> Any:
         """``value`` as a hashable part of the signature; parameters among the tensors are added to ``refs``."""

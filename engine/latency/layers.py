@@ -1,0 +1,132 @@
+"""Per-layer times of a real model: instrumented forward passes between plain ones, divided among the layer rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+from threading import Event
+from typing import NamedTuple
+
+import msgspec
+
+from engine.configuration import Configuration
+from engine.latency.attribution import divide, how, match_rows, shares, without_hooks
+from engine.latency.module_timer import PassTimes, hook_cost, time_modules
+from engine.latency.ops import Executed, OpPass, op_cost, op_pass
+from engine.latency.passes import measuring, paced, timed
+from engine.measurement import Flag, LayerTimes
+from engine.results import Layers
+from engine.session import RealModel, Session
+
+REPEATS = (5, 15)
+BUDGET_S = 2.5
+OP_REPEATS = (2, 3)
+OP_BUDGET_S = 0.5
+CPU_EVERY = 3
+"""Every so many rounds, one pass reads CPU time instead of wall time."""
+CPU_RESOLUTION = 1e-4
+"""Seconds; a CPU clock that ticks more slowly says nothing about layers. Windows: 0.016."""
+WARMUPS = 2
+COVERAGE = (0.9, 1.1)
+OVERHEAD = 1.1
+
+has_cpu_clock = time.get_clock_info("process_time").resolution <= CPU_RESOLUTION
+
+
+class _Passes(NamedTuple):
+    plain_s: list[float]
+    wall: list[PassTimes]
+    cpu: list[PassTimes]
+    ops: list[OpPass]
+
+
+def layer_times(session: Session, configuration: Configuration, threads: int, stop: Event) -> LayerTimes:
+    """Where the time of a forward pass goes, by layer row; ``threads`` 0: the framework's default.
+
+    Takes about three seconds, or one round of passes where that takes longer. Raises what Session.analyze and
+    Session.real raise, CancelledError when ``stop`` is set between two passes, and what the forward pass raises.
+    """
+    layers = session.analyze(configuration, stop=stop).layers
+    with session.real(configuration) as model, measuring(threads) as used:
+        passes = _run(model, stop)
+    return summarize(configuration, used, layers, passes)
+
+
+def _run(model: RealModel, stop: Event) -> _Passes:
+    paths = model.target.paths
+    passes = _Passes([], [], [], [])
+    for _ in paced((1, WARMUPS), BUDGET_S, stop):
+        model.forward()
+    for number in paced(REPEATS, BUDGET_S, stop):
+        passes.plain_s.append(timed(model.forward))
+        passes.wall.append(time_modules(model.forward, paths, time.perf_counter))
+        if has_cpu_clock and number % CPU_EVERY == 0:
+            passes.cpu.append(time_modules(model.forward, paths, time.process_time))
+    for _ in paced(OP_REPEATS, OP_BUDGET_S, stop):
+        passes.ops.append(op_pass(model))
+    return passes
+
+
+def summarize(configuration: Configuration, threads: int, layers: Layers, passes: _Passes) -> LayerTimes:
+    """The columns for ``layers``: medians over the passes."""
+    hook_s = hook_cost(time.perf_counter)
+    match = match_rows(
+        (one for each in passes.ops for one in each.executed),
+        frozenset().union(*(each.called for each in passes.ops)),
+        layers,
+    )
+    wall = _medians(passes.wall, hook_s)
+    containers = {path for path, count in passes.wall[-1].children.items() if count}
+    parts = shares(wall, containers, _op_seconds(passes.ops, match.row_of))
+    rows, rest = divide(wall, parts)
+    cpu_rows: dict[str, float] = {}
+    if passes.cpu:
+        cpu_rows, _ = divide(_medians(passes.cpu, hook_cost(time.process_time)), parts)
+    notes = how(parts, containers) | match.notes
+    result = LayerTimes(
+        configuration=configuration,
+        threads=threads,
+        row_id=layers.id,
+        latency_s=tuple(map(rows.get, layers.id)),
+        cpu_s=tuple(map(cpu_rows.get, layers.id)),
+        note=tuple(notes.get(row, "") for row in layers.id),
+        unattributed_s=rest,
+        hook_s=hook_s,
+        hook_calls=round(median(one.calls for one in passes.wall)),
+        instrumented_s=median(one.total_s for one in passes.wall),
+        end_to_end_s=median(passes.plain_s),
+        repeats=len(passes.wall),
+    )
+    return msgspec.structs.replace(result, flags=_flags(result))
+
+
+def _medians(passes: Sequence[PassTimes], hook_s: float) -> dict[str, float]:
+    """Exclusive seconds by module path, the cost of timing subtracted."""
+    each = [without_hooks(one, hook_s) for one in passes]
+    paths = dict.fromkeys(path for one in each for path in one)
+    return {path: median(one.get(path, 0.0) for one in each) for path in paths}
+
+
+def _op_seconds(passes: Sequence[OpPass], row_of: Mapping[Executed, str]) -> dict[str, dict[str, float]]:
+    """Seconds by module path and row id, the cost of timing subtracted; ``""`` for operations of no row."""
+    cost = op_cost()
+    sums: dict[tuple[str, str], list[float]] = {}
+    for number, one in enumerate(passes):
+        for executed, seconds in zip(one.executed, one.seconds, strict=True):
+            per_pass = sums.setdefault((executed.path, row_of[executed]), [0.0] * len(passes))
+            per_pass[number] += max(seconds - cost, 0.0)
+    result: dict[str, dict[str, float]] = {}
+    for (path, row), per_pass in sums.items():
+        result.setdefault(path, {})[row] = median(per_pass)
+    return result
+
+
+def _flags(times: LayerTimes) -> tuple[Flag, ...]:
+    flags: list[Flag] = []
+    low, high = COVERAGE
+    if not low <= times.coverage <= high:
+        flags.append(Flag("coverage", f"the layers add up to {times.coverage:.0%} of the forward pass"))
+    if times.overhead > OVERHEAD:
+        flags.append(Flag("overhead", f"timed, the forward pass took {times.overhead:.2f} times as long"))
+    return tuple(flags)
