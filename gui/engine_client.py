@@ -8,10 +8,11 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from PySide6.QtCore import QObject, QProcess, QProcessEnvironment, QTimer, Signal
 
 from engine import protocol
@@ -35,6 +36,19 @@ STDERR_LINES = 200
 MAX_STDERR_LINE = 64 << 10
 """Characters of a line that are kept: a model may print without end and without newlines."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_ANSWERS = (
+    protocol.Opened
+    | protocol.Analyzed
+    | protocol.Failed
+    | protocol.Exported
+    | protocol.ReportOpened
+    | protocol.ZooListing
+    | protocol.Measured
+    | protocol.LayersMeasured
+    | protocol.OpsMeasured
+    | protocol.Compared
+)
+"""Events that end a request."""
 
 
 class LineBuffer:
@@ -67,7 +81,7 @@ class EngineClient(QObject):
 
     Every request returns its id (0 when there is no process to send it to); every answer carries it. When the process
     dies, requests under way are lost: ``crashed`` says so, and after ``restarted`` the owner asks again for what it
-    still wants.
+    still wants. A client that does not restart is for one process only: its owner has another one ready.
     """
 
     state_changed = Signal(str)
@@ -79,6 +93,8 @@ class EngineClient(QObject):
     """It died too often within seconds; :meth:`restart` tries again."""
     complained = Signal(str)
     """The engine sent a line that is no valid message."""
+    ended = Signal()
+    """The process is gone after :meth:`discard`."""
 
     ready = Signal(object)
     opened = Signal(object)
@@ -89,6 +105,11 @@ class EngineClient(QObject):
     exported = Signal(object)
     report_opened = Signal(object)
     zoo_listed = Signal(object)
+    sampled = Signal(object)
+    measured = Signal(object)
+    layers_measured = Signal(object)
+    ops_measured = Signal(object)
+    compared = Signal(object)
 
     def __init__(
         self,
@@ -96,10 +117,16 @@ class EngineClient(QObject):
         parent: QObject | None = None,
         *,
         arguments: Sequence[str] = ("-m", "engine", "serve"),
+        variables: Mapping[str, str] | None = None,
+        restarts: bool = True,
     ) -> None:
+        """``variables`` are added to the process's environment; see the class for ``restarts``."""
         super().__init__(parent)
         self.python = python or sys.executable
         self._arguments = list(arguments)
+        self._variables = dict(variables or {})
+        self._restarts = restarts
+        self._discarded = False
         self._process: QProcess | None = None
         self._ids = itertools.count(1)
         self._outstanding: set[int] = set()
@@ -130,6 +157,11 @@ class EngineClient(QObject):
             protocol.Exported: self.exported.emit,
             protocol.ReportOpened: self.report_opened.emit,
             protocol.ZooListing: self.zoo_listed.emit,
+            protocol.Sampled: self.sampled.emit,
+            protocol.Measured: self.measured.emit,
+            protocol.LayersMeasured: self.layers_measured.emit,
+            protocol.OpsMeasured: self.ops_measured.emit,
+            protocol.Compared: self.compared.emit,
         }
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -166,7 +198,7 @@ class EngineClient(QObject):
             self._kill("The engine was restarted.")
 
     def stop(self) -> None:
-        """End the process and forget it; returns when it is gone (at most about two seconds)."""
+        """End the process and forget it; returns when it is gone (at most about two seconds, at once if discarded)."""
         self._restart_timer.stop()
         self._grace_timer.stop()
         process, self._process = self._process, None
@@ -174,11 +206,19 @@ class EngineClient(QObject):
         if process is not None:
             process.closeWriteChannel()
             process.terminate()
-            if not process.waitForFinished(500):
+            if self._discarded or not process.waitForFinished(500):
                 process.kill()
                 process.waitForFinished(1500)
             process.deleteLater()
         self._set_state("stopped")
+
+    def discard(self) -> None:
+        """Kill the process without waiting for its end; ``ended`` follows, and the client is of no more use."""
+        self._discarded = True
+        if self._process is not None:
+            self._process.kill()
+        else:
+            self.ended.emit()
 
     def _start_process(self) -> None:
         process = QProcess(self)
@@ -188,6 +228,8 @@ class EngineClient(QObject):
         paths = [str(ROOT), environment.value("PYTHONPATH", "")]
         environment.insert("PYTHONPATH", (";" if sys.platform == "win32" else ":").join(filter(None, paths)))
         environment.insert("PYTHONIOENCODING", "utf-8")
+        for name, value in self._variables.items():
+            environment.insert(name, value)
         process.setProcessEnvironment(environment)
         process.readyReadStandardOutput.connect(self._on_stdout)
         process.readyReadStandardError.connect(self._on_stderr)
@@ -226,6 +268,10 @@ class EngineClient(QObject):
         process.deleteLater()
         self._outstanding.clear()
         self._grace_timer.stop()
+        if self._discarded:
+            self._set_state("stopped")
+            self.ended.emit()
+            return
         lived = time.monotonic() - self._started_at
         if self._why_killed:
             sentence = self._why_killed
@@ -236,6 +282,10 @@ class EngineClient(QObject):
             sentence = f"The engine ended {how} after {lived:.0f} s."
             self._quick_deaths = self._quick_deaths + 1 if lived < QUICK_DEATH_S else 1
         log.warning("%s", sentence)
+        if not self._restarts:
+            self._set_state("stopped")
+            self.crashed.emit(self._fatal or sentence)
+            return
         self.crashed.emit(sentence)
         if self._fatal:
             self._give_up(self._fatal)
@@ -288,6 +338,10 @@ class EngineClient(QObject):
     def list_zoo(self) -> int:
         return self._send(protocol.ListZoo(next(self._ids)))
 
+    def request(self, message: Request) -> int:
+        """Send ``message``, whatever its id, under a new one."""
+        return self._send(msgspec.structs.replace(message, id=next(self._ids)))
+
     def cancel(self, request: int) -> None:
         """Ask request ``request`` to stop; the process is killed when it does not in time."""
         if request in self._outstanding:
@@ -334,18 +388,9 @@ class EngineClient(QObject):
         if isinstance(event, Failed) and event.id == 0:
             self._on_failed_itself(event)
             return
-        answer = isinstance(
-            event,
-            protocol.Opened
-            | protocol.Analyzed
-            | protocol.Failed
-            | protocol.Exported
-            | protocol.ReportOpened
-            | protocol.ZooListing,
-        )
-        if answer:
+        if isinstance(event, _ANSWERS):
             self._quick_deaths = 0
-            self._outstanding.discard(event.id)  # type: ignore[union-attr]
+            self._outstanding.discard(event.id)
             self._show_load()
         self._handlers[type(event)](event)
 

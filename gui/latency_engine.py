@@ -2,15 +2,380 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QObject
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from engine.configuration import Configuration
+from engine.errors import ErrorInfo
+from engine.graph import InputShape
+from engine.protocol import Compare, Failed, Measure, MeasureLayers, MeasureOps, Opened
+from gui.engine_client import EngineClient
+
+log = logging.getLogger(__name__)
+
+Job: TypeAlias = Measure | MeasureLayers | MeasureOps | Compare
+"""A request to measure; its id is given when it is sent."""
+
+ARGUMENTS = ("-m", "engine", "serve", "--latency")
+VARIABLES = {"ORT_DISABLE_TELEMETRY": "1"}
+"""ONNX Runtime's official builds report model names and hashes otherwise; it reads this when it is imported."""
+GRACE_MS = 250
+"""A kernel cannot be interrupted: what does not stop in this time is killed, and the spare takes over."""
+IDLE_MS = 2000
+"""Without anything to measure for this long, importing frameworks disturbs nobody: the spare starts."""
+MAX_DEATHS = 3
+"""Processes that die in a row without an answer before no more are started."""
 
 
 class LatencyEngine(QObject):
-    """One engine process that measures, and one that waits with its frameworks imported."""
+    """One process that measures, one request at a time, and one that waits with its frameworks imported.
 
-    def __init__(self, python: str = "", parent: QObject | None = None) -> None:
+    The newest request replaces the one that waits and ends the one that runs. Nothing here blocks but :meth:`stop`.
+    """
+
+    changed = Signal()
+    """``job``, ``is_open``, ``preparing`` or ``refusal``."""
+    answered = Signal(object, object)
+    """(Job, Measured | LayersMeasured | OpsMeasured | Compared | Failed). What was given up says nothing, unless it
+    was finished already."""
+    sampled = Signal(object)
+    """Sampled, of the job under way."""
+    progressed = Signal(object)
+    """Progress, of the job under way."""
+
+    def __init__(
+        self, python: str = "", parent: QObject | None = None, *, arguments: Sequence[str] = ARGUMENTS
+    ) -> None:
         super().__init__(parent)
         self.python = python
+        self.refusal: ErrorInfo | None = None
+        """Why the model cannot be opened here, or no process be started; until :meth:`open` is called again."""
+        self._arguments = tuple(arguments)
+        self._active: EngineClient | None = None
+        self._spare: EngineClient | None = None
+        self._dying: list[EngineClient] = []
+        self._source: tuple[str, bool, str, tuple[InputShape, ...]] | None = None
+        self._sha256: str | None = None
+        self._is_open = False
+        self._request = 0
+        self._job: Job | None = None
+        self._given_up = False
+        self._waiting: Job | None = None
+        self._resting = True
+        self._deaths = 0
+        self._spare_deaths = 0
+        self._deaths_at: dict[Configuration, int] = {}
+        self._grace = QTimer(self, singleShot=True, interval=GRACE_MS)
+        self._grace.timeout.connect(self._on_grace_over)
+        self._idle = QTimer(self, singleShot=True, interval=IDLE_MS)
+        self._idle.timeout.connect(self._on_idle)
+
+    # -- what is known -------------------------------------------------------------------------------------------
+
+    @property
+    def job(self) -> Job | None:
+        """What is being measured or will be next; None also while something stops."""
+        return self._waiting or (None if self._given_up else self._job)
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the process works on a job, also one that was given up and has not stopped yet."""
+        return self._job is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the process that measures holds the model."""
+        return self._is_open
+
+    @property
+    def preparing(self) -> bool:
+        """Whether the spare is importing its frameworks, which would disturb a measurement."""
+        return self._spare is not None and self._spare.state == "starting"
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Of the process that measures and of the spare, 0 where there is none."""
+        return tuple(client.pid if client is not None else 0 for client in (self._active, self._spare))
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        source: str,
+        trust: bool,
+        digest: str,
+        inputs: tuple[InputShape, ...],
+        sha256: str | None = None,
+    ) -> None:
+        """Measure this model from now on: as the analysis engine opened it, with the same consent.
+
+        A file whose content is not ``sha256`` any more is refused: the window is about to open it again.
+        """
+        self._source = (source, trust, digest, inputs)
+        self._sha256 = sha256
+        self.refusal = None
+        self._waiting = None
+        self._is_open = False
+        self._deaths = self._spare_deaths = 0
+        self._deaths_at.clear()
+        self._give_up_running()
+        self._job = None  # an answer on its way is of another model
+        self._pump()
+
+    def close_model(self) -> None:
+        """Nothing is open any more, as when a report is shown."""
+        self._source = None
+        self.rest()
+
+    def set_python(self, python: str) -> None:
+        """Another interpreter from the next process on."""
+        self.python = python
+        self.refusal = None
+        clients = self._active, self._spare
+        self._active = self._spare = None
+        self._forget_running()
+        for client in clients:
+            if client is not None:
+                self._retire(client)
+
+    def ask(self, job: Job) -> None:
+        """Do ``job`` next; what runs or waits gives way to it."""
+        self._resting = False
+        self._waiting = job
+        if self._job is not None:
+            self._give_up_running()
+        self._pump()
+
+    def cancel(self) -> None:
+        """Stop measuring, within GRACE_MS or with the process."""
+        if self.job is None:
+            return
+        self._waiting = None
+        if self._job is not None:
+            self._give_up_running()
+        self._pump()
+
+    def rest(self) -> None:
+        """Stop everything that takes time: measuring, opening, importing. What is idle stays for :meth:`ask`."""
+        self._resting = True
+        self._waiting = None
+        self._idle.stop()
+        spare, active = self._spare, self._active
+        if spare is not None and spare.state == "starting":
+            self._spare = None
+            self._retire(spare)
+        if active is not None and not self._is_open:
+            self._active = None
+            self._forget_running()
+            self._retire(active)
+        self._give_up_running()
+        self.changed.emit()
 
     def stop(self) -> None:
-        """End both processes."""
+        """End every process and wait for it (well below a second: they are killed)."""
+        self._source = self._waiting = None
+        self._resting = True
+        self._idle.stop()
+        clients = [client for client in (self._active, self._spare, *self._dying) if client is not None]
+        self._active = self._spare = None
+        self._dying = []
+        self._forget_running()
+        for client in clients:
+            client.discard()
+        for client in clients:
+            client.stop()
+            client.deleteLater()
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Send what is to be sent next, if the process is free for it."""
+        self._idle.stop()
+        if not self._request and self.refusal is None and self._source is not None:
+            self._send()
+        if not self._request and not self._resting:
+            self._idle.start()
+        self.changed.emit()
+
+    def _send(self) -> None:
+        if self._active is None:
+            if self._waiting is None:
+                return
+            self._active = self._start()
+        client = self._active
+        if client is None:
+            return
+        if not self._is_open:
+            if not self._resting:
+                assert self._source is not None
+                self._request = client.open(*self._source)
+        elif self._waiting is not None and not self._dying:
+            # A killed process may still hold its memory: the next measurement starts when it is gone.
+            self._job, self._waiting = self._waiting, None
+            self._request = client.request(self._job)
+
+    def _give_up_running(self) -> None:
+        """Whatever the process works on is not wanted any more."""
+        if self._request and not self._given_up:
+            assert self._active is not None
+            self._given_up = True
+            self._active.interrupt(self._request)
+            if self._active.state != "starting":
+                self._grace.start()
+
+    def _forget_running(self) -> None:
+        """The process that worked on it is gone."""
+        self._grace.stop()
+        self._request, self._job, self._given_up, self._is_open = 0, None, False, False
+
+    def _on_grace_over(self) -> None:
+        client = self._active
+        assert client is not None
+        log.info("Process %d did not stop measuring in %d ms", client.pid, GRACE_MS)
+        self._take_over()
+        self._retire(client)
+        self._pump()
+
+    def _take_over(self) -> None:
+        """The spare takes the place of a process that is gone; :meth:`_pump` gives it the model and what waits."""
+        self._forget_running()
+        self._active, self._spare = self._spare, None
+
+    def _on_idle(self) -> None:
+        if self._source is None or self.refusal is not None:
+            return
+        if self._active is None:
+            self._active = self._start()
+            self._pump()
+        elif self._spare is None and self._spare_deaths < MAX_DEATHS:
+            self._spare = self._start()
+            self.changed.emit()
+
+    # -- processes -----------------------------------------------------------------------------------------------
+
+    def _start(self) -> EngineClient | None:
+        """A new process; None if it cannot be started."""
+        client = EngineClient(
+            self.python, self, arguments=self._arguments, variables=VARIABLES, restarts=False
+        )
+        answer = partial(self._on_answer, client)
+        for signal in (
+            client.opened,
+            client.failed,
+            client.measured,
+            client.layers_measured,
+            client.ops_measured,
+            client.compared,
+        ):
+            signal.connect(answer)
+        client.sampled.connect(partial(self._on_report, client, self.sampled))
+        client.progressed.connect(partial(self._on_report, client, self.progressed))
+        client.ready.connect(partial(self._on_ready, client))
+        client.crashed.connect(partial(self._on_died, client))
+        client.gave_up.connect(partial(self._on_gave_up, client))
+        client.start()
+        if client.state == "failed":
+            client.deleteLater()
+            return None
+        return client
+
+    def _retire(self, client: EngineClient) -> None:
+        """Kill a process that still runs."""
+        self._dying.append(client)
+        client.ended.connect(partial(self._on_ended, client))
+        client.discard()
+
+    def _on_ended(self, client: EngineClient) -> None:
+        if client in self._dying:
+            self._dying.remove(client)
+            client.deleteLater()
+            self._pump()
+
+    def _on_ready(self, client: EngineClient, event: object) -> None:
+        if client is self._active and self._given_up:
+            self._grace.start()
+        self.changed.emit()
+
+    def _on_gave_up(self, client: EngineClient, sentence: str) -> None:
+        """The interpreter cannot be started at all."""
+        self.refusal = ErrorInfo("engine", sentence, "Choose another Python interpreter.")
+        self._active = None if client is self._active else self._active
+        self._spare = None if client is self._spare else self._spare
+        self._waiting = None
+        self._forget_running()
+        self.changed.emit()
+
+    def _on_died(self, client: EngineClient, sentence: str) -> None:
+        text = client.stderr_text
+        client.deleteLater()
+        if client is self._spare:
+            self._spare = None
+            self._spare_deaths += 1
+            self._pump()
+            return
+        if client is not self._active:
+            return
+        job = None if self._given_up else self._job
+        self._deaths += 1
+        self._take_over()
+        if self._deaths >= MAX_DEATHS:
+            self.refusal = ErrorInfo("crash", sentence, traceback=text)
+            self._waiting = None
+        elif job is not None:
+            self._lost(job, sentence, text)
+        self._pump()
+
+    def _lost(self, job: Job, sentence: str, text: str) -> None:
+        """The process died over ``job``: once may have been bad luck, twice is the job."""
+        deaths = self._deaths_at[job.configuration] = self._deaths_at.get(job.configuration, 0) + 1
+        if deaths == 1:
+            self._waiting = self._waiting or job
+            return
+        error = ErrorInfo(
+            "crash",
+            "The process that measures ended twice at this configuration.",
+            "It probably needs more memory than there is.",
+            details=(sentence,),
+            traceback=text,
+        )
+        self.answered.emit(job, Failed(0, error))
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def _on_report(self, client: EngineClient, signal: Any, event: Any) -> None:
+        if client is self._active and event.id == self._request and self._job is not None:
+            if not self._given_up:
+                signal.emit(event)
+
+    def _on_answer(self, client: EngineClient, event: Any) -> None:
+        if client is not self._active or event.id != self._request:
+            return
+        job, given_up = self._job, self._given_up
+        self._grace.stop()
+        self._request, self._job, self._given_up = 0, None, False
+        self._deaths = self._spare_deaths = 0
+        if isinstance(event, Opened):
+            self._on_opened(event, given_up)
+        elif job is None:
+            if not given_up:
+                self._refuse(event.error)
+        elif not isinstance(event, Failed):
+            self._deaths_at.pop(job.configuration, None)
+            self.answered.emit(job, event)
+        elif not given_up:
+            self.answered.emit(job, event)
+        self._pump()
+
+    def _on_opened(self, event: Opened, given_up: bool) -> None:
+        if not given_up and event.model.sha256 != self._sha256:
+            self._refuse(ErrorInfo("consent", "The file changed.", file=event.model.source))
+        self._is_open = not given_up and self.refusal is None
+
+    def _refuse(self, error: ErrorInfo) -> None:
+        """The model cannot be opened; its file may just have changed, and is opened again then."""
+        self.refusal = error
+        self._waiting = None

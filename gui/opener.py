@@ -78,6 +78,11 @@ class Opener(QObject):
         return self._origin is not None
 
     @property
+    def origin(self) -> Opening | None:
+        """How the model on the screen was opened; None for an opened report."""
+        return self._origin
+
+    @property
     def watched(self) -> str:
         """The file whose change opens the model again; ``""`` for none."""
         return self._watch.path

@@ -28,12 +28,24 @@ class Prefetcher(QObject):
         self._wanted = wanted
         self._sent: tuple[Configuration, ...] = ()
         self._crashes = 0
+        self._held = False
         self._timer = QTimer(self, singleShot=True, interval=IDLE_MS)
         self._timer.timeout.connect(self._on_idle)
 
     def touch(self) -> None:
         """Something was requested or answered: the idle time starts again."""
         self._timer.start()
+
+    def hold(self, held: bool) -> None:
+        """Leave the machine to something else: at once, but for the position under way."""
+        if held == self._held:
+            return
+        self._held = held
+        if not held:
+            self.touch()
+        elif self._sent:
+            self._engine.prefetch(())
+            self._sent = ()
 
     def reset(self) -> None:
         """The engine has forgotten its list, as after a restart or another model."""
@@ -55,6 +67,8 @@ class Prefetcher(QObject):
         self._crashes = 0
 
     def _on_idle(self) -> None:
+        if self._held:
+            return
         wanted = self._wanted()
         # A list that the engine is still working on needs no replacing as long as nothing new is in it.
         if wanted and not set(wanted) <= set(self._sent):

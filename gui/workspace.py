@@ -14,12 +14,13 @@ from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit
 from engine.errors import EngineError
 from engine.graph import AttributeValue, Dim, InputShape, InputSpec
+from engine.measurement import Latency, LayerTimes
 from engine.protocol import (
     Failed,
     Point,
     Progress,
 )
-from engine.results import Analysis, ModelInfo
+from engine.results import Analysis, ModelInfo, with_latency
 from gui import sizes
 from gui.analysis_queue import AnalysisQueue
 from gui.commands import Baseline, Gestures, SetBaseline, SetConfiguration
@@ -84,6 +85,8 @@ class Workspace(QObject):
         self.baseline: Analysis | None = None
         self.baseline_label = ""
         self.points: dict[Configuration, Point] = {}
+        self.latencies: dict[Configuration, Latency] = {}
+        """Everything measured of this model, at the threads that count now."""
         self.failure: Failed | None = None
         self.progress: Progress | None = None
         self.linked = False
@@ -91,6 +94,7 @@ class Workspace(QObject):
         self.count_mode = "flops" if settings.text("count_mode") == "flops" else "macs"
         self._sweep_symbol = ""
         self._first: Analysis | None = None
+        self._times: LayerTimes | None = None
         self._real_run = False
         self._stage = ""
         self._gestures = Gestures()
@@ -128,6 +132,10 @@ class Workspace(QObject):
         self._points_timer.stop()
         self._staleness.stop()
         self.undo_stack.blockSignals(True)  # its destructor would still announce that it is empty
+
+    def hold_prefetch(self, held: bool) -> None:
+        """While something is measured, only what is asked for is analysed."""
+        self._prefetcher.hold(held)
 
     # -- what is known -------------------------------------------------------------------------------------------
 
@@ -168,6 +176,11 @@ class Workspace(QObject):
     def settled(self) -> bool:
         """Whether everything asked for is on the screen, the sweep's other positions included."""
         return self.is_current and not self.busy and not self._unknown_positions()
+
+    @property
+    def origin(self) -> Opening | None:
+        """How the model on the screen was opened; None for an opened report."""
+        return self._opener.origin
 
     @property
     def watched(self) -> str:
@@ -278,6 +291,7 @@ class Workspace(QObject):
             if opening.reason == "reload":
                 self.model = opened.model
                 self.points.clear()
+                self._forget_latencies()
                 self.reloaded.emit()
             if analysis is not None:
                 self._accept(analysis)
@@ -303,6 +317,9 @@ class Workspace(QObject):
         self._first, self.baseline = analysis, analysis
         self.baseline_label = self.first_label
         self.points = {}
+        self._forget_latencies()
+        if analysis is not None and analysis.latency is not None:
+            self.latencies[analysis.configuration] = analysis.latency
         self._prefetcher.forgive()
         self._queue.clear()
         if analysis is not None:
@@ -465,14 +482,19 @@ class Workspace(QObject):
             text = sizes.size_text(self.analysis.configuration.inputs)
             edits = len(self.analysis.configuration.edits)
             label = f"{text}, {edits} edit{'s' if edits > 1 else ''}" if edits else text
-            self._change_baseline("Set as baseline", (self.analysis, label))
+            self._choose_baseline("Set as baseline", (self.analysis, label))
 
     def set_baseline_first(self) -> None:
         """Compare with the model as it was opened."""
-        self._change_baseline(f"Baseline {self.first_label}", (self._first, self.first_label))
+        self._choose_baseline(f"Baseline {self.first_label}", (self._first, self.first_label))
 
     def clear_baseline(self) -> None:
         self._change_baseline("No baseline", (None, ""))
+
+    def _choose_baseline(self, text: str, after: Baseline) -> None:
+        # What was measured since makes another object of the same baseline.
+        if not _same(after[0], self.baseline) or after[1] != self.baseline_label:
+            self._change_baseline(text, after)
 
     def _change_baseline(self, text: str, after: Baseline) -> None:
         before = (self.baseline, self.baseline_label)
@@ -480,7 +502,8 @@ class Workspace(QObject):
             self.undo_stack.push(SetBaseline(text, self._apply_baseline, before, after))
 
     def _apply_baseline(self, baseline: Baseline) -> None:
-        self.baseline, self.baseline_label = baseline
+        analysis, self.baseline_label = baseline
+        self.baseline = self._as_baseline(analysis)
         self._prefetcher.touch()
         self.baseline_changed.emit()
 
@@ -511,10 +534,10 @@ class Workspace(QObject):
             self._set_failure(None)
 
     def _accept(self, analysis: Analysis) -> None:
-        self.analysis = analysis
         self._remember(analysis)
+        self.analysis = self._with_measured(analysis)
         if self._first is None:
-            self._first = self.baseline = analysis
+            self._first = self.baseline = self.analysis
             self.baseline_label = self.first_label
             self.baseline_changed.emit()
         self._update_stale(moved=True)
@@ -524,6 +547,58 @@ class Workspace(QObject):
         point = Point(0, analysis.configuration, analysis.totals)
         if self.points.setdefault(analysis.configuration, point) is point:
             self._points_timer.start()
+
+    # -- what was measured ---------------------------------------------------------------------------------------
+
+    def add_latency(self, latency: Latency) -> None:
+        """Know what was measured of one configuration of the open model; the screen shows it where it belongs."""
+        self.latencies[latency.configuration] = latency
+        self._show_measured(lambda analysis: analysis.configuration == latency.configuration)
+
+    def drop_latencies(self) -> None:
+        """Nothing is known any more, as after a change of threads."""
+        self._forget_latencies()
+        self._show_measured(lambda analysis: analysis.latency is not None or analysis.layer_times is not None)
+
+    def _forget_latencies(self) -> None:
+        self.latencies.clear()
+        self._times = None
+
+    def _show_measured(self, concerns: Callable[[Analysis], bool]) -> None:
+        """Give the analyses on the screen what is known of them now, where ``concerns`` says that it changed."""
+        before = self.analysis, self.baseline
+        if self.analysis is not None and concerns(self.analysis):
+            self.analysis = self._with_measured(self.analysis)
+        if self.baseline is not None and concerns(self.baseline):
+            both = self.baseline is before[0]
+            self.baseline = self.analysis if both else self._as_baseline(self.baseline)
+        if self.analysis is not before[0]:
+            self.analysis_changed.emit()
+        if self.baseline is not before[1]:
+            self.baseline_changed.emit()
+
+    def _with_measured(self, analysis: Analysis) -> Analysis:
+        """``analysis`` with what is known of its configuration, else with the layer times shown last, marked as old."""
+        latency = self.latencies.get(analysis.configuration)
+        if latency is not None and latency.layers is not None:
+            self._times = latency.layers
+        if (
+            latency is None
+            and self._times is None
+            and analysis.latency is None
+            and analysis.layer_times is None
+        ):
+            return analysis
+        return with_latency(analysis, latency, self._times)
+
+    def _as_baseline(self, baseline: Analysis | None) -> Analysis | None:
+        """``baseline`` with what is known of it now; a report of something else keeps its own measurement."""
+        if baseline is None or not self.can_recompute(baseline):
+            return baseline
+        latency = self.latencies.get(baseline.configuration)
+        if latency is None and baseline.latency is None and baseline.layer_times is None:
+            return baseline
+        return with_latency(baseline, latency)
 
     def _set_failure(self, failure: Failed | None) -> None:
         if failure is not self.failure:
@@ -609,3 +684,10 @@ class Workspace(QObject):
     def request_zoo(self) -> None:
         """``zoo_listed`` follows, at once when the list is known."""
         self._reports.request_zoo()
+
+
+def _same(one: Analysis | None, other: Analysis | None) -> bool:
+    """Whether both are of one configuration of one model, however much was measured of it since."""
+    if one is None or other is None:
+        return one is other
+    return (one.model, one.configuration) == (other.model, other.configuration)
