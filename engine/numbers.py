@@ -21,6 +21,7 @@ NOT_APPLICABLE = "—"
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_EXACT_UNITS = {"bytes": "B", "seconds": "s"}
 _TIMES = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
@@ -68,10 +69,54 @@ def duration(seconds: Number) -> str:
     """``38.2 ms``, ``1.20 s``."""
     if seconds is None:
         return NOT_COUNTED
+    if seconds == 0:
+        return f"0{THIN}s"
+    unit, scale = _time_unit(seconds)
+    return f"{significant(seconds / scale)}{THIN}{unit}"
+
+
+def interval(median: float, low: float | None, high: float | None) -> str:
+    """Seconds with their interval, ``38 ± 2 ms``: only the digits that the interval supports.
+
+    What follows ± reaches the farther end. Without an interval, or with one of no width, :func:`duration`.
+    """
+    if low is None or high is None or low == high:
+        return duration(median)
+    unit, scale = _time_unit(median)
+    half = max(high - median, median - low) / scale
+    # A leading 1 may be off by half when it is rounded: 1.4 becomes 1.
+    places = _places(half, 2 if _leading(half) == 1 else 1)
+    return f"{_fixed(median / scale, places)} ± {_fixed(half, places)}{THIN}{unit}"
+
+
+def ratio_interval(ratio: float, low: float | None, high: float | None) -> str:
+    """``× 3.21 (3.15–3.30)``: a measured factor with its interval and the digits that this supports."""
+    if low is None or high is None or low == high:
+        return f"×{THIN}{significant(ratio)}"
+    places = _places((high - low) / 2, 1)
+    return f"×{THIN}{_fixed(ratio, places)} ({_fixed(low, places)}–{_fixed(high, places)})"
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    """The largest unit in which ``seconds`` is at least 1 once rounded, and its seconds."""
     for unit, scale in _TIMES:
         if abs(seconds) >= 0.9995 * scale:
-            return f"{significant(seconds / scale)}{THIN}{unit}"
-    return f"0{THIN}s" if seconds == 0 else f"{significant(seconds / 1e-9)}{THIN}ns"
+            return unit, scale
+    return _TIMES[-1]
+
+
+def _leading(number: float) -> int:
+    """The first significant digit of a positive number, rounded to two."""
+    return int(f"{number:.1e}"[0])
+
+
+def _places(number: float, digits: int) -> int:
+    """Decimal places that show ``digits`` significant digits of a positive number; negative for tens, hundreds …"""
+    return digits - 1 - int(f"{number:.{digits - 1}e}".partition("e")[2])
+
+
+def _fixed(number: float, places: int) -> str:
+    return f"{round(number, places):,.{max(places, 0)}f}".replace("-", MINUS)
 
 
 def exact(number: Number) -> str:
@@ -132,7 +177,7 @@ def exact_value(metric: Metric, number: Number) -> str:
     """``number`` to the last digit with its unit: ``102,228,128 B``, ``4,089,184,256``."""
     if number is None:
         return NOT_APPLICABLE if metric.unit == "ratio" else NOT_COUNTED
-    unit = "B" if metric.unit == "bytes" else metric.suffix
+    unit = _EXACT_UNITS.get(metric.unit, metric.suffix)
     return f"{exact(number)}{THIN}{unit}" if unit else exact(number)
 
 

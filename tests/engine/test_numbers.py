@@ -89,3 +89,43 @@ def test_exact_shape_and_share() -> None:
     assert numbers.shape(()) == "scalar"
     assert numbers.share(1, 35) == f"2.9{THIN}%"
     assert numbers.share(1, 0) == "—"
+
+
+@pytest.mark.parametrize(
+    ("median", "low", "high", "text"),
+    [
+        (0.0382, 0.0361, 0.0401, f"38 ± 2{THIN}ms"),
+        (0.0382, 0.03806, 0.03834, f"38.20 ± 0.14{THIN}ms"),
+        (0.0382, 0.0379, 0.0384, f"38.2 ± 0.3{THIN}ms"),
+        (0.0382, 0.0380, 0.0402, f"38 ± 2{THIN}ms"),  # the farther end
+        (0.402, 0.28, 0.52, f"400 ± 120{THIN}ms"),
+        (0.402, 0.1, 0.8, f"400 ± 400{THIN}ms"),
+        (1.234, 1.2, 1.26, f"1.23 ± 0.03{THIN}s"),
+        (0.00000812, 0.0000080, 0.00000836, f"8.1 ± 0.2{THIN}µs"),
+        (0.0382, 0.0372, 0.03919, f"38.2 ± 1.0{THIN}ms"),
+        (0.0382, 0.0382, 0.0382, f"38.2{THIN}ms"),
+        (0.0382, None, None, f"38.2{THIN}ms"),
+    ],
+)
+def test_interval_has_the_digits_it_supports(
+    median: float, low: float | None, high: float | None, text: str
+) -> None:
+    assert numbers.interval(median, low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "text"),
+    [
+        (3.21, 3.15, 3.30, f"×{THIN}3.21 (3.15–3.30)"),
+        (3.2, 3.1, 3.3, f"×{THIN}3.2 (3.1–3.3)"),
+        (1.004, 0.995, 1.012, f"×{THIN}1.004 (0.995–1.012)"),
+        (15.2, 11.0, 19.0, f"×{THIN}15 (11–19)"),
+        (3.21, None, None, f"×{THIN}3.21"),
+    ],
+)
+def test_ratio_with_its_interval(ratio: float, low: float | None, high: float | None, text: str) -> None:
+    assert numbers.ratio_interval(ratio, low, high) == text
+
+
+def test_exact_seconds_have_their_unit() -> None:
+    assert numbers.exact_value(numbers.METRIC["latency_s"], 0.0382) == f"0.0382{THIN}s"
