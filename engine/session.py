@@ -28,7 +28,7 @@ from engine.errors import (
     UnsupportedModelError,
 )
 from engine.graph import InputShape, InputSpec, Shape
-from engine.latency.guard import Need, check_memory, free_bytes, memory_errors, require
+from engine.guard import Need, check_memory, free_bytes, memory_errors, require
 from engine.loaders.inputs import InputBinding, bind_shapes
 from engine.loaders.loaded import LoadedModel, replace_tensors
 from engine.modules import EditableModel, ModuleColumns

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from engine.latency import cgroup
+from engine import cgroup
 from engine.measurement import Circumstances, Flag
 
 _INSTRUCTION_SETS = {

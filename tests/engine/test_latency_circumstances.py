@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from engine.latency import cgroup
+from engine import cgroup
 from engine.latency import circumstances as module
 from engine.latency.circumstances import allowed_cores, circumstances, fingerprint, machine, machine_flags
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from engine import cgroup, guard
 from engine.api import open_session
 from engine.errors import InputError
 from engine.graph import InputShape
-from engine.latency import cgroup, guard
-from engine.latency.guard import Need, NotEnoughMemoryError, check_memory, memory_errors, require
+from engine.guard import Need, NotEnoughMemoryError, check_memory, memory_errors, require
 from engine.session import Session
 
 MIB = 2**20
@@ -137,7 +137,7 @@ def test_a_failed_allocation_becomes_a_sentence() -> None:
 
 
 LIMITED = """
-from engine.latency import guard
+from engine import guard
 import torch
 guard.free_bytes = lambda: 600 * 2**20
 guard.limit_memory()
@@ -156,7 +156,7 @@ def test_on_linux_an_allocation_that_does_not_fit_fails_alone() -> None:
 
 
 WATCHED = """
-from engine.latency import guard
+from engine import guard
 thread = guard._watch(guard._resident() + 50 * 2**20)
 held = bytearray(b"x" * (200 * 2**20))
 thread.join(60)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import psutil
 from msgspec import Struct
 
+from engine import cgroup
 from engine.errors import EngineError, InputError
 from engine.graph import DTYPE_BYTES, elements
-from engine.latency import cgroup
 
 if TYPE_CHECKING:
     from engine.configuration import Configuration
