@@ -6,6 +6,7 @@ descriptors 0 and 1 are duplicated for it, then pointed at nothing and at stderr
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -13,23 +14,33 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from engine import protocol
 from engine.configuration import Configuration
 from engine.errors import CancelledError, EngineError, InputError, describe
 from engine.protocol import (
+    MEASURING,
     Analyze,
     Analyzed,
     Cancel,
+    Compare,
+    Compared,
     Event,
     Export,
     Exported,
     Failed,
+    LayersMeasured,
     ListZoo,
+    Measure,
+    Measured,
+    MeasureLayers,
+    MeasureOps,
     Open,
     Opened,
     OpenReport,
+    OpsMeasured,
     Point,
     Prefetch,
     Progress,
@@ -37,6 +48,7 @@ from engine.protocol import (
     ReportFormat,
     ReportOpened,
     Request,
+    Sampled,
     ZooListing,
 )
 
@@ -74,16 +86,11 @@ class Inbox:
                     self.interrupt.set()
                 dropped = [waiting for waiting in self._waiting if waiting.id == request.id]
             else:
-                if isinstance(request, Open):
-                    dropped = [waiting for waiting in self._waiting if isinstance(waiting, (Analyze, Open))]
-                elif isinstance(request, Analyze):
-                    dropped = [waiting for waiting in self._waiting if isinstance(waiting, Analyze)]
+                dropped = [waiting for waiting in self._waiting if _superseded(waiting, request)]
                 if isinstance(request, Open):
                     self._prefetch.clear()
                     self._prefetch_id = 0
-                    if isinstance(self._running, (Analyze, Open)):
-                        self.interrupt.set()
-                if self._prefetching:
+                if self._prefetching or _interrupted(self._running, request):
                     self.interrupt.set()
                 self._waiting.append(request)
             for request_dropped in dropped:
@@ -120,12 +127,30 @@ class Inbox:
                 self._prefetch.appendleft(configuration)
 
 
+def _superseded(waiting: Request, request: Request) -> bool:
+    """Whether the answer to ``waiting`` is of no use any more once ``request`` has come."""
+    if isinstance(request, Open):
+        return isinstance(waiting, (Open, Analyze, *MEASURING))
+    if isinstance(request, Analyze):
+        return isinstance(waiting, Analyze)
+    return isinstance(request, MEASURING) and isinstance(waiting, MEASURING)
+
+
+def _interrupted(running: Request | None, request: Request) -> bool:
+    """Whether ``request`` ends what runs: an analysis that is nearly done is finished, a measurement is not."""
+    if isinstance(request, Open):
+        return isinstance(running, (Open, Analyze, *MEASURING))
+    return isinstance(request, MEASURING) and isinstance(running, MEASURING)
+
+
 class Server:
     """Serves one window until its stdin closes."""
 
-    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, sink: BinaryIO, *, latency: bool = False) -> None:
+        """``latency``: measures, so all of torch's threads are its own and its memory is limited."""
         self._source = source
         self._sink = sink
+        self._latency = latency
         self._lock = threading.Lock()
         self._inbox = Inbox()
         self._session: Session | None = None
@@ -143,7 +168,7 @@ class Server:
         self.send(protocol.Hello(version=protocol.PROTOCOL_VERSION, pid=os.getpid()))
         threading.Thread(target=self._read, name="requests", daemon=True).start()
         try:
-            versions = _import_frameworks()
+            versions = _import_for_latency() if self._latency else _import_for_analysis()
         except Exception as error:
             self.send(Failed(0, describe(error)))
             log.exception("The frameworks cannot be imported")
@@ -205,6 +230,10 @@ class Server:
             from engine.loaders import torchvision_zoo
 
             return ZooListing(request.id, torchvision_zoo.entries())
+        if isinstance(request, Measure):
+            return self._measure(request)
+        if isinstance(request, (MeasureLayers, MeasureOps, Compare)):
+            return self._measure_more(request)
         raise InputError(f"The engine does not answer {type(request).__name__}.")
 
     def _open(self, request: Open) -> Event:
@@ -246,6 +275,43 @@ class Server:
         self._expected_ops[name] = analysis.coverage.calls
         return Analyzed(request.id, analysis, time.perf_counter() - started)
 
+    def _measure(self, request: Measure) -> Event:
+        from engine.latency import measure
+
+        threads = request.threads or _threads()
+
+        def report(samples_s: Sequence[float], delay_s: Sequence[float]) -> None:
+            self.send(Sampled(request.id, request.configuration, threads, tuple(samples_s), tuple(delay_s)))
+
+        measurement = measure(
+            self._require_session(),
+            request.configuration,
+            request.tier,
+            threads,
+            stop=self._inbox.interrupt,
+            report=report,
+            reference_best_s=request.reference_best_s,
+            when_quiet=request.when_quiet,
+            progress=lambda what: self.send(Progress(request.id, 0, None, what)),
+        )
+        return Measured(request.id, measurement)
+
+    def _measure_more(self, request: MeasureLayers | MeasureOps | Compare) -> Event:
+        from engine.latency import compare, layer_times, memory_readings, op_times
+
+        session, stop = self._require_session(), self._inbox.interrupt
+        configuration, threads = request.configuration, request.threads
+        if isinstance(request, MeasureLayers):
+            times = layer_times(session, configuration, threads, stop)
+            return LayersMeasured(request.id, times, memory_readings(session, configuration, stop))
+        if isinstance(request, MeasureOps):
+            return OpsMeasured(request.id, op_times(session, configuration, threads, stop))
+        best_s = request.reference_best_s
+        comparison = compare(
+            session, configuration, request.baseline, threads, stop=stop, reference_best_s=best_s
+        )
+        return Compared(request.id, comparison)
+
     def _prefetch(self, id: int, configuration: Configuration) -> None:
         from engine.session import FailedAnalysisError
 
@@ -274,18 +340,43 @@ def _formats() -> tuple[ReportFormat, ...]:
     return tuple(ReportFormat(entry.key, entry.label, entry.suffix) for entry in FORMATS.values())
 
 
-def _import_frameworks() -> dict[str, str]:
+def _import_for_analysis() -> dict[str, str]:
     import torch
 
     import engine.session  # everything an analysis needs, so that the first one does not wait for it
     import engine.trace.run  # noqa: F401
 
     torch.set_num_threads(1)  # shapes only; the other cores belong to the window
+    return _versions()
+
+
+def _import_for_latency() -> dict[str, str]:
+    """Everything that measuring needs, torchvision too: a spare that takes over has no seconds for imports."""
+    import engine.latency  # noqa: F401
+    from engine.guard import limit_memory
+
+    # Opening a model tells what is wrong with a torchvision that is missing or does not fit.
+    with contextlib.suppress(Exception):
+        import torchvision.models.detection  # noqa: F401
+    limit_memory()
+    return _versions()
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
     return {"python": sys.version.split()[0], "torch": str(torch.__version__)}
 
 
-def main() -> int:
-    """``python -m engine serve``: keep stdout for the protocol alone and serve."""
+def _threads() -> int:
+    """The framework's default."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def main(*, latency: bool = False) -> int:
+    """``python -m engine serve [--latency]``: keep stdout for the protocol alone and serve."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -295,7 +386,7 @@ def main() -> int:
     os.dup2(nothing, 0)
     os.close(nothing)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  lives as long as the process
-    Server(source, sink).serve()
+    Server(source, sink, latency=latency).serve()
     sink.close()
     # Threads and atexit handlers of frameworks have nothing to save; leaving at once cannot hang the window's close.
     sys.stderr.flush()

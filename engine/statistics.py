@@ -59,12 +59,22 @@ def median_interval(values: Sequence[float], *, z: float = 1.96) -> Interval | N
 
     0-based ``x[k]`` and ``x[n−1−k]`` of the sorted values with ``k = ⌊n/2 − z/2 · √n⌋``; z = 1.96 is 95 %, 2.58 99 %.
     """
-    count = len(values)
+    return sorted_median_interval(sorted(values), z)
+
+
+def sorted_median_interval(ordered: Sequence[float], z: float = 1.96) -> Interval | None:
+    """``median_interval`` of values in ascending order, without sorting them."""
+    count = len(ordered)
     if count < SMALLEST_N:
         return None
-    ordered = sorted(values)
     k = max(math.floor(count / 2 - z / 2 * math.sqrt(count)), 0)
     return Interval(ordered[k], ordered[count - 1 - k])
+
+
+def sorted_median(ordered: Sequence[float]) -> float:
+    """Median of values in ascending order, at least one."""
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def outliers(values: Sequence[float]) -> Outliers:

@@ -1,0 +1,133 @@
+"""What disturbed a measurement: the run-queue delay of our threads, and the flags that follow from the samples."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from engine import statistics
+from engine.measurement import UNDISTURBED_DELAY, Flag
+
+TASKS = Path("/proc/self/task")
+
+DISTURBED_SHARE = 0.2
+"""A flag is raised when more than this share of samples or readings is disturbed."""
+SLOWED = 1.15
+"""Reference readings above this multiple of the best are slow."""
+DRIFT = 0.05
+DRIFT_SAMPLES = 15
+"""Thirds of five; with fewer, two slow samples in a row look like a drift."""
+SPREAD, SEVERE_SPREAD = 0.1, 0.25
+"""Interquartile range over the median, as torch.utils.benchmark warns."""
+FAR_LOWER = 0.75
+ALWAYS_BUSY = 0.9
+
+
+class RunQueue:
+    """How long this process's threads have waited for a core so far; tells nothing where there is no schedstat."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+
+    def __enter__(self) -> RunQueue:
+        self.refresh()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+    @property
+    def known(self) -> bool:
+        return bool(self._files)
+
+    def refresh(self) -> None:
+        """Look for new threads."""
+        if sys.platform != "linux":
+            return
+        with contextlib.suppress(OSError):
+            for task in os.listdir(TASKS):
+                if task not in self._files:
+                    self._files[task] = os.open(TASKS / task / "schedstat", os.O_RDONLY)
+
+    def read_s(self) -> float:
+        """Seconds, summed over threads: field 2 of schedstat is nanoseconds. 20 to 80 µs."""
+        total = 0
+        for task, file in list(self._files.items()):
+            try:
+                total += int(os.pread(file, 64, 0).split()[1])
+            except (OSError, IndexError):
+                os.close(self._files.pop(task))  # the thread has ended
+        return total * 1e-9
+
+
+def sample_flags(
+    walls_s: Sequence[float], cpu_s: Sequence[float], delay_s: Sequence[float], threads: int
+) -> tuple[Flag, ...]:
+    """What the samples themselves tell; ``walls_s``, ``cpu_s`` and ``delay_s`` are of whole samples."""
+    found = (_preempted(walls_s, cpu_s, delay_s, threads), _drift(walls_s), _spread(walls_s))
+    return tuple(flag for flag in found if flag is not None)
+
+
+def _preempted(
+    walls_s: Sequence[float], cpu_s: Sequence[float], delay_s: Sequence[float], threads: int
+) -> Flag | None:
+    if delay_s:
+        waited = sum(delay > UNDISTURBED_DELAY * wall for wall, delay in zip(walls_s, delay_s, strict=True))
+        what = f"run-queue delay above {UNDISTURBED_DELAY:.0%}"
+    else:
+        waited, what = _unoccupied(walls_s, cpu_s, threads), "CPU time far below wall time"
+    if waited <= DISTURBED_SHARE * len(walls_s):
+        return None
+    return Flag("preempted", f"{what} in {waited} of {len(walls_s)} samples")
+
+
+def _unoccupied(walls_s: Sequence[float], cpu_s: Sequence[float], threads: int) -> int:
+    """Samples whose threads were busy far less than in the run's better ones.
+
+    Threads of an idle pool do not count as busy and models differ, so only one thread has an absolute bound.
+    """
+    shares = [cpu / (threads * wall) for wall, cpu in zip(walls_s, cpu_s, strict=True) if wall > 0]
+    if not shares:
+        return 0
+    bound = FAR_LOWER * statistics.quantile(shares, 0.75)
+    if threads == 1:
+        bound = max(bound, ALWAYS_BUSY)
+    return sum(share < bound for share in shares)
+
+
+def _drift(walls_s: Sequence[float]) -> Flag | None:
+    drift = statistics.drift(walls_s) if len(walls_s) >= DRIFT_SAMPLES else 0.0
+    if abs(drift) <= DRIFT:
+        return None
+    return Flag(
+        "drift", f"the last third is {abs(drift):.0%} {'slower' if drift > 0 else 'faster'} than the first"
+    )
+
+
+def _spread(walls_s: Sequence[float]) -> Flag | None:
+    if len(walls_s) < statistics.SMALLEST_N:
+        return None
+    spread = statistics.iqr(walls_s) / statistics.median(walls_s)
+    if spread <= SPREAD:
+        return None
+    return Flag("spread", f"the interquartile range is {spread:.0%} of the median", spread > SEVERE_SPREAD)
+
+
+def reference_flags(readings_s: Sequence[float], best_s: float) -> tuple[Flag, ...]:
+    """Whether the machine was slower than it has been seen to be."""
+    slow = [reading for reading in readings_s if reading > SLOWED * best_s]
+    if len(slow) <= DISTURBED_SHARE * len(readings_s):
+        return ()
+    by = statistics.median(slow) / best_s - 1
+    detail = (
+        f"the reference kernel was {by:.0%} slower than its best in {len(slow)} of {len(readings_s)} readings"
+    )
+    return (Flag("slowed", detail),)
