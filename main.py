@@ -68,6 +68,7 @@ def _screenshot(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", required=True, metavar="FILE.png")
     parser.add_argument("--size", default="1600x1000", metavar="WxH")
     parser.add_argument("--select", default="", metavar="NODE", help="layer or operation to select")
+    parser.add_argument("--no-measuring", action="store_true", help="leave measured numbers out")
     _model_arguments(parser)
     parsed = parser.parse_args(arguments)
     size = re.fullmatch(r"(\d{2,5})[x×](\d{2,5})", parsed.size)
@@ -78,7 +79,13 @@ def _screenshot(arguments: list[str]) -> int:
         return BAD_REQUEST
     from gui.screenshot import take
 
-    problem = take(parsed.output, options, (int(size[1]), int(size[2])), parsed.select)
+    problem = take(
+        parsed.output,
+        options,
+        (int(size[1]), int(size[2])),
+        parsed.select,
+        measuring=not parsed.no_measuring,
+    )
     return _complain(problem) if problem else OK
 
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QTimer
+from PySide6.QtCore import QElapsedTimer, QObject, QTimer
 
 from engine.errors import ErrorInfo
 from gui.app import Application, Options, make_application
@@ -17,6 +17,8 @@ POLL_MS = 100
 SETTLE_POLLS = 4
 """Nothing may have changed for this many polls."""
 TIMEOUT_MS = 180_000
+MEASURING_MS = 60_000
+"""Longest wait for measuring once everything else is there; a slow machine's picture shows how far it is."""
 
 
 class Photographer(QObject):
@@ -41,9 +43,20 @@ class Photographer(QObject):
         self._timeout = QTimer(self, singleShot=True, interval=TIMEOUT_MS)
         self._timeout.timeout.connect(self._on_timeout)
         self._timeout.start()
+        self._waited = QElapsedTimer()
+
+    @property
+    def _settled(self) -> bool:
+        """Whether the window shows what it will, as far as it is worth waiting for."""
+        settled = self._application.workspace.settled
+        if settled and not self._waited.isValid():
+            self._waited.start()
+        if self._waited.isValid() and self._waited.hasExpired(MEASURING_MS):
+            return True
+        return settled and self._application.measuring.settled
 
     def _poll(self) -> None:
-        self._calm = self._calm + 1 if self._application.workspace.settled else 0
+        self._calm = self._calm + 1 if self._settled else 0
         if self._calm == 1 and self._select:
             self._application.selection.set_current(self._select)
         if self._calm < SETTLE_POLLS:
@@ -76,19 +89,24 @@ class Photographer(QObject):
         self._give_up("The window did not settle in three minutes.")
 
 
-def take(path: str, options: Options, size: tuple[int, int], select: str = "") -> str:
+def take(
+    path: str, options: Options, size: tuple[int, int], select: str = "", *, measuring: bool = True
+) -> str:
     """Save a picture of the window; the sentence of what went wrong, ``""`` for nothing.
 
-    Settings come from an empty file, so that a picture shows the same for everybody.
+    Settings come from an empty file, so that a picture shows the same for everybody, but for what is measured.
     """
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     app = make_application(["misnomer"])
     with tempfile.TemporaryDirectory() as folder:
-        application = Application(app, Settings(str(Path(folder) / "settings.ini")), options)
+        settings = Settings(str(Path(folder) / "settings.ini"))
+        settings.set("measuring/enabled", measuring)
+        application = Application(app, settings, options)
         application.window.resize(*size)
         photographer = Photographer(application, path, select)
         application.show()
         app.exec()
         application.window.close()
+        application.latency_engine.stop()
         application.engine.stop()
     return photographer.error
