@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -12,7 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo
 from engine.graph import InputShape
-from engine.protocol import Compare, Failed, Measure, MeasureLayers, MeasureOps, Opened
+from engine.protocol import Compare, Failed, Measure, MeasureLayers, MeasureOps, Opened, Progress, Sampled
 from gui.engine_client import EngineClient
 
 log = logging.getLogger(__name__)
@@ -205,10 +204,10 @@ class LatencyEngine(QObject):
         if self._active is None:
             if self._waiting is None:
                 return
-            self._active = self._start()
+            self._employ(self._start())
         client = self._active
         if client is None:
-            return
+            return  # it could not be started
         if not self._is_open:
             if not self._resting:
                 assert self._source is not None
@@ -243,88 +242,95 @@ class LatencyEngine(QObject):
     def _take_over(self) -> None:
         """The spare takes the place of a process that is gone; :meth:`_pump` gives it the model and what waits."""
         self._forget_running()
-        self._active, self._spare = self._spare, None
+        spare, self._active, self._spare = self._spare, None, None
+        if spare is not None:
+            spare.disconnect(self)
+            self._employ(spare)
 
     def _on_idle(self) -> None:
         if self._source is None or self.refusal is not None:
             return
         if self._active is None:
-            self._active = self._start()
+            self._employ(self._start())
             self._pump()
         elif self._spare is None and self._spare_deaths < MAX_DEATHS:
-            self._spare = self._start()
+            self._keep_ready(self._start())
             self.changed.emit()
 
     # -- processes -----------------------------------------------------------------------------------------------
 
-    def _start(self) -> EngineClient | None:
-        """A new process; None if it cannot be started."""
-        client = EngineClient(
-            self.python, self, arguments=self._arguments, variables=VARIABLES, restarts=False
-        )
-        answer = partial(self._on_answer, client)
-        for signal in (
-            client.opened,
-            client.failed,
-            client.measured,
-            client.layers_measured,
-            client.ops_measured,
-            client.compared,
-        ):
-            signal.connect(answer)
-        client.sampled.connect(partial(self._on_report, client, self.sampled))
-        client.progressed.connect(partial(self._on_report, client, self.progressed))
-        client.ready.connect(partial(self._on_ready, client))
-        client.crashed.connect(partial(self._on_died, client))
-        client.gave_up.connect(partial(self._on_gave_up, client))
+    def _start(self) -> EngineClient:
+        """A new process, which nobody listens to yet."""
+        return EngineClient(self.python, self, arguments=self._arguments, variables=VARIABLES, restarts=False)
+
+    def _employ(self, client: EngineClient) -> None:
+        """Make ``client`` the one that measures."""
+        self._active = client
+        client.opened.connect(self._on_answer)
+        client.failed.connect(self._on_answer)
+        client.measured.connect(self._on_answer)
+        client.layers_measured.connect(self._on_answer)
+        client.ops_measured.connect(self._on_answer)
+        client.compared.connect(self._on_answer)
+        client.sampled.connect(self._on_sampled)
+        client.progressed.connect(self._on_progressed)
+        client.ready.connect(self._on_ready)
+        client.crashed.connect(self._on_died)
+        client.gave_up.connect(self._on_gave_up)
         client.start()
-        if client.state == "failed":
-            client.deleteLater()
-            return None
-        return client
+
+    def _keep_ready(self, client: EngineClient) -> None:
+        """Make ``client`` the spare."""
+        self._spare = client
+        client.ready.connect(self.changed)
+        client.crashed.connect(self._on_spare_died)
+        client.gave_up.connect(self._on_spare_died)
+        client.start()
 
     def _retire(self, client: EngineClient) -> None:
-        """Kill a process that still runs."""
+        """Kill a process that still runs; it says no more than that it is gone."""
+        client.disconnect(self)
         self._dying.append(client)
-        client.ended.connect(partial(self._on_ended, client))
+        client.ended.connect(self._on_ended)
         client.discard()
 
-    def _on_ended(self, client: EngineClient) -> None:
-        if client in self._dying:
+    def _on_ended(self) -> None:
+        for client in [each for each in self._dying if not each.pid]:
             self._dying.remove(client)
             client.deleteLater()
-            self._pump()
+        self._pump()
 
-    def _on_ready(self, client: EngineClient, event: object) -> None:
-        if client is self._active and self._given_up:
+    def _on_ready(self) -> None:
+        if self._given_up:
             self._grace.start()
         self.changed.emit()
 
-    def _on_gave_up(self, client: EngineClient, sentence: str) -> None:
+    def _on_gave_up(self, sentence: str) -> None:
         """The interpreter cannot be started at all."""
-        self.refusal = ErrorInfo("engine", sentence, "Choose another Python interpreter.")
-        self._active = None if client is self._active else self._active
-        self._spare = None if client is self._spare else self._spare
-        self._waiting = None
+        assert self._active is not None
+        self._active.deleteLater()
+        self._active = None
         self._forget_running()
+        self._refuse(ErrorInfo("engine", sentence, "Choose another Python interpreter."))
         self.changed.emit()
 
-    def _on_died(self, client: EngineClient, sentence: str) -> None:
-        text = client.stderr_text
+    def _on_spare_died(self) -> None:
+        assert self._spare is not None
+        self._spare.deleteLater()
+        self._spare = None
+        self._spare_deaths += 1
+        self._pump()
+
+    def _on_died(self, sentence: str) -> None:
+        client = self._active
+        assert client is not None
         client.deleteLater()
-        if client is self._spare:
-            self._spare = None
-            self._spare_deaths += 1
-            self._pump()
-            return
-        if client is not self._active:
-            return
+        text = client.stderr_text
         job = None if self._given_up else self._job
         self._deaths += 1
         self._take_over()
         if self._deaths >= MAX_DEATHS:
-            self.refusal = ErrorInfo("crash", sentence, traceback=text)
-            self._waiting = None
+            self._refuse(ErrorInfo("crash", sentence, traceback=text))
         elif job is not None:
             self._lost(job, sentence, text)
         self._pump()
@@ -346,13 +352,16 @@ class LatencyEngine(QObject):
 
     # -- answers -------------------------------------------------------------------------------------------------
 
-    def _on_report(self, client: EngineClient, signal: Any, event: Any) -> None:
-        if client is self._active and event.id == self._request and self._job is not None:
-            if not self._given_up:
-                signal.emit(event)
+    def _on_sampled(self, event: Sampled) -> None:
+        if event.id == self._request and not self._given_up:
+            self.sampled.emit(event)
 
-    def _on_answer(self, client: EngineClient, event: Any) -> None:
-        if client is not self._active or event.id != self._request:
+    def _on_progressed(self, event: Progress) -> None:
+        if event.id == self._request and self._job is not None and not self._given_up:
+            self.progressed.emit(event)
+
+    def _on_answer(self, event: Any) -> None:
+        if event.id != self._request:
             return
         job, given_up = self._job, self._given_up
         self._grace.stop()

@@ -1,0 +1,295 @@
+"""The two processes that measure: who works, who waits, and what happens when one hangs or dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from pytestqt.qtbot import QtBot
+
+from engine.configuration import Configuration
+from engine.graph import InputShape
+from engine.protocol import Failed, Measure, Measured
+from gui.latency_engine import MAX_DEATHS, Job, LatencyEngine
+from tests.gui.conftest import READY_MS
+from tests.gui.fake_latency import DIES, DIES_ONCE, HANGS, REFUSES
+
+FAKE = Path(__file__).with_name("fake_latency.py")
+Start = Callable[[], LatencyEngine]
+
+
+def job(size: int, tier: str = "live") -> Measure:
+    return Measure(0, Configuration((InputShape("x", (1, 3, size, size)),)), tier)  # type: ignore[arg-type]
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended (a zombie that nobody has reaped yet has)."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def alive(folder: Path) -> list[int]:
+    """Our fakes of this test that still run."""
+    children = psutil.Process().children()
+    return [child.pid for child in children if not gone(child.pid) and str(folder) in _command(child)]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.fixture
+def latency(tmp_path: Path, qapp: object) -> Iterator[LatencyEngine]:
+    """The fake's process and spare, with a model; at no time do two of them work."""
+    engine = LatencyEngine(arguments=(str(FAKE), str(tmp_path)))
+    engine.open("torchvision:resnet18", False, "", ())
+    yield engine
+    engine.stop()
+    assert alive(tmp_path) == []
+    assert not (tmp_path / "overlap").exists()
+
+
+@pytest.fixture
+def answers(latency: LatencyEngine) -> list[tuple[Job, object]]:
+    found: list[tuple[Job, object]] = []
+    latency.answered.connect(lambda job, event: found.append((job, event)))
+    return found
+
+
+def measured(answers: list[tuple[Job, object]], size: int) -> bool:
+    return any(each == job(size) and isinstance(event, Measured) for each, event in answers)
+
+
+def wait_spare(qtbot: QtBot, latency: LatencyEngine) -> None:
+    """Measure something, then wait until nothing is to do and the spare has come."""
+    with qtbot.waitSignal(latency.answered, timeout=READY_MS):
+        latency.ask(job(32))
+    qtbot.waitUntil(lambda: latency.pids[1] != 0 and not latency.preparing, timeout=READY_MS)
+
+
+def test_nothing_runs_until_something_is_asked(latency: LatencyEngine, tmp_path: Path, qtbot: QtBot) -> None:
+    assert alive(tmp_path) == []
+    with qtbot.waitSignal(latency.answered, timeout=READY_MS) as answered:
+        latency.ask(job(64))
+    assert answered.args[0] == job(64)
+    assert answered.args[1].measurement.configuration == job(64).configuration
+    assert len(alive(tmp_path)) == 1
+    qtbot.waitUntil(lambda: latency.pids[1] != 0, timeout=READY_MS)
+    assert sorted(latency.pids) == sorted(alive(tmp_path))
+
+
+def test_the_newest_request_wins_and_the_process_stays(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    with qtbot.waitSignal(latency.sampled, timeout=READY_MS):
+        latency.ask(job(64))
+    pid = latency.pids[0]
+    for size in range(65, 90):
+        latency.ask(job(size))
+    assert latency.job == job(89)
+    qtbot.waitUntil(lambda: measured(answers, 89), timeout=READY_MS)
+    assert [each.configuration for each, _ in answers] == [job(89).configuration]
+    assert latency.pids[0] == pid
+
+
+def test_what_does_not_stop_is_replaced_by_the_spare(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    wait_spare(qtbot, latency)
+    active, spare = latency.pids
+    latency.ask(job(HANGS))
+    qtbot.waitUntil(lambda: latency.measuring, timeout=READY_MS)
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
+    assert latency.pids[0] == spare
+    assert gone(active)
+    qtbot.waitUntil(lambda: latency.pids[1] not in (0, spare), timeout=READY_MS)
+
+
+def test_what_does_not_stop_without_a_spare(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    latency.ask(job(HANGS))
+    qtbot.waitUntil(lambda: latency.measuring, timeout=READY_MS)
+    pid = latency.pids[0]
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
+    assert latency.pids[0] != pid
+    assert gone(pid)
+
+
+@pytest.mark.expects_log
+@pytest.mark.parametrize("spare", [True, False])
+def test_killed_while_measuring(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot, spare: bool
+) -> None:
+    if spare:
+        wait_spare(qtbot, latency)
+    with qtbot.waitSignal(latency.sampled, timeout=READY_MS):
+        latency.ask(job(64))
+    os.kill(latency.pids[0], signal.SIGKILL)
+    qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
+    assert not any(isinstance(event, Failed) for _, event in answers)
+
+
+@pytest.mark.expects_log
+def test_killed_while_idle(latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot) -> None:
+    wait_spare(qtbot, latency)
+    active, spare = latency.pids
+    os.kill(active, signal.SIGKILL)
+    qtbot.waitUntil(lambda: latency.pids[0] == spare and latency.is_open, timeout=READY_MS)
+    os.kill(spare, signal.SIGKILL)
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
+
+
+@pytest.mark.expects_log
+def test_killed_while_opening(latency: LatencyEngine, tmp_path: Path, qtbot: QtBot) -> None:
+    latency.open("torchvision:slow", False, "", ())
+    for deaths in range(MAX_DEATHS):
+        assert latency.refusal is None
+        if not deaths:
+            latency.ask(job(64))
+        qtbot.waitUntil(lambda: latency.pids[0] != 0, timeout=READY_MS)
+        os.kill(latency.pids[0], signal.SIGKILL)
+        qtbot.waitUntil(lambda pid=latency.pids[0]: latency.pids[0] != pid, timeout=READY_MS)  # type: ignore[misc]
+    assert latency.refusal is not None
+    assert latency.refusal.kind == "crash"
+    assert latency.job is None
+    assert alive(tmp_path) == []
+
+
+@pytest.mark.expects_log
+def test_a_killed_spare_is_replaced(latency: LatencyEngine, qtbot: QtBot) -> None:
+    wait_spare(qtbot, latency)
+    active, spare = latency.pids
+    os.kill(spare, signal.SIGKILL)
+    qtbot.waitUntil(lambda: latency.pids[1] not in (0, spare), timeout=READY_MS)
+    assert latency.pids[0] == active
+
+
+@pytest.mark.expects_log
+def test_a_request_that_kills_once_is_sent_again(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    latency.ask(job(DIES_ONCE))
+    qtbot.waitUntil(lambda: measured(answers, DIES_ONCE), timeout=READY_MS)
+
+
+@pytest.mark.expects_log
+def test_a_request_that_kills_twice_ends_in_a_sentence(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    latency.ask(job(DIES))
+    qtbot.waitUntil(lambda: bool(answers), timeout=READY_MS)
+    failed = answers[0][1]
+    assert isinstance(failed, Failed)
+    assert failed.error.kind == "crash"
+    assert "more memory" in failed.error.sentence
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
+    assert len(answers) == 2
+
+
+def test_a_refusal_is_an_answer(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    latency.ask(job(REFUSES))
+    qtbot.waitUntil(lambda: bool(answers), timeout=READY_MS)
+    failed = answers[0][1]
+    assert isinstance(failed, Failed)
+    assert "26.1 GiB" in failed.error.message
+
+
+def test_rest_ends_what_runs_and_starts_nothing(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], tmp_path: Path, qtbot: QtBot
+) -> None:
+    latency.ask(job(HANGS))
+    qtbot.waitUntil(lambda: latency.measuring, timeout=READY_MS)
+    pid = latency.pids[0]
+    latency.rest()
+    qtbot.waitUntil(lambda: gone(pid), timeout=READY_MS)
+    qtbot.waitUntil(lambda: not latency.measuring, timeout=READY_MS)
+    assert alive(tmp_path) == []
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
+
+
+def test_rest_ends_an_opening(latency: LatencyEngine, tmp_path: Path, qtbot: QtBot) -> None:
+    latency.open("torchvision:slow", False, "", ())
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: latency.pids[0] != 0, timeout=READY_MS)
+    latency.rest()
+    assert latency.pids == (0, 0)
+    qtbot.waitUntil(lambda: alive(tmp_path) == [], timeout=READY_MS)
+
+
+def test_another_model_ends_the_opening_of_the_last(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    wait_spare(qtbot, latency)
+    latency.open("torchvision:slow", False, "", ())
+    latency.ask(job(64))
+    latency.open("torchvision:resnet34", False, "", ())
+    latency.ask(job(96))
+    qtbot.waitUntil(lambda: measured(answers, 96), timeout=READY_MS)
+    assert not measured(answers, 64)
+
+
+def test_an_answer_about_the_model_before_is_dropped(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    with qtbot.waitSignal(latency.sampled, timeout=READY_MS):
+        latency.ask(job(64))
+    latency.open("torchvision:resnet34", False, "", ())
+    latency.ask(job(96))
+    qtbot.waitUntil(lambda: measured(answers, 96), timeout=READY_MS)
+    assert [each.configuration for each, _ in answers] == [job(96).configuration]
+
+
+def test_a_file_that_changed_waits_for_its_reopening(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], tmp_path: Path, qtbot: QtBot
+) -> None:
+    path = tmp_path / "net.py"
+    path.write_text("# new")
+    latency.open(f"{path}:build", True, "", (), "hash of the old")
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: latency.refusal is not None, timeout=READY_MS)
+    assert latency.refusal is not None
+    assert latency.refusal.kind == "consent"
+    assert latency.job is None
+    assert answers == []
+
+
+@pytest.mark.expects_log
+def test_an_interpreter_that_is_not_there(qtbot: QtBot) -> None:
+    engine = LatencyEngine("/nowhere/python")
+    engine.open("torchvision:resnet18", False, "", ())
+    engine.ask(job(64))
+    qtbot.waitUntil(lambda: engine.refusal is not None, timeout=READY_MS)
+    assert engine.refusal is not None
+    assert "/nowhere/python" in engine.refusal.message
+    assert engine.job is None
+    engine.stop()
+
+
+@pytest.mark.expects_log
+def test_frameworks_that_cannot_be_imported(tmp_path: Path, qtbot: QtBot) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("import sys; sys.exit('no torch')")
+    engine = LatencyEngine(arguments=(str(script),))
+    engine.open("torchvision:resnet18", False, "", ())
+    engine.ask(job(64))
+    qtbot.waitUntil(lambda: engine.refusal is not None, timeout=READY_MS)
+    assert engine.refusal is not None
+    assert "no torch" in engine.refusal.traceback
+    engine.stop()
