@@ -19,8 +19,17 @@ from engine.edits import Edit
 from engine.errors import ExportError
 from engine.export.files import read_file, write_file
 from engine.export.formats import FORMATS
+from engine.export.measured import (
+    LatencyReport,
+    RowTimes,
+    latency_of,
+    latency_report,
+    own,
+    problem,
+    row_times,
+    shown,
+)
 from engine.graph import Assumption, AttributeValue, InputShape, Shape
-from engine.metrics import METRICS
 from engine.results import (
     FAMILIES,
     Analysis,
@@ -32,6 +41,7 @@ from engine.results import (
     Totals,
     TraceMode,
     UntouchedParameter,
+    with_latency,
 )
 
 FAMILY = "misnomer-report"
@@ -59,6 +69,11 @@ class LayerRow(Struct, frozen=True):
     output_shapes: tuple[Shape, ...]
     dtype: str
     formula: str
+    latency_s: float | None = None
+    """Measured exclusive wall time per forward pass; null where nothing was measured or it is part of another row."""
+    cpu_s: float | None = None
+    note: str = ""
+    """How the time was found where it is not simply measured."""
 
 
 class ModuleRow(Struct, frozen=True):
@@ -80,13 +95,28 @@ Row = TypeVar("Row", bound=Struct)
 Columns = TypeVar("Columns", bound=Struct)
 
 
+_MEASURED = ("latency_s", "cpu_s", "note")
+"""Fields of a layer row that a measurement fills."""
+
+
 def _rows(columns: Struct, row: type[Row]) -> tuple[Row, ...]:
-    fields = row.__struct_fields__
+    fields = [field for field in row.__struct_fields__ if field not in _MEASURED]
     return tuple(map(row, *(getattr(columns, field) for field in fields)))
 
 
 def _columns(rows: tuple[Row, ...], row: type[Row], columns: type[Columns]) -> Columns:
-    return columns(**{field: tuple(getattr(each, field) for each in rows) for field in row.__struct_fields__})
+    fields = [field for field in row.__struct_fields__ if field not in _MEASURED]
+    return columns(**{field: tuple(getattr(each, field) for each in rows) for field in fields})
+
+
+def _layer_rows(analysis: Analysis) -> tuple[LayerRow, ...]:
+    times = row_times(analysis.latency)
+    return tuple(
+        msgspec.structs.replace(row, **dict(zip(_MEASURED, times[row.id], strict=True)))
+        if row.id in times
+        else row
+        for row in _rows(analysis.layers, LayerRow)
+    )
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -104,8 +134,8 @@ class Report(Struct, frozen=True, kw_only=True):
     totals: Totals
     coverage: Coverage
     layers: tuple[LayerRow, ...]
-    latency: None = None
-    """No measurement is part of an analysis."""
+    latency: LatencyReport | None = None
+    """What was measured of this configuration; null when nothing was."""
     environment: dict[str, str]
     modules: tuple[ModuleRow, ...]
     derived: dict[str, float | None] = {}
@@ -120,8 +150,12 @@ class Report(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_analysis(cls, analysis: Analysis) -> Self:
-        """``analysis`` as a report; :meth:`to_analysis` gives it back, field by field."""
-        configuration = analysis.configuration
+        """``analysis`` as a report; :meth:`to_analysis` gives it back, field by field.
+
+        What was measured of another configuration is left out.
+        """
+        analysis = own(analysis)
+        configuration, latency = analysis.configuration, analysis.latency
         return cls(
             model=analysis.model,
             inputs=configuration.inputs,
@@ -129,10 +163,11 @@ class Report(Struct, frozen=True, kw_only=True):
             assumptions=analysis.assumptions,
             totals=analysis.totals,
             coverage=analysis.coverage,
-            layers=_rows(analysis.layers, LayerRow),
+            layers=_layer_rows(analysis),
+            latency=latency_report(latency) if latency is not None else None,
             environment=analysis.environment,
             modules=_rows(analysis.modules, ModuleRow),
-            derived={m.key: getattr(analysis.totals, m.key) for m in METRICS if m.parts is not None},
+            derived={m.key: getattr(analysis.totals, m.key) for m in shown(analysis) if m.parts is not None},
             shared=analysis.shared,
             untouched=analysis.untouched,
             output_shapes=analysis.output_shapes,
@@ -143,14 +178,15 @@ class Report(Struct, frozen=True, kw_only=True):
 
     def to_analysis(self) -> Analysis:
         """The analysis that this report was made from."""
-        return Analysis(
+        configuration = Configuration(
+            inputs=self.inputs,
+            edits=self.edits,
+            assumptions=self.set_assumptions,
+            allow_real_run=self.allow_real_run,
+        )
+        analysis = Analysis(
             model=self.model,
-            configuration=Configuration(
-                inputs=self.inputs,
-                edits=self.edits,
-                assumptions=self.set_assumptions,
-                allow_real_run=self.allow_real_run,
-            ),
+            configuration=configuration,
             mode=self.mode,
             totals=self.totals,
             coverage=self.coverage,
@@ -162,6 +198,12 @@ class Report(Struct, frozen=True, kw_only=True):
             output_shapes=self.output_shapes,
             environment=self.environment,
         )
+        if self.latency is None:
+            return own(analysis)
+        return with_latency(analysis, latency_of(self.latency, configuration, self._row_times()))
+
+    def _row_times(self) -> RowTimes:
+        return {row.id: (row.latency_s, row.cpu_s, row.note) for row in self.layers}
 
     def to_json(self) -> bytes:
         """The report file: indented JSON in UTF-8, one line end at the end."""
@@ -259,6 +301,9 @@ def _damaged(name: str, field: str, problem: str) -> ExportError:
 
 def _check(report: Report, name: str) -> None:
     """What types cannot say and views rely on. Raises ExportError naming the field."""
+    found = problem(report.latency) if report.latency is not None else None
+    if found is not None:
+        raise _damaged(name, *found)
     paths = {}
     for index, module in enumerate(report.modules):
         if not (module.parent == -1 if index == 0 else 0 <= module.parent < index):
@@ -283,5 +328,7 @@ def _check(report: Report, name: str) -> None:
     for where, row in rows:
         for field in row.__struct_fields__:
             number = getattr(row, field)
-            if field != "parent" and type(number) in (int, float) and not 0 <= number < 2**63:
+            # The cost of timing, once subtracted, may leave a layer that takes no time a little below 0.
+            lowest = -1 if field in ("parent", *_MEASURED) else 0
+            if type(number) in (int, float) and not lowest <= number < 2**63:
                 raise _damaged(name, f"{where}.{field}", f"{number} is not a possible number")

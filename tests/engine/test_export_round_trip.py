@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,15 @@ from engine.edits import RemoveLayer, SetAttribute
 from engine.errors import ExportError
 from engine.export.report import LayerRow, ModuleRow, Report, parse_report
 from engine.graph import DTYPE_BYTES, Assumption, InputShape
+from engine.measurement import (
+    Circumstances,
+    Comparison,
+    Flag,
+    Latency,
+    LayerTimes,
+    Measurement,
+    MemoryReadings,
+)
 from engine.results import (
     FAMILIES,
     Analysis,
@@ -25,6 +35,7 @@ from engine.results import (
     SharedParameter,
     Totals,
     UntouchedParameter,
+    with_latency,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -75,8 +86,8 @@ def layers(draw: st.DrawFn, paths: tuple[str, ...]) -> Layers:
     }  # fmt: skip
     columns = {
         field: draw(tuples(kinds.get(field, counts), len(ids)))
-        for field in LayerRow.__struct_fields__
-        if field != "id"
+        for field in Layers.__struct_fields__
+        if field not in ("id", "latency_s", "cpu_s")
     }
     return Layers(id=ids, **columns)
 
@@ -104,6 +115,78 @@ def analyses(draw: st.DrawFn) -> Analysis:
     )
 
 
+seconds = st.floats(0, 1e6)
+positive = st.floats(1e-9, 1e6)
+flags = some(st.builds(Flag, texts, texts, st.booleans()))
+stops = st.sampled_from(["precise", "plateau", "time", "single", "samples"])
+
+
+@st.composite
+def latencies(draw: st.DrawFn, analysis: Analysis) -> Latency:
+    """What may have been measured of ``analysis``."""
+    configuration, count = analysis.configuration, draw(st.integers(1, 8))
+    threads, size = draw(st.integers(1, 64)), len(analysis.layers)
+    measurement = Measurement(
+        configuration=configuration,
+        tier=draw(st.sampled_from(["live", "settled", "report"])),
+        threads=threads,
+        samples_s=draw(tuples(positive, count)),
+        stop_reason=draw(stops),
+        batch=draw(st.none() | st.integers(1, 64)),
+        cpu_s=draw(tuples(seconds, count)),
+        delay_s=draw(st.just(()) | tuples(seconds, count)),
+        forwards_per_sample=draw(st.integers(1, 100)),
+        first_s=draw(seconds),
+        warmups=draw(st.integers(0, 9)),
+        reference_s=draw(some(seconds)),
+        reference_best_s=draw(st.none() | seconds),
+        flags=draw(flags),
+        circumstances=draw(
+            st.builds(
+                Circumstances,
+                st.dictionaries(texts, texts, max_size=2),
+                st.just({}),
+                some(seconds),
+                texts,
+                texts,
+            )
+        ),
+    )
+    near_zero = st.none() | st.floats(-1e-6, 1e6)
+    times = LayerTimes(
+        configuration=configuration, threads=threads, row_id=analysis.layers.id,
+        latency_s=draw(tuples(near_zero, size)), cpu_s=draw(tuples(near_zero, size)), note=draw(tuples(texts, size)),
+        unattributed_s=draw(st.floats(-1e-6, 1)), hook_s=draw(seconds), hook_calls=draw(st.integers(0, 999)),
+        instrumented_s=draw(positive), end_to_end_s=draw(positive), repeats=draw(st.integers(1, 9)), flags=draw(flags),
+    )  # fmt: skip
+    memory = MemoryReadings(configuration, draw(counts), draw(maybe), draw(maybe), draw(some(texts)))
+    pairs = draw(st.integers(1, 8))
+    comparison = Comparison(
+        baseline=Configuration(configuration.inputs, (RemoveLayer("pool"),)),
+        current=configuration,
+        threads=threads,
+        ratios=draw(tuples(positive, pairs)),
+        baseline_s=draw(tuples(positive, pairs)),
+        current_s=draw(tuples(positive, pairs)),
+        stop_reason=draw(stops),
+        flags=draw(flags),
+    )
+    parts: list[Any] = [draw(st.sampled_from([part, None])) for part in (times, memory, comparison)]
+    return Latency(measurement, *parts)
+
+
+@st.composite
+def measured(draw: st.DrawFn) -> Analysis:
+    analysis = draw(analyses())
+    return with_latency(analysis, draw(latencies(analysis)))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(measured())
+def test_what_was_measured_comes_back_exactly(analysis: Analysis) -> None:
+    assert parse_report(Report.from_analysis(analysis).to_json(), "x.json").to_analysis() == analysis
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(analyses())
 def test_every_analysis_comes_back_exactly(analysis: Analysis) -> None:
@@ -111,13 +194,13 @@ def test_every_analysis_comes_back_exactly(analysis: Analysis) -> None:
 
 
 def test_rows_have_the_fields_of_the_columns() -> None:
-    assert LayerRow.__struct_fields__ == Layers.__struct_fields__[:18]
+    assert LayerRow.__struct_fields__ == (*Layers.__struct_fields__, "note")
     assert ModuleRow.__struct_fields__ == Modules.__struct_fields__
 
 
-def small() -> dict[str, Any]:
-    """A report of one layer in one module, as JSON objects."""
-    analysis = Analysis(
+def small_analysis() -> Analysis:
+    """One layer in one module."""
+    return Analysis(
         model=ModelInfo("net", "net.py:build", "python"),
         configuration=Configuration((InputShape("x", (1, 4)),)),
         mode="meta",
@@ -132,8 +215,126 @@ def small() -> dict[str, Any]:
             ({}, {}), ((), ()),
         ),
     )  # fmt: skip
+
+
+def small() -> dict[str, Any]:
+    """The report of the small analysis, as JSON objects."""
+    report: dict[str, Any] = json.loads(Report.from_analysis(small_analysis()).to_json())
+    return report
+
+
+SAMPLES = (0.040, 0.038, 0.039, 0.038, 0.037, 0.036, 0.090, 0.038)
+
+
+def small_latency(analysis: Analysis) -> Latency:
+    """Eight samples with one outlier, half of them disturbed; the layer's time; a comparison with itself."""
+    configuration = analysis.configuration
+    return Latency(
+        Measurement(
+            configuration, "settled", 2, SAMPLES, "precise", batch=1, cpu_s=(0.07,) * 8,
+            delay_s=(0.0, 0.01) * 4, first_s=0.2, warmups=3, flags=(Flag("preempted", "4 of 8 samples"),),
+            circumstances=Circumstances(
+                {"CPU": "Some CPU"}, {"Threads": "2"}, (1.0,), "2026-01-01T00:00:00+00:00", "abc"
+            ),
+        ),
+        LayerTimes(
+            configuration, 2, ("fc:linear",), (0.030,), (0.050,), ("a note",), 0.004, 1e-5, 2, 0.0395, 0.038, 7
+        ),
+        MemoryReadings(configuration, 20, 52, 4096),
+        Comparison(
+            configuration, configuration, 2, (1.0, 1.01, 0.99, 1.0, 1.0, 1.0), SAMPLES[:6], SAMPLES[:6], "precise"
+        ),
+    )  # fmt: skip
+
+
+def small_measured() -> dict[str, Any]:
+    analysis = with_latency(small_analysis(), small_latency(small_analysis()))
     report: dict[str, Any] = json.loads(Report.from_analysis(analysis).to_json())
     return report
+
+
+def test_the_latency_has_its_fields_with_what_follows_from_the_samples() -> None:
+    report = small_measured()
+    latency = report["latency"]
+    assert latency["samples_s"] == list(SAMPLES)
+    assert (latency["n"], latency["median_s"], latency["min_s"]) == (8, 0.038, 0.036)
+    assert (latency["ci_low_s"], latency["ci_high_s"]) == (0.037, 0.040)
+    assert (latency["first_s"], latency["batch"], latency["threads"]) == (0.2, 1, 2)
+    assert (latency["device"], latency["dtype"], latency["tier"]) == ("cpu", "float32", "settled")
+    assert latency["stop_reason"] == "precise"
+    assert latency["outliers"] == {"mild": 0, "severe": 1}
+    assert latency["percentiles"] == {}
+    assert latency["undisturbed"] == {"n": 4, "median_s": (0.039 + 0.040) / 2}
+    assert latency["throughput"] == 1 / 0.038
+    assert latency["flags"] == [{"key": "preempted", "detail": "4 of 8 samples", "severe": False}]
+    assert latency["circumstances"]["fingerprint"] == "abc"
+    assert latency["layers"]["coverage"] == 0.034 / 0.038
+    assert latency["memory"]["workspace_bytes"] == 32
+    assert latency["comparison"]["verdict"] == "same"
+    row = report["layers"][0]
+    assert (row["latency_s"], row["cpu_s"], row["note"]) == (0.030, 0.050, "a note")
+    assert report["totals"]["latency_s"] == 0.038
+    assert report["derived"]["macs_per_s"] == 20 / 0.038
+
+
+def test_derived_numbers_may_be_missing() -> None:
+    report = small_measured()
+    whole = parse_report(json.dumps(report).encode(), "x.json").to_analysis()
+    for key in ("median_s", "ci_low_s", "n", "outliers", "percentiles", "undisturbed", "throughput"):
+        del report["latency"][key]
+    assert parse_report(json.dumps(report).encode(), "x.json").to_analysis() == whole
+
+
+def test_times_of_another_configuration_are_not_exported() -> None:
+    analysis = small_analysis()
+    times = small_latency(analysis).layers
+    other = msgspec.structs.replace(
+        analysis, configuration=msgspec.structs.replace(analysis.configuration, edits=(RemoveLayer("fc"),))
+    )
+    stale = with_latency(other, None, times)
+    assert stale.stale_times
+    report = Report.from_analysis(stale)
+    assert report.latency is None
+    assert report.layers[0].latency_s is None
+    read = parse_report(report.to_json(), "x.json").to_analysis()
+    assert (read.latency, read.layer_times, read.totals.latency_s) == (None, None, None)
+
+
+def test_a_report_from_before_measuring_opens() -> None:
+    old = small()
+    for row in old["layers"]:
+        for key in ("latency_s", "cpu_s", "note"):
+            del row[key]
+    for key in ("latency_s", "cpu_s"):
+        del old["totals"][key]
+    assert parse_report(json.dumps(old).encode(), "x.json").to_analysis() == small_analysis()
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "sentence"),
+    [
+        ((), {"samples_s": []}, "latency.samples_s: there is no sample."),
+        ((), {"samples_s": [-1.0]}, "latency.samples_s: -1.0 is not a possible number."),
+        ((), {"samples_s": ...}, "latency.samples_s: is missing."),
+        ((), {"tier": "soon"}, "latency.tier: invalid enum value 'soon'."),
+        ((), {"threads": 0}, "latency: threads, batch and forwards_per_sample are at least 1."),
+        (("layers",), {"end_to_end_s": 0}, "latency.layers.end_to_end_s: 0.0 is not a possible number."),
+        (("comparison",), {"ratios": []}, "latency.comparison.ratios: there is no ratio."),
+    ],
+)
+def test_a_damaged_measurement_is_refused(
+    place: tuple[str, ...], change: dict[str, Any], sentence: str
+) -> None:
+    report = small_measured()
+    target = report["latency"]
+    for step in place:
+        target = target[step]
+    target.update(change)
+    for key in [key for key, value in change.items() if value is ...]:
+        del target[key]
+    with pytest.raises(ExportError) as caught:
+        parse_report(json.dumps(report).encode(), "x.json")
+    assert caught.value.message == f"x.json is a damaged report: {sentence}"
 
 
 def test_the_fixed_fields_have_their_names_and_places() -> None:
