@@ -28,6 +28,7 @@ from gui.views.dock_panel import GRIP_PX, DockPanel
 from gui.views.input_bar import InputBar
 from gui.views.inspector import InspectorPanel
 from gui.views.layer_panel import LayerPanel
+from gui.views.measurement_panel import MeasurementPanel
 from gui.views.shape_dialog import ShapeDialog
 from gui.views.status_bar import StatusBar
 from gui.views.text_dialog import TextDialog
@@ -36,7 +37,7 @@ from gui.views.what_changed import WhatChangedPanel
 from gui.views.zoo_dialog import ZooDialog
 from gui.workspace import Workspace
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised when the panels change so much that a kept layout no longer fits."""
 LAYERS_SHARE = 0.46
 LAYERS_PX = 670
@@ -44,6 +45,8 @@ LAYERS_PX = 670
 LAYERS_MINIMUM_PX = 360
 TALL_PX = 860
 """In a lower window the inspector and "What changed" share a place at first."""
+INSPECTOR, MEASUREMENT = 2, 4
+"""Places among the docks."""
 
 
 class MainWindow(QMainWindow):
@@ -67,7 +70,7 @@ class MainWindow(QMainWindow):
         self.selection = selection
         self.theme = theme
         self._settings = settings
-        self.actions_ = Actions(self, workspace)
+        self.actions_ = Actions(self, workspace, measuring)
         self._suffixes: dict[str, str] = {}
         self._arranged = False
         self._build()
@@ -87,7 +90,7 @@ class MainWindow(QMainWindow):
         column = QVBoxLayout(central)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        self.toolbar = Toolbar(workspace, settings, self.actions_, self.view_menu, central)
+        self.toolbar = Toolbar(workspace, settings, self.actions_, self.measuring, self.view_menu, central)
         column.addWidget(self.toolbar)
         body = QVBoxLayout()
         body.setContentsMargins(16, 10, 16, 10)
@@ -106,7 +109,7 @@ class MainWindow(QMainWindow):
             central,
         )
         top.addWidget(self.input_bar)
-        self.cards = CardsBar(workspace, theme)
+        self.cards = CardsBar(workspace, self.measuring, theme)
         top.addWidget(self.cards)
         self.banner = Banner(workspace, self.selection, self.actions_, central)
         top.addWidget(self.banner)
@@ -131,7 +134,7 @@ class MainWindow(QMainWindow):
         self.splitter.addWidget(self.area)
         self.splitter.setStretchFactor(0, 3)
         self.splitter.setStretchFactor(1, 4)
-        self.status = StatusBar(workspace, self.actions_, central)
+        self.status = StatusBar(workspace, self.measuring, self.actions_, theme, central)
         column.addWidget(self.status)
         self.setCentralWidget(central)
         desk = Desk(workspace, self.measuring, self.selection, theme, settings)
@@ -139,12 +142,14 @@ class MainWindow(QMainWindow):
         (_, self.breakdown), (_, self.curve), *others = charts
         self.inspector = InspectorPanel(workspace, self.selection, theme)
         self.changed = WhatChangedPanel(workspace, self.selection, theme)
+        self.measurement = MeasurementPanel(workspace, self.measuring, self.selection, theme, self.actions_)
         self.docks = [
             DockPanel(title, name, panel, theme, self.area)
             for title, name, panel in (
                 *((entry.title, entry.name, chart) for entry, chart in charts[:2]),
                 ("Inspector", "dock_inspector", self.inspector),
                 ("What changed", "dock_changed", self.changed),
+                ("Measurement", "dock_measurement", self.measurement),
                 *((entry.title, entry.name, chart) for entry, chart in others),
             )
         ]
@@ -152,7 +157,7 @@ class MainWindow(QMainWindow):
 
     def _arrange(self) -> None:
         """Panels where they are at first."""
-        breakdown, curve, inspector, changed, *others = self.docks
+        breakdown, curve, inspector, changed, measurement, *others = self.docks
         wide = min(int(self.width() * LAYERS_SHARE), LAYERS_PX)
         self.splitter.setSizes([wide, self.width() - wide])
         for dock in self.docks:
@@ -166,6 +171,7 @@ class MainWindow(QMainWindow):
             self.area.tabifyDockWidget(inspector, changed)
         else:
             self.area.splitDockWidget(curve, changed, Qt.Orientation.Vertical)
+        self.area.tabifyDockWidget(changed, measurement)
         for other in others:
             self.area.tabifyDockWidget(curve, other)
         for dock in self.docks:
@@ -174,6 +180,7 @@ class MainWindow(QMainWindow):
             QTimer.singleShot(0, curve.raise_)
         if tall:
             self.area.resizeDocks([breakdown, curve, changed], [38, 36, 26], Qt.Orientation.Vertical)
+            QTimer.singleShot(0, changed.raise_)
         else:
             self.area.resizeDocks([breakdown, curve], [46, 54], Qt.Orientation.Vertical)
             QTimer.singleShot(0, changed.raise_)
@@ -203,7 +210,7 @@ class MainWindow(QMainWindow):
         actions.reload.triggered.connect(self._on_reload)
         actions.undo.triggered.connect(stack.undo)
         actions.redo.triggered.connect(stack.redo)
-        actions.cancel.triggered.connect(workspace.cancel)
+        actions.cancel.triggered.connect(self._on_cancel)
         actions.retry.triggered.connect(workspace.retry)
         for key, action in actions.exports.items():
             action.triggered.connect(partial(self._on_export, key))
@@ -216,6 +223,7 @@ class MainWindow(QMainWindow):
         actions.baseline_none.triggered.connect(workspace.clear_baseline)
         for mode, action in actions.themes.items():
             action.triggered.connect(partial(self._set_theme, mode))
+        self._connect_measuring()
         actions.toggle_theme.triggered.connect(self._on_toggle_theme)
         actions.reset_layout.triggered.connect(self._arrange)
         actions.engine_log.triggered.connect(self._on_engine_log)
@@ -246,6 +254,32 @@ class MainWindow(QMainWindow):
         self.selection.current_changed.connect(self._on_current_changed)
         self.selection.activated.connect(self._on_activated)
         self.theme.changed.connect(self._on_theme_changed)
+
+    def _connect_measuring(self) -> None:
+        actions, measuring = self.actions_, self.measuring
+        actions.measure.triggered.connect(measuring.set_enabled)
+        actions.measure_again.triggered.connect(self._on_measure_again)
+        actions.measure_quiet.triggered.connect(partial(measuring.measure_again, when_quiet=True))
+        actions.measure_report.triggered.connect(partial(measuring.measure_again, report=True))
+        actions.measure_ops.triggered.connect(self._on_measure_ops)
+        measuring.state_changed.connect(self._refresh_actions)
+
+    def _on_measure_again(self) -> None:
+        self.measuring.measure_again()
+
+    def _on_measure_ops(self) -> None:
+        dock = self.docks[MEASUREMENT]
+        dock.show()
+        dock.raise_()
+        self.measurement.show_page(1)
+        self.measuring.measure_ops()
+
+    def _on_cancel(self) -> None:
+        """What the user waits for first; then what is measured."""
+        if self.workspace.busy:
+            self.workspace.cancel()
+        else:
+            self.measuring.cancel()
 
     def _refresh_actions(self) -> None:
         self.actions_.refresh()
@@ -414,12 +448,12 @@ class MainWindow(QMainWindow):
 
     def _on_current_changed(self, node: str) -> None:
         # Where the inspector shares a place with another panel, a selected layer is what the user wants to see.
-        inspector = self.docks[2]
+        inspector = self.docks[INSPECTOR]
         if node and self.area.tabifiedDockWidgets(inspector):
             inspector.raise_()
 
     def _on_activated(self, node: str) -> None:
-        dock = self.docks[2]
+        dock = self.docks[INSPECTOR]
         dock.show()
         dock.raise_()
         self.inspector.setFocus()

@@ -6,6 +6,7 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QWidget
 
 from engine.protocol import ReportFormat
+from gui.measuring import Measuring
 from gui.workspace import REPORT_REASON, Workspace
 
 EXPORTS: tuple[tuple[str, str, str, str], ...] = (
@@ -22,15 +23,19 @@ THEMES = (("system", "Like the system"), ("light", "Light"), ("dark", "Dark"))
 class Actions:
     """Actions belong to ``window``, so that their shortcuts work wherever the focus is."""
 
-    def __init__(self, window: QWidget, workspace: Workspace) -> None:
+    def __init__(self, window: QWidget, workspace: Workspace, measuring: Measuring) -> None:
         self._window = window
         self._workspace = workspace
+        self._measuring = measuring
         make = self._make
         self.open_file = make("open_file", "Open file…", "Ctrl+O", "Open a Python file or an exported report")
         self.open_zoo = make("open_zoo", "Model zoo…", "Ctrl+L", "Pick one of torchvision's models")
         self.reload = make("reload", "Open again", "F5", "Open the same source again")
         self.undo = make("undo", "↶ Undo", "Ctrl+Z", "Undo")
         self.redo = make("redo", "↷ Redo", "Ctrl+Shift+Z", "Redo")
+        # Known signs; the toolbar has no room for their words in a narrow window.
+        self.undo.setIconText("↶")
+        self.redo.setIconText("↷")
         self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
         self.cancel = make("cancel", "Cancel", "Esc", "Stop what is being computed; the numbers stay")
         self.retry = make("retry", "Analyse again", "Shift+F5", "Ask for the same configuration again")
@@ -79,6 +84,29 @@ class Actions:
             "Ctrl+Alt+P",
             "Run the engine in the interpreter of your own packages",
         )
+        self.measure = make("measure", "Measure", "Ctrl+R", "", check=True)
+        self.measure_again = make(
+            "measure_again", "Measure again", "Ctrl+Shift+R", "Measure the same configuration once more"
+        )
+        self.measure_quiet = make(
+            "measure_quiet",
+            "Measure again when quiet",
+            "Ctrl+Alt+Q",
+            "Wait until nothing else uses the machine, then measure once more",
+        )
+        self.measure_report = make(
+            "measure_report",
+            "Measure for a report (10 s)",
+            "Ctrl+Alt+T",
+            "Ten seconds of samples, for numbers that others will read",
+        )
+        self.measure_ops = make(
+            "measure_ops",
+            "Time every operation",
+            "Ctrl+Alt+O",
+            "One table row per executed operation, in the panel Measurement",
+        )
+        self.threads = make("threads", "Threads…", "Ctrl+Alt+H", "How many threads to measure with")
         self.shortcuts = make("shortcuts", "Keyboard shortcuts…", "F1", "Every shortcut of this window")
         self.quit = make("quit", "Close", "Ctrl+Q", "Close the window and its engine")
 
@@ -113,6 +141,15 @@ class Actions:
         menu.addAction(self.baseline_none)
         return menu
 
+    def measure_menu(self, parent: QWidget) -> QMenu:
+        menu = QMenu("Measure", parent)
+        menu.setObjectName("measure_menu")
+        menu.setToolTipsVisible(True)
+        menu.addActions([self.measure_again, self.measure_quiet, self.measure_report])
+        menu.addSeparator()
+        menu.addAction(self.measure_ops)
+        return menu
+
     def add_export(self, entry: ReportFormat) -> QAction:
         """An action for a format that the engine offers beyond the usual ones."""
         action = self._make(f"export_{entry.key}", f"{entry.label}…", "", f"Write a *{entry.suffix} file")
@@ -145,5 +182,20 @@ class Actions:
             action.setToolTip(
                 f"{verb} {text} ({shortcut})" if can else f"Nothing to {verb.lower()} ({shortcut})"
             )
-        self.cancel.setEnabled(workspace.busy)
+        self._refresh_measuring()
         (self.macs if workspace.count_mode == "macs" else self.flops).setChecked(True)
+
+    def _refresh_measuring(self) -> None:
+        workspace, measuring = self._workspace, self._measuring
+        self.cancel.setEnabled(workspace.busy or bool(measuring.words))
+        is_report = workspace.model is not None and not workspace.editable
+        keys = self.measure.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+        self.measure.setChecked(measuring.enabled)
+        self.measure.setText("Measure ⏸" if measuring.enabled else "Measure ▶")
+        what = "Pause measuring" if measuring.enabled else "Measure how long a forward pass takes"
+        self.measure.setToolTip(REPORT_REASON if is_report else f"{what} ({keys})")
+        self.measure.setEnabled(not is_report)
+        able = measuring.enabled and workspace.analysis is not None and workspace.editable
+        for action in (self.measure_again, self.measure_quiet, self.measure_report, self.measure_ops):
+            action.setEnabled(able)
+        self.threads.setEnabled(not is_report)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from PySide6.QtCore import QPointF, QSize, Qt
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from engine import numbers
-from engine.metrics import METRIC, Metric
-from engine.results import Analysis, Coverage
-from engine.tree_values import is_same
+from engine.metrics import METRIC
+from gui.measuring import Measuring
+from gui.models.card_words import CardWords, metric_words, nothing_words
+from gui.models.latency_words import latency_words, throughput_words
 from gui.state_words import STALE_OPACITY, belongs_to
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
+from gui.views.elided_label import plain_tooltip
+from gui.views.latency_state import progress, situation
 from gui.workspace import Workspace
 
-SLOTS = (
-    "params",
-    "headline",
-    "activation_bytes",
-    "peak_activation_bytes",
-    "bytes_moved",
-    "arithmetic_intensity",
-)
-"""Metrics of the cards; ``headline`` is MACs or FLOPs."""
+TOTALS = ("params", "headline", "activation_bytes", "peak_activation_bytes")
+"""Metrics of the cards of totals; ``headline`` is MACs or FLOPs."""
+SLOTS = (*TOTALS, "latency_s", "throughput")
+THROUGHPUT = "Items per second: the batch over the median of the latency."
+PROGRESS_PX = 2
 PADDING = 14
 NARROW = 170
 """Below this width a card has less padding."""
@@ -44,17 +44,9 @@ class Card(QFrame):
         self.setProperty("panel", True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._theme = theme
-        self.label = ""
-        self.value = numbers.NOT_APPLICABLE
-        self.unit = ""
-        self._text = ""
-        """Value with its unit."""
-        self.difference = ""
-        self.tone = "secondary"
-        """Token of the difference's colour."""
-        self.detail = ""
-        self.stale_words = ""
-        """What the numbers belong to while something else is asked for."""
+        self.words = CardWords("", numbers.NOT_APPLICABLE)
+        self.progress: float | None = None
+        """Share of the time that the running measurement may take; None while nothing is measured."""
         theme.changed.connect(self.update)
 
     def sizeHint(self) -> QSize:
@@ -63,95 +55,86 @@ class Card(QFrame):
     def minimumSizeHint(self) -> QSize:
         return QSize(104, HEIGHT)
 
-    def clear(self, metric: Metric) -> None:
-        """Nothing is open."""
-        self._set(metric, numbers.NOT_APPLICABLE, "", "secondary", "")
-        self.setToolTip(metric.description)
-
-    def show_metric(self, metric: Metric, analysis: Analysis, baseline: Analysis | None) -> None:
-        """The total of ``metric``, compared with ``baseline`` unless that is the same configuration."""
-        after = getattr(analysis.totals, metric.key)
-        text = numbers.value(metric, after)
-        if after is not None and _is_bounded(metric, analysis):
-            text = f"≥ {text}"
-        difference, tone, detail = "", "secondary", _exact_line(metric, analysis)
-        if baseline is not None and not is_same(analysis, baseline):
-            before = getattr(baseline.totals, metric.key)
-            difference = numbers.difference(before, after)
-            if before != after:
-                detail = f"{numbers.value(metric, before)} before"
-                if metric.less_is_better and before is not None and after is not None:
-                    tone = "better" if after < before else "worse"
-        self._set(metric, text, difference, tone, detail)
-        self.setToolTip(_tooltip(metric, analysis, baseline))
-
-    @property
-    def stale(self) -> bool:
-        return bool(self.stale_words)
-
-    def set_stale(self, words: str) -> None:
-        """Dim the numbers while ``words`` say what else they belong to; ``""`` when they are current."""
-        if words != self.stale_words:
-            self.stale_words = words
-            self._describe()
-            self.update()
-
-    def _set(self, metric: Metric, text: str, difference: str, tone: str, detail: str) -> None:
-        self.label = metric.label
-        value = text.removesuffix(metric.suffix) if metric.suffix else text
-        self.unit = metric.suffix if value != text else ""
-        self.value = value.strip()
-        self.difference, self.tone, self.detail = difference, tone, detail
-        self.setAccessibleName(metric.label)
-        self._text = text
-        self._describe()
+    def show_words(self, words: CardWords) -> None:
+        """Repaints only if something is different."""
+        if words == self.words:
+            return
+        self.words = words
+        self.setToolTip(plain_tooltip(words.tooltip))
+        self.setAccessibleName(words.label)
+        said = f"{words.text} {words.difference}".strip()
+        self.setAccessibleDescription(f"{said}. {words.stale or words.detail} {words.caption}".strip())
         self.update()
 
-    def _describe(self) -> None:
-        words = f"{self._text} {self.difference}".strip()
-        self.setAccessibleDescription(f"{words}. {self.stale_words or self.detail}".strip())
+    def set_progress(self, share: float | None) -> None:
+        """0 to 1, or None for no line."""
+        if share != self.progress:
+            self.progress = share
+            self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
-        theme, fit = self._theme.current, self.fit()
+        theme, fit, words = self._theme.current, self.fit(), self.words
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.TextAntialiasing)
         small, body = ui_font(SECONDARY_PX), ui_font(bold=True)
-        secondary, tone = theme.color("secondary"), theme.color(self.tone)
+        secondary, tone = theme.color("secondary"), theme.color(words.tone)
         left, bottom = fit.padding, HEIGHT - 12.0
-        _draw(painter, left, 22, self.label, small, secondary)
-        if self.stale_words:
-            words = QFontMetricsF(small).elidedText(self.stale_words, Qt.TextElideMode.ElideRight, fit.room)
-            _draw(painter, left, bottom, words, small, secondary)
+        end = _draw(painter, left, 22, words.label, small, secondary)
+        self._paint_caption(painter, end + GAP, left + fit.room)
+        if words.stale:
+            _draw_elided(painter, left, bottom, words.stale, small, secondary, fit.room)
             painter.setOpacity(STALE_OPACITY)
-        x = _draw(painter, left, 48, self.value, ui_font(fit.value_px, bold=True), theme.color("text"))
-        if self.unit and fit.unit_beside:
-            x = _draw(painter, x + GAP - 1, 48, self.unit, small, secondary)
+        x = _draw(painter, left, 48, words.value, ui_font(fit.value_px, bold=True), theme.color("text"))
+        if words.unit and fit.unit_beside:
+            x = _draw(painter, x + GAP - 1, 48, words.unit, small, secondary)
         if fit.difference_beside:
-            _draw(painter, x + GAP, 48, self.difference, body, tone)
-        if not self.stale_words:
+            _draw(painter, x + GAP, 48, words.difference, body, tone)
+        if not words.stale:
             x = left
             if not fit.difference_beside:
-                x = _draw(painter, x, bottom, self.difference, ui_font(SECONDARY_PX, bold=True), tone) + GAP
-            detail = QFontMetricsF(small).elidedText(
-                self.detail, Qt.TextElideMode.ElideRight, left + fit.room - x
-            )
-            _draw(painter, x, bottom, detail, small, secondary)
+                x = _draw(painter, x, bottom, words.difference, ui_font(SECONDARY_PX, bold=True), tone) + GAP
+            _draw_elided(painter, x, bottom, words.detail, small, secondary, left + fit.room - x)
+        painter.setOpacity(1.0)
+        self._paint_progress(painter)
         painter.end()
+
+    def _paint_caption(self, painter: QPainter, left: float, right: float) -> None:
+        """Right-aligned beside the label; left out where there is no room for it."""
+        if not self.words.caption:
+            return
+        font = ui_font(SECONDARY_PX)
+        width = QFontMetricsF(font).horizontalAdvance(self.words.caption)
+        if left + width <= right:
+            x = right - width
+            _draw(painter, x, 22, self.words.caption, font, self._theme.current.color("secondary"))
+
+    def _paint_progress(self, painter: QPainter) -> None:
+        if self.progress is None:
+            return
+        # Inside the frame, clear of its round corners.
+        line = QRectF(PADDING / 2, HEIGHT - 4.0, self.width() - PADDING, PROGRESS_PX)
+        painter.fillRect(line, self._theme.current.color("track"))
+        line.setWidth(line.width() * self.progress)
+        painter.fillRect(line, self._theme.current.color("accent"))
 
     def fit(self) -> Fit:
         """How value, unit and difference find room at the present width."""
         padding = float(PADDING if self.width() >= NARROW else PADDING - 4)
         room = self.width() - 2 * padding
-        unit = QFontMetricsF(ui_font(SECONDARY_PX)).horizontalAdvance(self.unit) + GAP if self.unit else 0.0
+        unit = (
+            QFontMetricsF(ui_font(SECONDARY_PX)).horizontalAdvance(self.words.unit) + GAP
+            if self.words.unit
+            else 0.0
+        )
         beside = 0.0
-        if self.difference:
-            beside = QFontMetricsF(ui_font(bold=True)).horizontalAdvance(self.difference) + GAP
-        value_px, width = CARD_PX, _value_width(self.value, CARD_PX)
+        if self.words.difference:
+            beside = QFontMetricsF(ui_font(bold=True)).horizontalAdvance(self.words.difference) + GAP
+        value_px, width = CARD_PX, _value_width(self.words.value, CARD_PX)
         difference_beside = width + unit + beside <= room
         while width + unit > room and value_px > SMALLEST_PX:
             value_px -= 1
-            width = _value_width(self.value, value_px)
+            width = _value_width(self.words.value, value_px)
         return Fit(padding, room, value_px, width + unit <= room, difference_beside)
 
 
@@ -180,91 +163,75 @@ def _draw(painter: QPainter, x: float, y: float, text: str, font: QFont, color: 
     return x + QFontMetricsF(font).horizontalAdvance(text)
 
 
-class CardsBar(QWidget):
-    """A row of cards of equal width over the totals of the workspace's analysis."""
+def _draw_elided(
+    painter: QPainter, x: float, y: float, text: str, font: QFont, color: QColor, room: float
+) -> None:
+    _draw(painter, x, y, QFontMetricsF(font).elidedText(text, Qt.TextElideMode.ElideRight, room), font, color)
 
-    def __init__(self, workspace: Workspace, theme: ThemeManager, parent: QWidget | None = None) -> None:
+
+class CardsBar(QWidget):
+    """A row of cards of equal width: totals of the workspace's analysis, and what was measured."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        measuring: Measuring,
+        theme: ThemeManager,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setObjectName("cards")
         self.setAccessibleName("Headline numbers")
         self._workspace = workspace
+        self._measuring = measuring
         self.cards = {slot: Card(slot, theme, self) for slot in SLOTS}
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(12)
         for card in self.cards.values():
             row.addWidget(card, 1)
-        workspace.analysis_changed.connect(self.refresh)
-        workspace.model_changed.connect(self.refresh)
-        workspace.baseline_changed.connect(self.refresh)
-        workspace.count_mode_changed.connect(self.refresh)
-        workspace.configuration_changed.connect(self._show_stale)
-        workspace.stale_changed.connect(self._show_stale)
+        for signal in (
+            workspace.analysis_changed,
+            workspace.model_changed,
+            workspace.baseline_changed,
+            workspace.count_mode_changed,
+        ):
+            signal.connect(self.refresh)
+        workspace.configuration_changed.connect(self._on_configuration_changed)
+        workspace.stale_changed.connect(self._show_totals)
+        measuring.state_changed.connect(self._show_latency)
+        measuring.latency_changed.connect(self._show_latency)
+        measuring.samples_changed.connect(self._show_progress)
         self.refresh()
 
     def refresh(self) -> None:
-        """Show the workspace's totals."""
-        analysis, baseline = self._workspace.analysis, self._workspace.baseline
-        for slot, card in self.cards.items():
-            metric = METRIC[self._workspace.count_mode if slot == "headline" else slot]
-            if analysis is None:
-                card.clear(metric)
-            else:
-                card.show_metric(metric, analysis, baseline)
-        self._show_stale()
+        """Show the workspace's totals and what was measured."""
+        self._show_totals()
+        self._show_latency()
 
-    def _show_stale(self) -> None:
-        analysis, words = self._workspace.analysis, ""
-        if analysis is not None and self._workspace.stale:
-            words = belongs_to(analysis.configuration, self._workspace.configuration)
-        for card in self.cards.values():
-            card.set_stale(words)
+    def _on_configuration_changed(self) -> None:
+        # At once: what was measured of another configuration must not be seen as current for a moment.
+        self._show_latency()
+        if self._workspace.stale:
+            self._show_totals()
 
+    def _show_totals(self) -> None:
+        workspace = self._workspace
+        analysis, stale = workspace.analysis, ""
+        if analysis is not None and workspace.stale:
+            stale = belongs_to(analysis.configuration, workspace.configuration)
+        for slot in TOTALS:
+            metric = METRIC[workspace.count_mode if slot == "headline" else slot]
+            words = nothing_words(metric)
+            if analysis is not None:
+                words = replace(metric_words(metric, analysis, workspace.baseline), stale=stale)
+            self.cards[slot].show_words(words)
 
-def coverage_sentence(coverage: Coverage) -> str:
-    """``All 171 calls are counted.`` or which operations are not."""
-    if not coverage.not_counted:
-        return f"All {coverage.calls:,} calls are counted."
-    missing = ", ".join(f"{each.calls:,} × {each.op}" for each in coverage.not_counted)
-    return (
-        f"All but {missing} are counted ({numbers.share(coverage.counted_calls, coverage.calls)} of calls)."
-    )
+    def _show_latency(self) -> None:
+        metric, now = METRIC["latency_s"], situation(self._workspace, self._measuring)
+        self.cards["latency_s"].show_words(latency_words(metric.label, metric.description, now))
+        self.cards["throughput"].show_words(throughput_words("Throughput", THROUGHPUT, now))
+        self._show_progress()
 
-
-def _is_bounded(metric: Metric, analysis: Analysis) -> bool:
-    """Whether the total is a lower bound because rows do not know this metric (topk has no MACs but unknown FLOPs)."""
-    if not analysis.coverage.not_counted:
-        return False
-    key = metric.parts[0] if metric.parts is not None else metric.key
-    return None in getattr(analysis.layers, key)
-
-
-def _exact_line(metric: Metric, analysis: Analysis) -> str:
-    totals = analysis.totals
-    if metric.key == "params":
-        return f"{numbers.exact(totals.params)} · {numbers.size(totals.weight_bytes)}"
-    if metric.parts is not None:
-        return f"{metric.description.rstrip('.')}"
-    return numbers.exact_value(metric, getattr(totals, metric.key))
-
-
-def _tooltip(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> str:
-    after = getattr(analysis.totals, metric.key)
-    lines = [f"{metric.label}: {numbers.exact_value(metric, after)}", metric.description]
-    if metric.key in ("macs", "flops"):
-        lines.append("1 MAC = 2 FLOPs")
-    if metric.key == "params":
-        totals = analysis.totals
-        lines.append(
-            f"Trainable {numbers.exact(totals.trainable_params)}, "
-            f"frozen {numbers.exact(totals.params - totals.trainable_params)}, "
-            f"buffers {numbers.exact(totals.buffers)} (apart)"
-        )
-        if totals.untouched_params:
-            lines.append(f"{numbers.exact(totals.untouched_params)} are not read by this forward pass")
-    lines.append("Input " + ", ".join(f"{given.name} {given}" for given in analysis.configuration.inputs))
-    if baseline is not None and not is_same(analysis, baseline):
-        lines.append(f"Baseline: {numbers.exact_value(metric, getattr(baseline.totals, metric.key))}")
-    if metric.key in ("macs", "flops", "special_ops") or metric.parts is not None:
-        lines.append(coverage_sentence(analysis.coverage))
-    return "\n".join(lines)
+    def _show_progress(self) -> None:
+        self.cards["latency_s"].set_progress(progress(self._measuring))

@@ -16,8 +16,13 @@ from PySide6.QtWidgets import (
 )
 
 from engine import numbers
+from gui.measuring import Measuring
+from gui.models.latency_words import badge
+from gui.theme import ThemeManager
 from gui.views.actions import Actions
 from gui.views.elided_label import ElidedLabel
+from gui.views.latency_state import situation
+from gui.views.noise_dialog import NoiseDialog
 from gui.views.text_dialog import TextDialog
 from gui.workspace import Workspace
 
@@ -46,10 +51,20 @@ MODE_WORDS = {
 class StatusBar(QFrame):
     """One line; the progress appears only for what takes longer than 0.3 s."""
 
-    def __init__(self, workspace: Workspace, actions: Actions, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        measuring: Measuring,
+        actions: Actions,
+        theme: ThemeManager,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setObjectName("status_bar")
         self._workspace = workspace
+        self._measuring = measuring
+        self._actions = actions
+        self._theme = theme
         layout = QHBoxLayout(self)
         layout.setContentsMargins(16, 4, 16, 4)
         layout.setSpacing(12)
@@ -75,6 +90,12 @@ class StatusBar(QFrame):
         self.coverage.setProperty("badge", "true")
         self.coverage.clicked.connect(self._on_coverage)
         layout.addWidget(self.coverage)
+        self.noise = QToolButton(self)
+        self.noise.setObjectName("status_noise")
+        self.noise.setAccessibleName("How quiet it was")
+        self.noise.setProperty("badge", "true")
+        self.noise.clicked.connect(self._on_noise)
+        layout.addWidget(self.noise)
         self.watch = QLabel(self)
         self.watch.setObjectName("status_watch")
         self.watch.setProperty("role", "secondary")
@@ -118,10 +139,15 @@ class StatusBar(QFrame):
         workspace.analysis_changed.connect(self._refresh_result)
         workspace.model_changed.connect(self._refresh_result)
         workspace.noticed.connect(self.notice)
+        workspace.configuration_changed.connect(self._refresh_noise)
+        measuring.latency_changed.connect(self._refresh_noise)
+        measuring.state_changed.connect(self._refresh_progress)
+        measuring.sweep_changed.connect(self._refresh_progress)
         self._seat = seat
         self._refresh_engine()
         self._refresh_progress()
         self._refresh_result()
+        self._refresh_noise()
         self._refresh_load()
 
     def notice(self, sentence: str) -> None:
@@ -166,12 +192,14 @@ class StatusBar(QFrame):
     def _refresh_progress(self) -> None:
         busy = self._workspace.busy and not self._patience.isActive()
         progress = self._workspace.progress
-        text = self._notice
+        measuring = self._measuring.words if not self._workspace.busy else ""
+        text = self._notice or measuring
         if busy:
             text = progress.what if progress is not None and progress.what else self._workspace.busy_text
         self.words.setText(text)
+        # Measuring shows its own progress, at the card; an endless bar here would move and disturb it.
         self.bar.setVisible(busy)
-        self.cancel.setVisible(busy)
+        self.cancel.setVisible(busy or bool(measuring))
         if progress is not None and progress.total:
             self.bar.setRange(0, progress.total)
             self.bar.setValue(progress.done)
@@ -205,6 +233,29 @@ class StatusBar(QFrame):
             f"FLOPs of {coverage.counted_calls:,} of {coverage.calls:,} executed operations are counted."
             + (" Click for the others." if coverage.not_counted else "")
         )
+
+    def _refresh_noise(self) -> None:
+        """Whether the measurement on the screen was disturbed; grey while it is not of what is asked for."""
+        now = situation(self._workspace, self._measuring)
+        measurement = now.measurement
+        self.noise.setVisible(measurement is not None)
+        if measurement is None:
+            return
+        words, tone = badge(measurement.flags)
+        self.noise.setText(words)
+        self.noise.setEnabled(now.current)
+        self.noise.setProperty("tone", tone if now.current else "")
+        self.noise.style().unpolish(self.noise)
+        self.noise.style().polish(self.noise)
+        lines = [f"{flag.words}: {flag.detail}" for flag in measurement.flags]
+        if now.stale_words:
+            lines.insert(0, f"An earlier measurement, {now.stale_words}")
+        self.noise.setToolTip("\n".join(lines) or "Nothing disturbed the measurement. Click for more.")
+
+    def _on_noise(self) -> None:
+        measurement = situation(self._workspace, self._measuring).measurement
+        if measurement is not None:
+            NoiseDialog(measurement.flags, self._theme.current, self._actions, self.window()).open()
 
     def _on_coverage(self) -> None:
         analysis = self._workspace.analysis

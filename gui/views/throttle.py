@@ -8,17 +8,21 @@ from PySide6.QtCore import QElapsedTimer, QObject, QTimer
 
 INTERVAL_MS = 100
 """Between two refreshes; rich text takes 4 ms to lay out, the whole tick of a slider some 20."""
+MEASURING_MS = 250
+"""The same for what follows a measurement: the window must not disturb what it shows."""
 
 
 class Throttle(QObject):
-    """Calls ``refresh`` soon after ``request``: once cards, tree and charts have painted, at most ten times a second.
+    """Calls ``refresh`` soon after ``request``: once cards, tree and charts have painted, and not more often than
+    every ``interval`` milliseconds.
 
     The last request is never dropped.
     """
 
-    def __init__(self, refresh: Callable[[], None], parent: QObject) -> None:
+    def __init__(self, refresh: Callable[[], None], parent: QObject, interval: int = INTERVAL_MS) -> None:
         super().__init__(parent)
         self._refresh = refresh
+        self._interval = interval
         self._since = QElapsedTimer()
         self._timer = QTimer(self, singleShot=True)
         self._timer.timeout.connect(self._run)
@@ -26,7 +30,7 @@ class Throttle(QObject):
     def request(self) -> None:
         if self._timer.isActive():
             return
-        wait = INTERVAL_MS - self._since.elapsed() if self._since.isValid() else 0
+        wait = self._interval - self._since.elapsed() if self._since.isValid() else 0
         self._timer.start(int(max(wait, 0)))
 
     def flush(self) -> None:

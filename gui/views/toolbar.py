@@ -8,10 +8,13 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QToolButton, QWidget
 
+from gui.measuring import Measuring
 from gui.opening import short_source
 from gui.settings import Settings
 from gui.views.actions import Actions
 from gui.views.elided_label import ElidedLabel, plain_tooltip
+from gui.views.threads_button import ThreadsButton
+from gui.views.toolbar_button import action_button
 from gui.workspace import Workspace
 
 EXAMPLES = (
@@ -39,6 +42,7 @@ class Toolbar(QFrame):
         workspace: Workspace,
         settings: Settings,
         actions: Actions,
+        measuring: Measuring,
         view_menu: QMenu,
         parent: QWidget | None = None,
     ) -> None:
@@ -61,8 +65,12 @@ class Toolbar(QFrame):
         layout.addSpacing(16)
         self.open_button = self._menu_button("open", "Open ▾", "Open a model or a report", self._open_menu())
         layout.addWidget(self.open_button)
-        layout.addWidget(self._button(actions.undo))
-        layout.addWidget(self._button(actions.redo))
+        layout.addWidget(action_button(actions.undo, self))
+        layout.addWidget(action_button(actions.redo, self))
+        layout.addLayout(self._measure_buttons())
+        self.threads = ThreadsButton(measuring, self)
+        layout.addWidget(self.threads)
+        actions.threads.triggered.connect(self.threads.showMenu)
         self._export_menu = QMenu(self)
         self._export_menu.setToolTipsVisible(True)
         self._export_menu.addActions(list(actions.exports.values()))
@@ -74,30 +82,35 @@ class Toolbar(QFrame):
         switch = QHBoxLayout()
         switch.setSpacing(0)
         for action, place in ((actions.macs, "first"), (actions.flops, "last")):
-            button = self._button(action)
+            button = action_button(action, self)
             button.setProperty("segment", place)
             switch.addWidget(button)
         layout.addLayout(switch)
         self.view_button = self._menu_button("view", "View ▾", "Panels, colours and shortcuts", view_menu)
         layout.addWidget(self.view_button)
-        self.theme_button = self._button(actions.toggle_theme)
+        self.theme_button = action_button(actions.toggle_theme, self)
         self.theme_button.setText("◐")
         layout.addWidget(self.theme_button)
         workspace.model_changed.connect(self._on_model_changed)
         self._on_model_changed()
 
+    def _measure_buttons(self) -> QHBoxLayout:
+        """The switch, and beside it what else can be measured."""
+        pair = QHBoxLayout()
+        pair.setSpacing(0)
+        measure = action_button(self._actions.measure, self)
+        measure.setAccessibleName("Measure")
+        measure.setProperty("segment", "first")
+        menu = self._menu_button("measure_menu", "▾", "What to measure", self._actions.measure_menu(self))
+        menu.setAccessibleName("What to measure")
+        menu.setProperty("segment", "last")
+        pair.addWidget(measure)
+        pair.addWidget(menu)
+        return pair
+
     def add_export(self, action: QAction) -> None:
         """Another entry of the export menu."""
         self._export_menu.addAction(action)
-
-    def _button(self, action: QAction) -> QToolButton:
-        button = QToolButton(self)
-        button.setDefaultAction(action)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
-        button.setObjectName(action.objectName().replace("action_", "button_"))
-        button.setAccessibleName(action.text().lstrip("↶↷ "))
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        return button
 
     def _menu_button(self, name: str, words: str, what: str, menu: QMenu) -> QToolButton:
         button = QToolButton(self)

@@ -32,6 +32,7 @@ from gui.views.throttle import Throttle
 from gui.workspace import Workspace
 
 LINK = "node:"
+LEAST_PX = 20
 
 
 class WhatChangedPanel(QFrame):
@@ -101,6 +102,8 @@ class WhatChangedPanel(QFrame):
         scroll = QScrollArea(self)
         scroll.setObjectName("what_changed_scroll")
         scroll.setWidgetResizable(True)
+        # It shares a low window with the charts.
+        scroll.setMinimumHeight(LEAST_PX)
         scroll.setWidget(body)
         body.setAutoFillBackground(False)
         scroll.viewport().setAutoFillBackground(False)

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QWidget
 
+from engine.measurement import Latency
 from engine.results import Analysis
 from gui.engine_client import EngineClient
+from gui.latency_engine import LatencyEngine
+from gui.measuring import Measuring
 from gui.settings import Settings
 from gui.views.throttle import Throttle
 from gui.workspace import Workspace
@@ -26,6 +29,22 @@ def workspace_of(
         workspace.analysis = analysis
         workspace.configuration = analysis.configuration
     return workspace
+
+
+def measuring_of(workspace: Workspace) -> Measuring:
+    """Paused, so that it starts no process; what is known comes from :func:`learn`."""
+    settings = workspace._settings
+    settings.set("measuring/enabled", False)
+    return Measuring(workspace, LatencyEngine(parent=workspace), settings, workspace)
+
+
+def learn(measuring: Measuring, latency: Latency, *panels: QWidget) -> None:
+    """``latency`` has been measured, and ``panels`` have taken it."""
+    measuring.workspace.add_latency(latency)
+    if measuring.workspace.configuration == latency.configuration:
+        measuring.shown = latency.measurement
+    measuring.latency_changed.emit()
+    flush(*panels)
 
 
 def flush(*panels: QWidget) -> None:

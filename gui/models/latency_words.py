@@ -1,0 +1,391 @@
+"""What is said about a measurement: the cards of latency and throughput, the badge, the facts of the panel. No Qt."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from engine import numbers
+from engine.configuration import Configuration
+from engine.errors import ErrorInfo
+from engine.measurement import Comparison, Flag, Latency, Measurement, Verdict
+from engine.statistics import Interval, median
+from gui import sizes
+from gui.models.card_words import CardWords
+from gui.state_words import belongs_to
+
+NOT_MEASURED = "not measured"
+DOUBTS = "Doubts"
+PAUSED = "Paused"
+STOP_WORDS = {
+    "precise": "the interval is narrow enough",
+    "plateau": "more samples made the interval no narrower",
+    "time": "the time was up",
+    "single": "one forward pass takes longer than there was time",
+    "samples": "there are as many samples as are kept",
+}
+"""Why sampling ended."""
+TIER_WORDS = {"live": "live, up to 1 s", "settled": "settled, up to 3 s", "report": "for a report, 10 s"}
+PERCENTILES = (0.9, 0.95, 0.99)
+TONES: dict[Verdict, str] = {
+    "faster": "better",
+    "slower": "worse",
+    "same": "secondary",
+    "unclear": "secondary",
+}
+"""Colour of a verdict: only what is sure has one."""
+
+Fact = tuple[str, str]
+"""(label, text)."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known of the latency of what the window shows, and what is being done about it."""
+
+    latency: Latency | None = None
+    """Of the configuration asked for, else the last there was."""
+    asked: Configuration | None = None
+    current: bool = False
+    """Whether ``latency`` is of the configuration asked for."""
+    baseline: Measurement | None = None
+    """The baseline's own measurement; None where that is the same configuration."""
+    comparison: Comparison | None = None
+    """With the baseline in alternation."""
+    paused: bool = False
+    error: ErrorInfo | None = None
+    doing: str = ""
+    """What is being measured, in words; empty for nothing."""
+
+    @property
+    def measurement(self) -> Measurement | None:
+        return self.latency.measurement if self.latency is not None else None
+
+    @property
+    def stale_words(self) -> str:
+        """What the numbers belong to; empty while they are current."""
+        if self.measurement is None or self.current:
+            return ""
+        words = belongs_to(self.measurement.configuration, self.asked)
+        if self.asked == self.measurement.configuration:
+            words = f"with {threads_text(self.measurement.threads)}"
+        return words
+
+
+# -- cards ---------------------------------------------------------------------------------------------------------
+
+
+def latency_words(label: str, description: str, now: Situation) -> CardWords:
+    """Median with its interval, how it was measured, and the difference to the baseline."""
+    measurement = now.measurement
+    if measurement is None:
+        return _unmeasured_words(label, description, now)
+    difference, tone, detail = _difference(now)
+    return CardWords(
+        label,
+        time_text(measurement.median_s, measurement.interval),
+        caption=_caption(measurement, now),
+        difference=difference,
+        tone=tone,
+        detail=detail or sizes.size_text(measurement.configuration.inputs),
+        tooltip=tooltip(label, now),
+        stale=now.stale_words,
+    )
+
+
+def throughput_words(label: str, description: str, now: Situation) -> CardWords:
+    """Items per second at the batch measured; ``—`` for a model without a batch."""
+    measurement = now.measurement
+    if measurement is None:
+        return _unmeasured_words(label, description, now)
+    if measurement.batch is None:
+        return CardWords(
+            label,
+            numbers.NOT_APPLICABLE,
+            detail="the inputs have no batch",
+            tooltip=f"{description}\nThe inputs of this model have no batch dimension.",
+            stale=now.stale_words,
+        )
+    difference, tone = _throughput_difference(now)
+    return CardWords(
+        label,
+        rate_text(measurement),
+        "/s",
+        caption=f"batch {measurement.batch}",
+        difference=difference,
+        tone=tone,
+        detail=sizes.size_text(measurement.configuration.inputs) if not difference else "",
+        tooltip=f"{description}\n{tooltip('Latency', now)}",
+        stale=now.stale_words,
+    )
+
+
+def _unmeasured_words(label: str, description: str, now: Situation) -> CardWords:
+    if now.error is not None:
+        reason = f"{now.error.message} {now.error.hint}".strip()
+        return CardWords(
+            label,
+            NOT_MEASURED,
+            detail=now.error.message,
+            tooltip=f"{label}: {NOT_MEASURED}\n{reason}",
+        )
+    detail = PAUSED if now.paused else now.doing
+    return CardWords(label, numbers.NOT_APPLICABLE, detail=detail, tooltip=f"{description}\n{detail}".strip())
+
+
+def _caption(measurement: Measurement, now: Situation) -> str:
+    if now.error is not None:
+        return NOT_MEASURED
+    if now.paused:
+        return PAUSED
+    return f"n{numbers.THIN}{measurement.n} · {threads_text(measurement.threads)}"
+
+
+def _difference(now: Situation) -> tuple[str, str, str]:
+    """(difference, tone, detail): with a verdict where both were measured in alternation, else marked as apart."""
+    comparison, measurement = now.comparison, now.measurement
+    if comparison is not None:
+        interval = comparison.interval
+        low, high = interval if interval is not None else (None, None)
+        factor, _, between = numbers.ratio_interval(comparison.ratio, low, high).partition(" (")
+        detail = between.rstrip(")") if interval is not None else "too few pairs"
+        return f"{factor} {comparison.verdict}", TONES[comparison.verdict], detail
+    if now.baseline is None or measurement is None:
+        return "", "secondary", ""
+    words = numbers.difference(now.baseline.median_s, measurement.median_s)
+    detail = "measured apart"
+    if now.baseline.threads != measurement.threads:
+        detail = f"apart, with {threads_text(now.baseline.threads)}"
+    return words, "secondary", detail
+
+
+def _throughput_difference(now: Situation) -> tuple[str, str]:
+    """The ratio of throughputs; coloured where the comparison's whole interval is beyond its dead zone."""
+    measurement, baseline, comparison = now.measurement, now.baseline, now.comparison
+    if measurement is None or baseline is None or not baseline.throughput or not measurement.throughput:
+        return "", "secondary"
+    if comparison is None or comparison.interval is None:
+        return numbers.difference(baseline.throughput, measurement.throughput), "secondary"
+    scale = (measurement.batch or 1) / (baseline.batch or 1)
+    low, high = scale / comparison.interval.high, scale / comparison.interval.low
+    tone = "secondary"
+    if low > 1 + comparison.dead_zone:
+        tone = "better"
+    elif high < 1 - comparison.dead_zone:
+        tone = "worse"
+    return numbers.difference(1.0, scale / comparison.ratio), tone
+
+
+# -- numbers -------------------------------------------------------------------------------------------------------
+
+
+def time_text(median_s: float, interval: Interval | None) -> str:
+    """``38 ± 2 ms`` with the digits that the interval supports; the bare median without one."""
+    low, high = interval or (None, None)
+    return numbers.interval(median_s, low, high)
+
+
+def rate_text(measurement: Measurement) -> str:
+    """Throughput with two or three digits, as the interval of the latency supports; without its unit."""
+    rate, interval = measurement.throughput, measurement.interval
+    if rate is None:
+        return numbers.NOT_APPLICABLE
+    digits = 2
+    if interval is not None and interval.half_width < 0.01 * measurement.median_s:
+        digits = 3
+    if rate >= 1000:
+        return numbers.count(float(numbers.significant(rate, digits).replace(",", "")))
+    return numbers.significant(rate, digits)
+
+
+def threads_text(threads: int) -> str:
+    return f"{threads} thread{'s' if threads != 1 else ''}"
+
+
+# -- badge ---------------------------------------------------------------------------------------------------------
+
+
+def badge(flags: tuple[Flag, ...]) -> tuple[str, str]:
+    """(words, tone): ``quiet``, or the worst that can be said."""
+    if not flags:
+        return "quiet", "better"
+    worst = max(flags, key=lambda flag: flag.severe)
+    more = f" +{len(flags) - 1}" if len(flags) > 1 else ""
+    return f"{worst.words}{more}", "worse" if worst.severe else "caution"
+
+
+# -- everything ----------------------------------------------------------------------------------------------------
+
+
+def tooltip(label: str, now: Situation) -> str:
+    """Everything about the measurement, one fact a line."""
+    measurement = now.measurement
+    if measurement is None:
+        return label
+    lines = [f"{label} of {numbers.inputs(measurement.configuration.inputs)}"]
+    if now.stale_words:
+        lines.append(f"An earlier measurement, {now.stale_words}")
+    if now.error is not None:
+        lines.append(f"What is asked for cannot be measured: {now.error.message}")
+    lines += [f"{name}: {text}" for name, text in (*sample_facts(measurement), *comparison_facts(now))]
+    lines += [f"{flag.words}: {flag.detail}" for flag in measurement.flags]
+    if measurement.circumstances.fingerprint:
+        lines.append(f"Fingerprint {measurement.circumstances.fingerprint}")
+    return "\n".join(lines)
+
+
+def sample_facts(measurement: Measurement) -> list[Fact]:
+    """The samples in numbers, in the order of a reader's questions."""
+    interval, found = measurement.interval, []
+    found.append(("Median", numbers.duration(measurement.median_s)))
+    if interval is not None:
+        low, high = numbers.duration(interval.low), numbers.duration(interval.high)
+        found.append((f"95{numbers.THIN}% interval", f"{low} to {high}"))
+    else:
+        found.append((f"95{numbers.THIN}% interval", "none: too few samples"))
+    count = f"{measurement.n:,}"
+    if measurement.forwards_per_sample > 1:
+        count += f", each the mean of {measurement.forwards_per_sample:,} forward passes"
+    found.append(("Samples", count))
+    if measurement.n > 1:
+        found.append(("Interquartile range", numbers.duration(measurement.iqr_s)))
+        extremes = f"{numbers.duration(measurement.min_s)}, {numbers.duration(measurement.max_s)}"
+        found.append(("Minimum, maximum", extremes))
+    found += _percentile_facts(measurement)
+    outliers = measurement.outliers
+    if outliers.mild or outliers.severe:
+        found.append(("Outliers", f"{outliers.mild} mild, {outliers.severe} severe; all are kept"))
+    if measurement.undisturbed_median_s is not None:
+        share = f"{len(measurement.undisturbed_s)} of {measurement.n}"
+        found.append(
+            ("Undisturbed", f"{numbers.duration(measurement.undisturbed_median_s)}, {share} samples")
+        )
+    found += _circumstantial_facts(measurement)
+    return found
+
+
+def _percentile_facts(measurement: Measurement) -> list[Fact]:
+    facts = []
+    for share in PERCENTILES:
+        value = measurement.percentile_s(share)
+        if value is not None:
+            facts.append((f"p{share * 100:.0f}", numbers.duration(value)))
+    return facts
+
+
+def _circumstantial_facts(measurement: Measurement) -> list[Fact]:
+    facts = []
+    if measurement.cpu_s:
+        cpu = sum(measurement.cpu_s) / len(measurement.cpu_s)
+        busy = cpu / (sum(measurement.samples_s) / measurement.n) if math.fsum(measurement.samples_s) else 0.0
+        facts.append(
+            (
+                "CPU time",
+                f"{numbers.duration(cpu)}: {numbers.significant(busy, 2)} of "
+                f"{threads_text(measurement.threads)} busy",
+            )
+        )
+    facts.append(("First forward pass", numbers.duration(measurement.first_s)))
+    facts.append(("Warm-ups", f"{measurement.warmups}, the first one included"))
+    if measurement.batch is not None:
+        facts.append(("Throughput", f"{rate_text(measurement)}{numbers.THIN}/s at batch {measurement.batch}"))
+    facts.append(("Stopped because", STOP_WORDS[measurement.stop_reason]))
+    return facts
+
+
+def comparison_facts(now: Situation) -> list[Fact]:
+    """Against the baseline, in alternation or apart."""
+    comparison = now.comparison
+    if comparison is None:
+        if now.baseline is None:
+            return []
+        difference, _, how = _difference(now)
+        before = time_text(now.baseline.median_s, now.baseline.interval)
+        return [("Baseline", before), ("Difference", f"{difference}, {how}: no verdict")]
+    low, high = comparison.interval or (None, None)
+    ratio = numbers.ratio_interval(comparison.ratio, low, high)
+    facts = [
+        ("Against the baseline", f"{ratio}, {comparison.verdict}"),
+        ("Pairs", f"{len(comparison.ratios)}, in alternation; 99{numbers.THIN}% interval"),
+    ]
+    facts += [("Doubt", f"{flag.words}: {flag.detail}") for flag in comparison.flags]
+    return facts
+
+
+def layer_facts(latency: Latency) -> list[Fact]:
+    """Where the time of the instrumented pass went, rows that belong to no layer included."""
+    times = latency.layers
+    if times is None:
+        return []
+    hooks = times.hook_s * times.hook_calls
+    facts = [
+        ("Layers", numbers.duration(times.rows_s)),
+        ("Unattributed (containers and Python)", numbers.duration(times.unattributed_s)),
+        ("Hook cost", f"{numbers.duration(hooks)}: {times.hook_calls:,} × {numbers.duration(times.hook_s)}"),
+        ("Instrumented pass", f"{numbers.duration(times.instrumented_s)}, median of {times.repeats}"),
+        ("Plain pass, interleaved", numbers.duration(times.end_to_end_s)),
+        ("Coverage", f"{numbers.significant(times.coverage)} of the plain pass"),
+        ("Overhead", f"× {numbers.significant(times.overhead)}"),
+    ]
+    return facts + [("Doubt", f"{flag.words}: {flag.detail}") for flag in times.flags]
+
+
+def memory_facts(latency: Latency) -> list[Fact]:
+    """Three views of the peak, and the kernels' workspace between the first two."""
+    memory = latency.memory
+    if memory is None:
+        return []
+
+    def reading(number: int | None) -> str:
+        return numbers.size(number) if number is not None else numbers.NOT_APPLICABLE
+
+    return [
+        ("Analytic peak", numbers.size(memory.analytic_bytes)),
+        ("Allocator peak", reading(memory.allocator_bytes)),
+        ("Kernel workspace", reading(memory.workspace_bytes)),
+        ("Process growth", reading(memory.process_bytes)),
+        *(("Missing", reason) for reason in memory.reasons),
+    ]
+
+
+def circumstance_facts(measurement: Measurement) -> list[Fact]:
+    """What the numbers hold for."""
+    told = measurement.circumstances
+    facts = [
+        ("Tier", TIER_WORDS[measurement.tier]),
+        ("Device", f"{measurement.device}, {measurement.dtype}, {threads_text(measurement.threads)}"),
+        ("Input", numbers.inputs(measurement.configuration.inputs)),
+    ]
+    facts += [*told.settings.items(), *told.machine.items()]
+    if told.load:
+        facts.append(("Load averages", ", ".join(f"{load:.2f}" for load in told.load)))
+    if measurement.reference_best_s and measurement.reference_s:
+        middle, best = median(measurement.reference_s), measurement.reference_best_s
+        facts.append(("Reference kernel", f"{numbers.duration(middle)}; at best {numbers.duration(best)}"))
+    facts += [("Measured at", told.utc), ("Fingerprint", told.fingerprint)]
+    return [fact for fact in facts if fact[1]]
+
+
+def sections(now: Situation) -> list[tuple[str, list[Fact]]]:
+    """(title, facts) of everything known; sections without facts are left out."""
+    latency = now.latency
+    if latency is None:
+        return []
+    measurement = latency.measurement
+    found = [
+        ("Samples", sample_facts(measurement)),
+        (DOUBTS, [(flag.words, flag.detail) for flag in measurement.flags]),
+        ("Comparison", comparison_facts(now)),
+        ("Layers", layer_facts(latency)),
+        ("Memory of one forward pass", memory_facts(latency)),
+        ("Circumstances", circumstance_facts(measurement)),
+    ]
+    return [(title, facts) for title, facts in found if facts]
+
+
+def as_text(now: Situation) -> str:
+    """All of it as tab-separated lines, for the clipboard."""
+    lines = []
+    for title, facts in sections(now):
+        lines += [title, *(f"{label}\t{text}" for label, text in facts), ""]
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""What the panels show of the measured half, read from the workspace and the measuring."""
+
+from __future__ import annotations
+
+from engine.measurement import Latency, Measurement
+from engine.tree_values import is_same
+from gui.measuring import Measuring
+from gui.models.latency_words import Situation
+from gui.workspace import Workspace
+
+BUDGET_S = {"live": 1.0, "settled": 3.0, "report": 10.0}
+"""Most time that sampling takes in each phase that samples."""
+
+
+def situation(workspace: Workspace, measuring: Measuring) -> Situation:
+    """Everything known now; an opened report has its own measurements and gets no others."""
+    analysis = workspace.analysis
+    if analysis is not None and not workspace.editable:
+        latency, baseline = analysis.latency, workspace.baseline
+        comparison = latency.comparison if latency is not None else None
+        if comparison is not None and (baseline is None or comparison.baseline != baseline.configuration):
+            comparison = None
+        return Situation(
+            latency, analysis.configuration, latency is not None, _baseline(workspace), comparison
+        )
+    return Situation(
+        _latency(measuring),
+        workspace.configuration,
+        measuring.is_current,
+        _baseline(workspace),
+        measuring.comparison if measuring.is_current else None,
+        paused=not measuring.enabled,
+        error=measuring.error,
+        doing=measuring.words,
+    )
+
+
+def progress(measuring: Measuring) -> float | None:
+    """Share of the time that the running measurement may take at most; None while nothing is sampled."""
+    budget = BUDGET_S.get(measuring.phase)
+    if budget is None or measuring.running is None:
+        return None
+    return min(sum(measuring.running.samples_s) / budget, 1.0)
+
+
+def _latency(measuring: Measuring) -> Latency | None:
+    """The shown measurement with everything else that is known of its configuration."""
+    shown = measuring.shown
+    if shown is None:
+        return None
+    known = measuring.latencies.get(shown.configuration)
+    return known if known is not None and known.measurement is shown else Latency(shown)
+
+
+def _baseline(workspace: Workspace) -> Measurement | None:
+    """The baseline's own measurement, where there is something to compare and both have been measured."""
+    analysis, baseline = workspace.analysis, workspace.baseline
+    if analysis is None or baseline is None or is_same(analysis, baseline) or baseline.latency is None:
+        return None
+    return baseline.latency.measurement

@@ -1,0 +1,209 @@
+"""Everything known of the measurement on the screen: samples, doubts, layers, memory, circumstances, operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from gui.measuring import Measuring
+from gui.models.latency_words import DOUBTS, Fact, Situation, as_text, sections, time_text
+from gui.selection import Selection
+from gui.theme import Theme, ThemeManager
+from gui.views.actions import Actions
+from gui.views.dimmer import Dimmer
+from gui.views.elided_label import ElidedLabel
+from gui.views.latency_state import situation
+from gui.views.operations_view import OperationsView
+from gui.views.throttle import MEASURING_MS, Throttle
+from gui.workspace import Workspace
+
+LABEL_PX = 132
+LEAST_PX = 20
+PAGES = (
+    ("facts", "Facts", "The measurement in numbers"),
+    ("operations", "Operations", "Time of every operation"),
+)
+
+
+class MeasurementPanel(QFrame):
+    """Two pages: facts, and the operations on demand."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        measuring: Measuring,
+        selection: Selection,
+        theme: ThemeManager,
+        actions: Actions,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("measurement")
+        self.setProperty("panel", True)
+        self.setAccessibleName("Measurement")
+        self._workspace = workspace
+        self._measuring = measuring
+        self._theme = theme
+        self.operations = OperationsView(workspace, measuring, selection, actions, self)
+        self._build()
+        self._later = Throttle(self.refresh, self, MEASURING_MS)
+        for signal in (
+            measuring.latency_changed,
+            measuring.state_changed,
+            workspace.analysis_changed,
+            workspace.baseline_changed,
+            workspace.model_changed,
+        ):
+            signal.connect(self._later.request)
+        workspace.configuration_changed.connect(self._on_configuration_changed)
+        measuring.ops_measured.connect(self._on_ops_measured)
+        theme.changed.connect(self.refresh)
+        self.refresh()
+
+    def _build(self) -> None:
+        title = QLabel("Measurement", self)
+        title.setProperty("role", "title")
+        self._of = ElidedLabel(parent=self)
+        self._of.setObjectName("measurement_of")
+        self._of.setProperty("role", "secondary")
+        self._of.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._copy = QPushButton("Copy", self)
+        self._copy.setObjectName("measurement_copy")
+        self._copy.setAccessibleName("Copy the measurement")
+        self._copy.setToolTip("Copy all of this as tab-separated text")
+        self._copy.clicked.connect(self.copy)
+        head = QHBoxLayout()
+        head.setContentsMargins(12, 8, 8, 8)
+        head.setSpacing(8)
+        head.addWidget(title)
+        head.addWidget(self._of, 1)
+        head.addLayout(self._page_buttons())
+        head.addWidget(self._copy)
+        self._facts = QLabel(self)
+        self._facts.setObjectName("measurement_facts")
+        self._facts.setAccessibleName("Facts of the measurement")
+        self._facts.setTextFormat(Qt.TextFormat.RichText)
+        self._facts.setWordWrap(True)
+        self._facts.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._facts.setContentsMargins(12, 0, 12, 12)
+        self._facts.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        scroll = QScrollArea(self)
+        scroll.setObjectName("measurement_scroll")
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(self._facts)
+        self._facts.setAutoFillBackground(False)
+        scroll.viewport().setAutoFillBackground(False)
+        self._dimmer = Dimmer((self._facts,))
+        self.pages = QStackedWidget(self)
+        # The panel shares its place with lower ones.
+        self.pages.setMinimumHeight(LEAST_PX)
+        self.pages.addWidget(scroll)
+        self.pages.addWidget(self.operations)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(1, 1, 1, 1)
+        layout.setSpacing(0)
+        layout.addLayout(head)
+        layout.addWidget(self.pages, 1)
+
+    def _page_buttons(self) -> QHBoxLayout:
+        pair = QHBoxLayout()
+        pair.setSpacing(0)
+        self._choice = QButtonGroup(self)
+        for number, (name, words, what) in enumerate(PAGES):
+            button = QToolButton(self)
+            button.setText(words)
+            button.setObjectName(f"measurement_{name}_page")
+            button.setAccessibleName(words)
+            button.setToolTip(what)
+            button.setCheckable(True)
+            button.setChecked(number == 0)
+            button.setProperty("segment", "first" if number == 0 else "last")
+            self._choice.addButton(button, number)
+            pair.addWidget(button)
+        self._choice.idClicked.connect(self.show_page)
+        return pair
+
+    def show_page(self, number: int) -> None:
+        """0: facts, 1: operations."""
+        self._choice.button(number).setChecked(True)
+        self.pages.setCurrentIndex(number)
+
+    # -- what it shows -------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show what is known now."""
+        now = situation(self._workspace, self._measuring)
+        found = sections(now)
+        theme = self._theme.current
+        self._copy.setEnabled(bool(found))
+        if found:
+            self._facts.setText(_facts_html(now, found, theme))
+        else:
+            self._facts.setText(f"<span style='color:{theme.secondary}'>{escape(_nothing(now))}</span>")
+        self._show_stale(now)
+
+    def copy(self) -> None:
+        """All facts to the clipboard."""
+        text = as_text(situation(self._workspace, self._measuring))
+        if text:
+            QGuiApplication.clipboard().setText(text)
+            self._workspace.noticed.emit("Copied the measurement.")
+
+    def _on_configuration_changed(self) -> None:
+        self._show_stale(situation(self._workspace, self._measuring))
+
+    def _show_stale(self, now: Situation) -> None:
+        """At once: what was measured of another configuration must not be seen as current."""
+        self._dimmer.set_dimmed(bool(now.stale_words))
+        self._of.setText(now.stale_words or now.doing)
+
+    def _on_ops_measured(self) -> None:
+        self.show_page(1)
+
+
+def _nothing(now: Situation) -> str:
+    if now.error is not None:
+        return f"Not measured. {now.error.message} {now.error.hint}".strip()
+    if now.paused:
+        return "Measuring is paused. Press Measure to see how long a forward pass takes on this machine."
+    if now.asked is None:
+        return "Open a model to see how long a forward pass takes on this machine."
+    return "Nothing measured yet."
+
+
+def _facts_html(now: Situation, found: Iterable[tuple[str, list[Fact]]], theme: Theme) -> str:
+    """A headline and one table of all sections: columns line up from section to section."""
+    measurement = now.measurement
+    assert measurement is not None
+    value = time_text(measurement.median_s, measurement.interval)
+    rows = [
+        f"<tr><td colspan='2'><b style='font-size:18px; color:{theme.text}'>{escape(value)}</b></td></tr>"
+    ]
+    severe = {flag.words for flag in measurement.flags if flag.severe}
+    for title, facts in found:
+        rows.append(f"<tr><td colspan='2' style='padding-top:8px'><b>{escape(title)}</b></td></tr>")
+        for label, text in facts:
+            tone = theme.secondary
+            if title == DOUBTS:
+                tone = theme.worse if label in severe else theme.caution
+            rows.append(
+                f"<tr><td width='{LABEL_PX}' style='color:{tone}'>{escape(label)}&nbsp;</td>"
+                f"<td style='color:{theme.text}'>{escape(text)}</td></tr>"
+            )
+    return f"<table cellpadding='1' cellspacing='0' width='100%'>{''.join(rows)}</table>"

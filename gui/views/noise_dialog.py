@@ -1,0 +1,52 @@
+"""What can be said against the measurement on the screen, and the way to a better one."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
+
+from engine.measurement import Flag
+from gui.theme import Theme
+from gui.views.actions import Actions
+
+QUIET = "Nothing can be said against this measurement: no other program took the cores, the machine kept its speed."
+
+
+class NoiseDialog(QDialog):
+    """Not modal; it deletes itself when closed."""
+
+    def __init__(self, flags: tuple[Flag, ...], theme: Theme, actions: Actions, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("noise_dialog")
+        self.setWindowTitle("How quiet it was")
+        self.setModal(False)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setMinimumWidth(420)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 16, 16, 16)
+        layout.setSpacing(8)
+        for flag in flags:
+            tone = theme.worse if flag.severe else theme.caution
+            self._add(layout, f"<b style='color:{tone}'>{flag.words.capitalize()}</b><br>{flag.detail}")
+        if not flags:
+            self._add(layout, QUIET)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)
+        again = buttons.addButton(actions.measure_quiet.text(), QDialogButtonBox.ButtonRole.ActionRole)
+        again.setObjectName("noise_again")
+        again.setToolTip(actions.measure_quiet.toolTip())
+        again.setEnabled(actions.measure_quiet.isEnabled())
+        again.clicked.connect(actions.measure_quiet.trigger)
+        again.clicked.connect(self.close)
+        buttons.rejected.connect(self.close)
+        layout.addWidget(buttons)
+
+    def open(self) -> None:
+        """Show without blocking the window; QDialog would make it modal."""
+        self.show()
+        self.activateWindow()
+
+    def _add(self, layout: QVBoxLayout, html: str) -> None:
+        label = QLabel(html, self)
+        label.setWordWrap(True)
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout.addWidget(label)

@@ -1,0 +1,111 @@
+"""The drill-down: every executed operation with its time, on demand."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QTableView, QVBoxLayout, QWidget
+
+from engine import numbers
+from engine.measurement import OpTimes
+from gui.measuring import Measuring
+from gui.models import op_times
+from gui.selection import Selection
+from gui.state_words import belongs_to
+from gui.views.actions import Actions
+from gui.views.dimmer import Dimmer
+from gui.views.elided_label import ElidedLabel
+from gui.views.toolbar_button import action_button
+from gui.workspace import Workspace
+
+ROW_PX = 24
+NOTHING = "Not timed yet. Each operation is timed by itself, which slows it down; the layers' times are better sums."
+
+
+class OperationsView(QWidget):
+    """A table over the last answer to "Time every operation"; a click selects the layer."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        measuring: Measuring,
+        selection: Selection,
+        actions: Actions,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._measuring = measuring
+        self._selection = selection
+        self.model = op_times.OpTimesModel(self)
+        self.proxy = op_times.OpTimesProxy(self)
+        self.proxy.setSourceModel(self.model)
+        self.table = self._make_table()
+        self.words = ElidedLabel(parent=self)
+        self.words.setObjectName("operations_words")
+        self.words.setProperty("role", "secondary")
+        button = action_button(actions.measure_ops, self)
+        line = QHBoxLayout()
+        line.setContentsMargins(12, 4, 8, 4)
+        line.addWidget(self.words, 1)
+        line.addWidget(button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addLayout(line)
+        column.addWidget(self.table, 1)
+        self._dimmer = Dimmer((self.table,))
+        measuring.ops_measured.connect(self._on_ops_measured)
+        measuring.state_changed.connect(self._show_words)
+        workspace.configuration_changed.connect(self._show_words)
+        workspace.model_changed.connect(self._on_model_changed)
+        self._show_words()
+
+    def _make_table(self) -> QTableView:
+        table = QTableView(self)
+        table.setObjectName("operations_table")
+        table.setAccessibleName("Operations with their times")
+        table.setToolTip("Click a row to select its layer, a title to sort")
+        table.setModel(self.proxy)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setShowGrid(False)
+        table.setSortingEnabled(True)
+        table.sortByColumn(op_times.ORDER, Qt.SortOrder.AscendingOrder)
+        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        table.setMinimumHeight(ROW_PX)
+        table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(ROW_PX)
+        header = table.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setSectionResizeMode(op_times.PATH, QHeaderView.ResizeMode.Stretch)
+        table.selectionModel().currentRowChanged.connect(self._on_current_changed)
+        return table
+
+    def _on_ops_measured(self, times: OpTimes) -> None:
+        self.model.show(times)
+        for column in range(len(op_times.HEADERS)):
+            if column != op_times.PATH:
+                self.table.resizeColumnToContents(column)
+        self._show_words()
+
+    def _on_model_changed(self) -> None:
+        self.model.show(None)
+        self._show_words()
+
+    def _show_words(self) -> None:
+        times, asked = self.model.times, self._workspace.configuration
+        self.table.setVisible(times is not None)
+        if times is None:
+            self.words.setText(self._measuring.words if self._measuring.phase == "ops" else NOTHING)
+            return
+        old = times.configuration != asked
+        self._dimmer.set_dimmed(old)
+        total, plain = numbers.duration(sum(times.latency_s)), numbers.duration(times.end_to_end_s)
+        words = f"{len(times.op):,} operations, {total} together; a plain pass takes {plain}"
+        self.words.setText(f"{belongs_to(times.configuration, asked)} · {words}" if old else words)
+
+    def _on_current_changed(self, index: QModelIndex) -> None:
+        node = index.data(op_times.NODE_ROLE)
+        if node is not None:
+            self._selection.set_current(node)
