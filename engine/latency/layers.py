@@ -9,12 +9,14 @@ from threading import Event
 from typing import NamedTuple
 
 import msgspec
+import torch
 
 from engine.configuration import Configuration
 from engine.latency.attribution import divide, how, match_rows, shares, without_hooks
 from engine.latency.module_timer import PassTimes, hook_cost, time_modules
 from engine.latency.ops import Executed, OpPass, op_cost, op_pass
-from engine.latency.passes import measuring, paced, timed
+from engine.latency.passes import paced, timed
+from engine.latency.setting import no_collection
 from engine.measurement import Flag, LayerTimes
 from engine.results import Layers
 from engine.session import RealModel, Session
@@ -42,15 +44,15 @@ class _Passes(NamedTuple):
 
 
 def layer_times(session: Session, configuration: Configuration, threads: int, stop: Event) -> LayerTimes:
-    """Where the time of a forward pass goes, by layer row; ``threads`` 0: the framework's default.
+    """Where the time of a forward pass goes, by layer row, with the ``threads`` that are set.
 
     Takes about three seconds, or one round of passes where that takes longer. Raises what Session.analyze and
     Session.real raise, CancelledError when ``stop`` is set between two passes, and what the forward pass raises.
     """
     layers = session.analyze(configuration, stop=stop).layers
-    with session.real(configuration) as model, measuring(threads) as used:
+    with session.real(configuration) as model, torch.inference_mode(), no_collection():
         passes = _run(model, stop)
-    return summarize(configuration, used, layers, passes)
+    return summarize(configuration, threads, layers, passes)
 
 
 def _run(model: RealModel, stop: Event) -> _Passes:
@@ -59,8 +61,11 @@ def _run(model: RealModel, stop: Event) -> _Passes:
     for _ in paced((1, WARMUPS), BUDGET_S, stop):
         model.forward()
     for number in paced(REPEATS, BUDGET_S, stop):
-        passes.plain_s.append(timed(model.forward))
-        passes.wall.append(time_modules(model.forward, paths, time.perf_counter))
+        for turn in ("plain", "timed") if number % 2 else ("timed", "plain"):
+            if turn == "plain":
+                passes.plain_s.append(timed(model.forward))
+            else:
+                passes.wall.append(time_modules(model.forward, paths, time.perf_counter))
         if has_cpu_clock and number % CPU_EVERY == 0:
             passes.cpu.append(time_modules(model.forward, paths, time.process_time))
     for _ in paced(OP_REPEATS, OP_BUDGET_S, stop):

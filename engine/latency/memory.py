@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from engine.configuration import Configuration
 from engine.errors import CancelledError
-from engine.latency.passes import measuring
+from engine.latency.setting import no_collection
 from engine.measurement import MemoryReadings
 from engine.session import Session
 
@@ -36,7 +36,7 @@ def memory_readings(session: Session, configuration: Configuration, stop: Event)
     """
     analytic = session.analyze(configuration, stop=stop).totals.peak_activation_bytes
     reasons: list[str] = []
-    with session.real(configuration) as model, measuring(torch.get_num_threads()):
+    with session.real(configuration) as model, torch.inference_mode(), no_collection():
 
         def forward() -> None:
             if stop.is_set():

@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.configuration import Configuration
 from engine.graph import Shape
-from engine.latency.passes import measuring, paced, timed
+from engine.latency.passes import paced, timed
+from engine.latency.setting import no_collection
 from engine.measurement import OpTimes
 from engine.session import RealModel, Session
 from engine.trace.modules import ModuleStack
@@ -91,7 +92,7 @@ def op_pass(model: RealModel) -> OpPass:
 
 
 def op_times(session: Session, configuration: Configuration, threads: int, stop: Event) -> OpTimes:
-    """Every operation of a forward pass in order with its time; ``threads`` 0: the framework's default.
+    """Every operation of a forward pass in order with its time, with the ``threads`` that are set.
 
     Medians over the passes that executed the same operations as the last one. Raises what Session.analyze and
     Session.real raise, CancelledError when ``stop`` is set between two passes, and what the forward pass raises.
@@ -99,7 +100,7 @@ def op_times(session: Session, configuration: Configuration, threads: int, stop:
     known = set(session.analyze(configuration, stop=stop).layers.id)
     plain: list[float] = []
     passes: list[OpPass] = []
-    with session.real(configuration) as model, measuring(threads) as used:
+    with session.real(configuration) as model, torch.inference_mode(), no_collection():
         model.forward()
         op_pass(model)
         for _ in paced(REPEATS, BUDGET_S, stop):
@@ -111,7 +112,7 @@ def op_times(session: Session, configuration: Configuration, threads: int, stop:
     cost = op_cost()
     return OpTimes(
         configuration=configuration,
-        threads=used,
+        threads=threads,
         op=tuple(one.op for one in kept),
         path=tuple(one.path for one in kept),
         row_id=tuple(one.row_id if one.row_id in known else "" for one in kept),

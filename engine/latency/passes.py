@@ -1,19 +1,12 @@
-"""Repeated forward passes: the state they run in, how many there are, where they can be stopped."""
+"""Repeated forward passes: how many there are, where they can be stopped."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from threading import Event
 from time import perf_counter
 
-import torch
-
 from engine.errors import CancelledError
-
-DEFAULT_THREADS = torch.get_num_threads()
-"""What the framework chose when it was imported."""
 
 
 def timed(forward: Callable[[], object]) -> float:
@@ -21,25 +14,6 @@ def timed(forward: Callable[[], object]) -> float:
     start = perf_counter()
     forward()
     return perf_counter() - start
-
-
-@contextmanager
-def measuring(threads: int) -> Iterator[int]:
-    """Inference mode with that many threads (0: the framework's default) and no garbage collection; gives the number.
-
-    The number of threads stays set: changing it makes the pool start anew.
-    """
-    used = threads or DEFAULT_THREADS
-    if torch.get_num_threads() != used:
-        torch.set_num_threads(used)
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        with torch.inference_mode():
-            yield used
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def paced(repeats: tuple[int, int], budget_s: float, stop: Event) -> Iterator[int]:

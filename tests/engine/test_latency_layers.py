@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from threading import Event
 from typing import Any, ClassVar
 
@@ -13,11 +12,11 @@ from torch import Tensor, nn
 from engine.api import analyze_columns, open_session
 from engine.edits import RemoveLayer
 from engine.errors import CancelledError
+from engine.latency import layer_times, op_times
 from engine.latency import layers as layers_module
 from engine.latency.attribution import ALONE, BY_OPERATIONS, DID_NOT_RUN, divide, match_rows, shares
-from engine.latency.layers import layer_times
 from engine.latency.module_timer import PassTimes, hook_cost, time_modules
-from engine.latency.ops import Executed, OpPass, op_pass, op_times
+from engine.latency.ops import Executed, OpPass, op_pass
 from engine.latency.passes import paced
 from engine.measurement import LayerTimes
 from engine.session import Session
@@ -351,13 +350,6 @@ def test_stop_ends_it_within_one_round(measure: Any) -> None:
         measure(session, session.default_configuration(), 1, StopsItself.stop)
     assert len(StopsItself.runs) <= 6 + 2  # a round is at most three passes
     assert nn.Module.__call__ is before
-
-
-@pytest.fixture(autouse=True)
-def _same_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_a_slow_model_gets_one_round_and_a_quick_one_all() -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from engine.api import open_session
 from engine.errors import CancelledError
-from engine.latency import memory
-from engine.latency.memory import allocator_peak, memory_readings, peak_of, process_growth
+from engine.latency import memory, memory_readings
+from engine.latency.memory import allocator_peak, peak_of, process_growth
 from engine.measurement import MemoryReadings
 
 MIB = 2**20
