@@ -196,7 +196,7 @@ def _setting(session: Session, threads: int) -> Setting:
 
 def _settings(session: Session, setting: Setting) -> dict[str, str]:
     """For the fingerprint and for eyes."""
-    weights = "random, seed 0" if session.random_weights else "loaded"
+    weights = "random, seed 0" if session.random_weights else "as its source makes them"
     return {
         "Threads": str(setting.threads),
         "Subnormal numbers": "flushed to zero" if setting.flush else "computed",

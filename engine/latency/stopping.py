@@ -13,8 +13,8 @@ from engine.statistics import sorted_median, sorted_median_interval
 class Limits(NamedTuple):
     """What a tier asks for and how long it may take."""
 
-    tolerance: float
-    """Half-width of the median's interval over the median; 0 samples until the time is up."""
+    tolerance: float | None
+    """Half-width of the median's interval over the median; None: sample until the time is up."""
     least_s: float
     least_n: int
     cap_s: float
@@ -27,7 +27,7 @@ class Limits(NamedTuple):
 LIMITS: dict[Tier, Limits] = {
     "live": Limits(tolerance=0.05, least_s=0.2, least_n=6, cap_s=1.0),
     "settled": Limits(tolerance=0.02, least_s=0.5, least_n=10, cap_s=3.0, plateau=True),
-    "report": Limits(tolerance=0.0, least_s=10.0, least_n=10, cap_s=10.0, blocks=3),
+    "report": Limits(tolerance=None, least_s=10.0, least_n=10, cap_s=10.0, blocks=3),
 }
 MOST_SAMPLES = 5000
 LEAST_SAMPLE_S = 0.5e-3
@@ -57,13 +57,16 @@ class Stopping:
         self._half_widths.append(interval.half_width if interval is not None else math.inf)
         count = len(self._ordered)
         if elapsed_s >= limits.least_s and count >= limits.least_n:
-            if self._half_widths[-1] <= limits.tolerance * sorted_median(self._ordered):
+            if self._precise(limits.tolerance):
                 return "precise"
             if limits.plateau and self._on_plateau(count):
                 return "plateau"
         if elapsed_s >= limits.cap_s:
             return "time"
         return "samples" if count >= MOST_SAMPLES else None
+
+    def _precise(self, tolerance: float | None) -> bool:
+        return tolerance is not None and self._half_widths[-1] <= tolerance * sorted_median(self._ordered)
 
     def _on_plateau(self, count: int) -> bool:
         """The interval narrowed by less than 10 % over the last 16 samples, or the last third where that is more.
