@@ -66,7 +66,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A node of the comparison; ``work`` is FLOPs, which speak for layers without MACs too."""
 
     node: str
@@ -101,7 +101,7 @@ def summarise(comparison: Comparison, count_mode: str) -> Summary:
     python = tuple(analysis.python_lines())
     if baseline is None or is_same(analysis, baseline):
         return Summary((), (), (), (), python)
-    parts = _frontier(comparison, count_mode)
+    parts = frontier(comparison, count_mode)
     return Summary(
         headline=headline(analysis, baseline, count_mode),
         where=tuple(_where(comparison, parts)),
@@ -113,7 +113,7 @@ def summarise(comparison: Comparison, count_mode: str) -> Summary:
 
 def where(comparison: Comparison, count_mode: str) -> tuple[Sentence, ...]:
     """Which parts of the model changed by which factor, and which cost what they did; empty when all do."""
-    return tuple(_where(comparison, _frontier(comparison, count_mode)))
+    return tuple(_where(comparison, frontier(comparison, count_mode)))
 
 
 def headline(analysis: Analysis, baseline: Analysis, count_mode: str) -> Sentence:
@@ -156,7 +156,7 @@ def _factor(factor: float) -> Span:
 # -- where the change sits -----------------------------------------------------------------------------------------
 
 
-def _frontier(comparison: Comparison, metric: str) -> list[_Part]:
+def frontier(comparison: Comparison, metric: str) -> list[Part]:
     """The model's parts to speak about: its children, opened up while nearly all change sits in one of them."""
     structure = comparison.structure
     nodes = structure.children[0]
@@ -169,11 +169,11 @@ def _frontier(comparison: Comparison, metric: str) -> list[_Part]:
         nodes = [*nodes[:place], *structure.children[nodes[place]], *nodes[place + 1 :]]
 
 
-def _part(comparison: Comparison, node: int, metric: str) -> _Part:
+def _part(comparison: Comparison, node: int, metric: str) -> Part:
     structure = comparison.structure
     path = comparison.analysis.modules.path[structure.module[node]]
     label = path if structure.stands_for_module(node) else structure.labels[node]
-    return _Part(
+    return Part(
         node=structure.names[node],
         label=label,
         before=comparison.before(node, metric) or 0,
@@ -190,7 +190,7 @@ def _growth(before: Sequence[Shape], after: Sequence[Shape]) -> float | None:
     return ratio(elements(after[0]), elements(before[0]))
 
 
-def _where(comparison: Comparison, parts: list[_Part]) -> list[Sentence]:
+def _where(comparison: Comparison, parts: list[Part]) -> list[Sentence]:
     """Which parts changed by which factor, and which cost what they did."""
     working = [part for part in parts if part.work_before and part.work_after]
     changed = [part for part in working if not part.same]
@@ -208,7 +208,7 @@ def _where(comparison: Comparison, parts: list[_Part]) -> list[Sentence]:
             verb = " costs " if len(members) == 1 else " cost "
             sentences.append(
                 (
-                    *_listed(members),
+                    *listed(members),
                     Span(verb),
                     _factor(factor),
                     Span(" what it did." if len(members) == 1 else " what they did."),
@@ -217,13 +217,11 @@ def _where(comparison: Comparison, parts: list[_Part]) -> list[Sentence]:
     if kept:
         only = "Only " if len(kept) <= min(FEW, len(changed)) else ""
         verb = " costs what it did." if len(kept) == 1 else " cost what they did."
-        sentences.append((Span(only), *_listed(kept), Span(verb)) if only else (*_listed(kept), Span(verb)))
+        sentences.append((Span(only), *listed(kept), Span(verb)) if only else (*listed(kept), Span(verb)))
     return sentences
 
 
-def _one_factor(
-    comparison: Comparison, parts: list[_Part], changed: list[_Part], kept: list[_Part]
-) -> Sentence:
+def _one_factor(comparison: Comparison, parts: list[Part], changed: list[Part], kept: list[Part]) -> Sentence:
     """``Everything after maxpool works on 4.00 × the positions`` where an edit explains it, else a plain list."""
     factor = changed[0].factor or 1.0
     amount = _factor(factor)
@@ -248,17 +246,17 @@ def _one_factor(
     if kept and len(kept) <= FEW and len(changed) > MAX_NAMED:
         return (
             Span(ALL_BUT),
-            *_listed(kept),
+            *listed(kept),
             Span(" works on " if on_positions else " costs "),
             amount,
             Span(what),
         )
     if on_positions:
-        return (*_listed(changed), Span(" work on "), amount, Span(" the positions."))
-    return (*_listed(changed), Span(" cost "), amount, Span(" what they did."))
+        return (*listed(changed), Span(" work on "), amount, Span(" the positions."))
+    return (*listed(changed), Span(" cost "), amount, Span(" what they did."))
 
 
-def _edited_part(comparison: Comparison, parts: list[_Part]) -> _Part | None:
+def _edited_part(comparison: Comparison, parts: list[Part]) -> Part | None:
     """The part that holds the only edit the baseline does not have."""
     assert comparison.baseline is not None
     old = comparison.baseline.analysis.configuration.edits
@@ -274,9 +272,9 @@ def _edited_part(comparison: Comparison, parts: list[_Part]) -> _Part | None:
     return None
 
 
-def _by_factor(parts: Iterable[_Part]) -> list[tuple[float, list[_Part]]]:
+def _by_factor(parts: Iterable[Part]) -> list[tuple[float, list[Part]]]:
     """Parts of (nearly) one factor together, the group with the largest cost first."""
-    groups: list[tuple[float, list[_Part]]] = []
+    groups: list[tuple[float, list[Part]]] = []
     for part in parts:
         factor = part.factor
         if factor is None:
@@ -294,7 +292,7 @@ def _close(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=SAME_FACTOR)
 
 
-def _listed(parts: Sequence[_Part]) -> list[Span]:
+def listed(parts: Sequence[Part]) -> list[Span]:
     """``conv1, bn1 and fc`` as links."""
     shown = parts[:MAX_NAMED] if len(parts) > MAX_NAMED + 1 else parts
     spans: list[Span] = []
@@ -308,7 +306,7 @@ def _listed(parts: Sequence[_Part]) -> list[Span]:
     return spans
 
 
-def _contributors(parts: list[_Part], metric: Metric) -> list[Contributor]:
+def _contributors(parts: list[Part], metric: Metric) -> list[Contributor]:
     """The parts that make up most of the difference, largest first."""
     moved = [part for part in parts if part.after != part.before]
     whole = sum(part.after - part.before for part in moved)

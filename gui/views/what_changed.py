@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine import numbers
+from engine.measured_summary import latency_sentences
 from engine.metrics import METRIC
 from engine.results import Analysis
 from engine.summary import Contributor, Sentence, Summary, summarise
@@ -140,7 +141,8 @@ class WhatChangedPanel(QFrame):
         if analysis is None:
             self._show_nothing("Open a model, change something, and the difference is told here.")
             return
-        summary = summarise(self._comparer.compare(analysis, baseline), self._workspace.count_mode)
+        comparison, mode = self._comparer.compare(analysis, baseline), self._workspace.count_mode
+        summary = summarise(comparison, mode)
         if self._workspace.failure is not None and summary.is_empty:
             self._show_nothing("")
             return
@@ -157,14 +159,16 @@ class WhatChangedPanel(QFrame):
         self._against.setToolTip(against)
         self._headline.setText(_html(summary.headline, theme))
         self._headline.show()
-        self._show_where(summary, theme)
+        self._show_where(summary, latency_sentences(comparison, mode), theme)
         self._parts.setText(
             _contributors_html(summary.contributors, METRIC[self._workspace.count_mode].label, theme)
         )
         self._parts.setVisible(len(summary.contributors) > 1)
 
-    def _show_where(self, summary: Summary, theme: Theme) -> None:
+    def _show_where(self, summary: Summary, measured: tuple[Sentence, ...], theme: Theme) -> None:
         lines = [escape(line) for line in summary.circumstances]
+        if measured:
+            lines.append(" ".join(_html(sentence, theme) for sentence in measured))
         sentences = " ".join(_html(sentence, theme) for sentence in summary.where)
         html = "<br>".join([*lines, sentences] if sentences else lines)
         self._where.setText(f"<span style='color:{theme.secondary}'>{html}</span>")

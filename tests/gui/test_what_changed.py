@@ -16,6 +16,7 @@ from gui.selection import Selection
 from gui.theme import ThemeManager
 from gui.views.what_changed import WhatChangedPanel
 from gui.workspace import Workspace
+from tests.engine.measuring import measured
 from tests.gui.analyses import small_net
 from tests.gui.panels import bring, workspace_of
 
@@ -117,3 +118,12 @@ def test_the_last_good_state_is_still_compared(panel: WhatChangedPanel, workspac
     assert "layer1.0 cannot run." in label(panel, "what_changed_failure").text()
     assert "1 edit." in label(panel, "what_changed_failure").text()
     assert "2.71" in label(panel, "what_changed_headline").text()
+
+
+def test_what_was_measured_stands_beside_the_macs(workspace: Workspace, panel: WhatChangedPanel) -> None:
+    baseline, analysis = small_net(), small_net(pool=False)
+    bring(workspace, measured(analysis, 0.07, against=baseline, ratio=3.2), panel)
+    text = label(panel, "what_changed_where").text()
+    assert "latency" in text and "slower" in text
+    bring(workspace, analysis, panel)
+    assert "latency" not in label(panel, "what_changed_where").text()
