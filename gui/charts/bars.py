@@ -16,6 +16,7 @@ from gui.charts.layout import Column, Group, Peak, RowAxis
 from gui.charts.rows import Lane, RowData
 from gui.charts.ticks import Scale, Tick, Unit, scale_for, ticks
 from gui.selection import Selection
+from gui.state_words import STALE_OPACITY
 from gui.theme import ThemeManager
 
 TOP = 24.0
@@ -73,6 +74,11 @@ class BarsChart(ChartCanvas):
     @property
     def data(self) -> RowData | None:
         return self._data
+
+    @property
+    def words(self) -> str:
+        """What stands there while there is nothing to draw."""
+        return self._words
 
     @property
     def axis(self) -> RowAxis:
@@ -169,7 +175,11 @@ class BarsChart(ChartCanvas):
                 for index, tick in enumerate(drawn.ticks)
             ]
             self.brush.grid(painter, drawn.plot, drawn.ticks, heights)
+            opacity = painter.opacity()
+            if drawn.lane.belongs:
+                painter.setOpacity(min(opacity, STALE_OPACITY))
             self._paint_bars(painter, drawn)
+            painter.setOpacity(opacity)
             self.brush.base_line(painter, drawn.plot)
             strip = QRectF(8, drawn.plot.top() - 19, self.width() - 8 - RIGHT, 16)
             label = drawn.lane.label(self._data.several) + (", log scale" if self._log else "")

@@ -13,13 +13,10 @@ from gui.charts.header import LogButton, MetricButton, Panel, Segments
 from gui.charts.icicle import IcicleChart
 from gui.charts.icicle_layout import is_additive
 from gui.charts.layout import range_among
-from gui.charts.rows import RowData
+from gui.charts.measured_words import around_the_layers, unmeasured
+from gui.charts.rows import RowData, times_of
 from gui.desk import Desk
-from gui.selection import Selection
-from gui.settings import Settings
 from gui.state_words import belongs_to
-from gui.theme import ThemeManager
-from gui.workspace import Workspace
 
 LAYERS, MODULES = 0, 1
 
@@ -30,23 +27,18 @@ class BreakdownPanel(Panel):
     activated = Signal(str)
     """The user asks for the details of this node (Enter or a double click)."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        selection: Selection,
-        theme: ThemeManager,
-        settings: Settings,
-        parent: QWidget | None = None,
-    ) -> None:
+    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+        workspace, measuring, selection, theme, settings = desk
         super().__init__("Breakdown", theme, "breakdownPanel", parent)
         self._workspace = workspace
+        self._measuring = measuring
         self._selection = selection
         self._settings = settings
         self._stale = True
         self._words = ""
+        """The caption, but for what the numbers belong to."""
         self._ids: tuple[str, ...] = ()
         """Rows that the zoom range counts."""
-        """The caption, but for what the numbers belong to."""
         self.segments = Segments(
             (("Layers", "Bars per layer, in network order"), ("Modules", "Modules, as wide as their share")),
             "breakdown",
@@ -77,6 +69,7 @@ class BreakdownPanel(Panel):
         workspace.count_mode_changed.connect(self._on_count_mode_changed)
         workspace.stale_changed.connect(self._on_stale_changed)
         workspace.configuration_changed.connect(self._on_configuration_changed)
+        measuring.state_changed.connect(self._on_measuring_changed)
         self._show_view(self.segments.index)
 
     def update_data(self) -> None:
@@ -99,10 +92,22 @@ class BreakdownPanel(Panel):
         if self.segments.index == MODULES:
             keys = keys[:1]
         data = RowData(analysis, self._workspace.baseline, keys)
-        chart.set_data(data)
+        chart.set_data(data, self._why_unmeasured(data))
         self._keep_range(analysis.layers.id)
         self._words = self._caption(data)
         self._on_stale_changed()
+
+    def _why_unmeasured(self, data: RowData) -> str:
+        """What stands where the bars would be when all that is asked for is still to be measured."""
+        if not all(lane.is_empty for lane in data.lanes):
+            return ""
+        return unmeasured(self._workspace, self._measuring)
+
+    def _on_measuring_changed(self) -> None:
+        """Words about measuring stand only where nothing is measured yet."""
+        chart = self.icicle if self.segments.index == MODULES else self.bars
+        if self.isVisible() and chart.words:
+            self.update_data()
 
     def _keep_range(self, ids: tuple[str, ...]) -> None:
         """The zoom is in numbers of rows: after an edit it has to show the same layers at their new numbers."""
@@ -131,9 +136,14 @@ class BreakdownPanel(Panel):
             self.update_data()
 
     def _caption(self, data: RowData) -> str:
+        parts: list[str] = []
+        if data.lanes_measured:
+            parts += filter(None, [times_of(data.analysis)])
+            parts += around_the_layers(data.analysis)
+        label = METRIC[data.keys[0]].label
         if self.segments.index == MODULES:
-            return f"{METRIC[data.keys[0]].label}, width is the share"
-        parts = ["each in % of its own total" if data.several else f"{METRIC[data.keys[0]].label} per layer"]
+            return " · ".join([*parts, f"{label}, width is the share"])
+        parts.append("each in % of its own total" if data.several else f"{label} per layer")
         if data.has_before:
             parts.append("outlined: before")
         if data.only_before:
@@ -193,7 +203,7 @@ class BreakdownPanel(Panel):
 
 
 def _make(desk: Desk) -> QWidget:
-    return BreakdownPanel(desk.workspace, desk.selection, desk.theme, desk.settings)
+    return BreakdownPanel(desk)
 
 
 PANEL = ChartEntry("Breakdown", "dock_breakdown", _make, order=1)

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
-from PySide6.QtGui import QAction, QShowEvent
+from PySide6.QtGui import QAction, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
+from engine import numbers
 from engine.configuration import Configuration
-from engine.metrics import METRIC
+from engine.metrics import METRIC, Metric
 from gui import sizes
 from gui.charts.curve_chart import CurveChart, CurveData
 from gui.charts.entry import ChartEntry
-from gui.charts.header import LogButton, MetricButton, Panel
+from gui.charts.header import TIGHT_PX, LogButton, MetricButton, Panel
 from gui.charts.layout import Value
 from gui.charts.rows import total_of
-from gui.charts.sweep import axis_label, collect, sweep_name
+from gui.charts.sweep import Dot, Sweep, axis_label, collect, dots, positions, sweep_name
+from gui.charts.sweep_controls import SweepControls
 from gui.desk import Desk
-from gui.selection import Selection
-from gui.settings import Settings
-from gui.theme import ThemeManager
-from gui.workspace import Workspace
+
+CROWDED_PX = 600
+"""A narrower panel has small buttons in its header while those for measuring a range are there too.
+
+More than large ones take together: a panel that they hold open never becomes narrow.
+"""
+SHORT_PX = 440
+"""A narrower one has fewer letters on them as well."""
 
 
 class CurvePanel(Panel):
     """Collects the known points of the sweep; a tick along the sweep itself only moves the cursor."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        selection: Selection,
-        theme: ThemeManager,
-        settings: Settings,
-        parent: QWidget | None = None,
-    ) -> None:
+    def __init__(self, desk: Desk, parent: QWidget | None = None) -> None:
+        workspace, measuring, _, theme, settings = desk
         super().__init__("Curve", theme, "curvePanel", parent)
         self._workspace = workspace
+        self._measuring = measuring
         self._settings = settings
         self._stale = True
         self._sweep_key: tuple[object, ...] | None = None
@@ -49,7 +52,8 @@ class CurvePanel(Panel):
         self.sweep_button.setMenu(self._sweep_menu)
         self.log_button = LogButton("curveLog")
         self.metric_button = MetricButton(workspace.count_mode, "curveMetric")
-        for control in (self.sweep_button, self.log_button, self.metric_button):
+        self.sweep_controls = SweepControls(workspace, measuring)
+        for control in (self.sweep_controls, self.sweep_button, self.log_button, self.metric_button):
             self.add_right(control)
         self.chart = CurveChart(theme)
         self.set_chart(self.chart)
@@ -68,6 +72,9 @@ class CurvePanel(Panel):
         workspace.baseline_changed.connect(self.update_data)
         workspace.configuration_changed.connect(self._on_tick)
         workspace.analysis_changed.connect(self._on_tick)
+        measuring.latency_changed.connect(self._on_measured)
+        measuring.sweep_changed.connect(self._on_measured)
+        measuring.state_changed.connect(self._on_measured)
         self.update_data()
 
     # -- data ----------------------------------------------------------------------------------------------------
@@ -80,9 +87,8 @@ class CurvePanel(Panel):
         self._stale = False
         workspace = self._workspace
         symbol = workspace.sweep_symbol
-        fixed = symbol not in workspace.symbols() or workspace.configuration is None
-        self.sweep_button.setVisible(not fixed)
-        if fixed:
+        self._show_sweep_controls(self._fixed)
+        if self._fixed:
             self._sweep_key = None
             self.caption.set_text("")
             self.chart.set_data(None, self._why_fixed())
@@ -94,7 +100,10 @@ class CurvePanel(Panel):
         assert self.chart.data is not None
         self.sweep_button.setText(f"{self.chart.data.name} ▾")
         self.sweep_button.setToolTip(f"Size along the axis: {self.chart.data.name}")
-        self.caption.set_text(f"{self.chart.data.metric.label} against {self.chart.data.name}")
+        words = f"{self.chart.data.metric.label} against {self.chart.data.name}"
+        if self._metric.measured:
+            words += f" · medians with 95{numbers.THIN}% intervals"
+        self.caption.set_text(words)
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
@@ -106,9 +115,12 @@ class CurvePanel(Panel):
         asked = workspace.configuration
         assert asked is not None
         moving = self._moving(symbol)
-        metric = METRIC[self.metric_button.keys[0]]
-        now = collect(workspace.specs, moving, asked, workspace.points, [workspace.analysis])
+        metric = self._metric
+        here = positions(workspace.specs, moving, asked)
+        now = collect(here, workspace.points, [workspace.analysis])
+        measured = self._dots(here, now)
         before, before_at = None, None
+        measured_before: dict[int, Dot] = {}
         baseline = workspace.baseline
         if baseline is not None and sizes.matches(workspace.specs, baseline.configuration.inputs):
             like = baseline.configuration
@@ -119,12 +131,72 @@ class CurvePanel(Panel):
                 )
             # The known points are of the open model: another one's report has only its own place.
             if workspace.can_recompute(baseline) and self._base(symbol, like) != self._base(symbol, asked):
-                before = collect(workspace.specs, moving, like, workspace.points, [baseline])
+                there = positions(workspace.specs, moving, like)
+                before = collect(there, workspace.points, [baseline])
+                measured_before = self._dots(there, before)
         labels = [workspace.dim_of(each).label for each in moving]
         dim = workspace.dim_of(symbol)
         return CurveData(
-            dim, sweep_name(labels), axis_label(labels), metric, now, before, before_at, workspace.editable
+            dim,
+            sweep_name(labels),
+            axis_label(labels),
+            metric,
+            now,
+            before,
+            before_at,
+            workspace.editable,
+            measured,
+            measured_before,
+            "" if measured or not metric.measured else self._why_unmeasured(),
         )
+
+    def _dots(self, position: Callable[[Configuration], int | None], sweep: Sweep) -> dict[int, Dot]:
+        """What is measured at the sweep's positions; nothing for a metric that no clock tells."""
+        if not self._metric.measured:
+            return {}
+        known = [latency.measurement for latency in self._measuring.latencies.values()]
+        analysis = self._workspace.analysis
+        if analysis is not None and analysis.latency is not None:
+            known.append(analysis.latency.measurement)
+        return dots(position, known, sweep.totals, self._metric.key)
+
+    def _why_unmeasured(self) -> str:
+        """What stands where dots would be."""
+        if refusal := self.sweep_controls.refusal:
+            return f"{refusal}."
+        if self.sweep_controls.running:
+            return "Medians appear here as they are measured."
+        return "Measured sizes appear here. Measure range times positions over the whole slider."
+
+    @property
+    def _fixed(self) -> bool:
+        """Whether there is no slider to sweep."""
+        workspace = self._workspace
+        return workspace.sweep_symbol not in workspace.symbols() or workspace.configuration is None
+
+    @property
+    def _metric(self) -> Metric:
+        return METRIC[self.metric_button.keys[0]]
+
+    def _show_sweep_controls(self, fixed: bool) -> None:
+        """Measuring a range belongs to measured metrics; one that runs can always be seen and stopped."""
+        running = self.sweep_controls.running
+        shown = (self._metric.measured and not fixed) or running
+        self.sweep_controls.setVisible(shown)
+        self.set_tight_below(CROWDED_PX if shown else TIGHT_PX)
+        self.sweep_controls.set_short(self.width() < SHORT_PX)
+        self.sweep_button.setVisible(not fixed and not (running and self.tight))
+
+    def _on_measured(self) -> None:
+        """Analytic curves have nothing to do with what is measured: they are left alone."""
+        if self._metric.measured:
+            self.update_data()
+        elif self.isVisible():
+            self._show_sweep_controls(self._fixed)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._show_sweep_controls(self._fixed)
 
     def _moving(self, symbol: str) -> list[str]:
         """The symbol and what is linked to it."""
@@ -234,7 +306,7 @@ class CurvePanel(Panel):
 
 
 def _make(desk: Desk) -> QWidget:
-    return CurvePanel(desk.workspace, desk.selection, desk.theme, desk.settings)
+    return CurvePanel(desk)
 
 
 PANEL = ChartEntry("Curve", "dock_curve", _make, order=2)

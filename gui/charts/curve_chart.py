@@ -11,10 +11,11 @@ from PySide6.QtWidgets import QWidget
 from engine import numbers
 from engine.graph import Dim
 from engine.metrics import METRIC, Metric
+from engine.statistics import Interval
 from gui.charts.canvas import ChartCanvas
 from gui.charts.layout import Value
-from gui.charts.rows import before_words, value_words
-from gui.charts.sweep import Sweep, moved, pieces, refused_stretches, snapped
+from gui.charts.rows import axis_words, before_words, total_of, value_words
+from gui.charts.sweep import Dot, Sweep, joined, moved, pieces, refused_stretches, snapped
 from gui.charts.ticks import Scale, Tick, scale_for, ticks, whole_ticks
 from gui.theme import ThemeManager
 
@@ -41,6 +42,29 @@ class CurveData:
     before_at: tuple[int, Value] | None = None
     """The baseline's own position and value."""
     movable: bool = True
+    dots: dict[int, Dot] = field(default_factory=dict)
+    """For a measured metric: what is known, by position. There is no curve then."""
+    dots_before: dict[int, Dot] = field(default_factory=dict)
+    """The baseline's."""
+    words: str = ""
+    """What stands there while nothing is measured."""
+
+    def all_values(self) -> list[float]:
+        """Everything drawn that is known and not 0, intervals included; for the scale."""
+        if self.metric.measured:
+            every = [*self.dots.values(), *self.dots_before.values()]
+            return [value for dot in every for value in (dot.value, *(dot.interval or ())) if value > 0]
+        sweeps = [self.now] if self.before is None else [self.now, self.before]
+        return [value for sweep in sweeps for _, value in sweep.values(self.metric.key) if value]
+
+    def value_at(self, size: int, *, before: bool = False) -> Value:
+        """The value at a position, now or of the baseline; None where it is not known."""
+        if self.metric.measured:
+            dot = (self.dots_before if before else self.dots).get(size)
+            return None if dot is None else dot.value
+        sweep = self.before if before else self.now
+        totals = None if sweep is None else sweep.totals.get(size)
+        return None if totals is None else total_of(totals, self.metric.key)
 
 
 class CurveChart(ChartCanvas):
@@ -123,10 +147,7 @@ class CurveChart(ChartCanvas):
         )
         if self._data is None:
             return
-        key = self._data.metric.key
-        values = [value for _, value in self._data.now.values(key) if value]
-        if self._data.before is not None:
-            values += [value for _, value in self._data.before.values(key) if value]
+        values = self._data.all_values()
         for at in (self._shown, self._data.before_at):
             if at is not None and at[1]:
                 values.append(at[1])
@@ -163,17 +184,22 @@ class CurveChart(ChartCanvas):
         self.brush.base_line(painter, self._plot)
         self._paint_size_axis(painter, data)
         strip = QRectF(8, 5, self.width() - 8 - RIGHT, 16)
-        unit = data.metric.suffix or ("bytes" if data.metric.unit == "bytes" else "")
-        label = data.metric.label + (f" ({unit})" if unit else "") + (", log scale" if self._log else "")
+        label = axis_words(data.metric) + (", log scale" if self._log else "")
         self.brush.small_text(painter, strip, label)
-        if data.before is not None or data.before_at is not None:
-            self._paint_key(painter, strip, dashed=data.before is not None)
+        dashed = bool(data.dots_before) if data.metric.measured else data.before is not None
+        if dashed or (data.before_at is not None and data.before_at[1] is not None):
+            self._paint_key(painter, strip, dashed)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        if data.before is not None:
+        if data.metric.measured:
+            self._paint_dots(painter, data.dots_before, before=True)
+        elif data.before is not None:
             self._paint_line(painter, data.before, before=True)
         if data.before_at is not None and data.before_at[1] is not None:
             self._paint_ring(painter, QPointF(self.x(data.before_at[0]), self._y(data.before_at[1])))
-        self._paint_line(painter, data.now, before=False)
+        if data.metric.measured:
+            self._paint_dots(painter, data.dots, before=False)
+        else:
+            self._paint_line(painter, data.now, before=False)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         if words := self._words_over(data):
             at = self._plot.left() if self._asked is None else self.x(self._asked)
@@ -184,6 +210,8 @@ class CurveChart(ChartCanvas):
 
     def _words_over(self, data: CurveData) -> str:
         """What stands where a curve would be: that it is on its way, or that the model takes one size only."""
+        if data.metric.measured:
+            return data.words
         known = [size for size, value in data.now.values(data.metric.key) if value is not None]
         tried = len(data.now.refused) + len(data.now.totals)
         if data.now.totals and not known:
@@ -259,6 +287,36 @@ class CurveChart(ChartCanvas):
                 for point in points:
                     painter.drawEllipse(point, 2.2, 2.2)
 
+    def _paint_dots(self, painter: QPainter, dots: dict[int, Dot], before: bool) -> None:
+        """Measured medians with their intervals, joined by a thin line: nothing is known between them."""
+        assert self._data is not None
+        token = "secondary" if before else "accent"
+        pen = self.brush.pen(token, 1.0, 0.6)
+        if before:
+            pen.setDashPattern([3, 2.5])
+        values = [(size, dot.value) for size, dot in dots.items()]
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.setPen(pen)
+        for line in joined(values, self._data.now.refused):
+            painter.drawPolyline(QPolygonF([QPointF(self.x(size), self._y(value)) for size, value in line]))
+        for size, dot in dots.items():
+            at = QPointF(self.x(size), self._y(dot.value))
+            if dot.interval is not None:
+                self._paint_whisker(painter, at.x(), dot.interval, token)
+            if before:
+                self._paint_ring(painter, at)
+            else:
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(self.brush.color("accent"))
+                painter.drawEllipse(at, 3.2, 3.2)
+
+    def _paint_whisker(self, painter: QPainter, x: float, interval: Interval, token: str) -> None:
+        high, low = self._y(interval.high), self._y(interval.low)
+        painter.setPen(self.brush.pen(token, 1.2))
+        painter.drawLine(QPointF(x, high), QPointF(x, low))
+        for y in (high, low):
+            painter.drawLine(QPointF(x - 4, y), QPointF(x + 4, y))
+
     def paint_overlay(self, painter: QPainter) -> None:
         data = self._data
         if data is None:
@@ -308,12 +366,17 @@ class CurveChart(ChartCanvas):
         if size in data.now.refused:
             self.brush.readout(painter, self.area, at, f"{title}: refused", [data.now.refused[size]])
             return
-        value = getattr(data.now.totals[size], data.metric.key)
+        value = data.value_at(size)
         lines = [value_words(data.metric, value)]
+        dot = data.dots.get(size)
+        if dot is not None and dot.interval is not None:
+            low, high = (numbers.value(data.metric, bound) for bound in dot.interval)
+            lines.append(f"95{numbers.THIN}% interval {low} to {high}")
         if data.metric.unit in ("count", "bytes") and value is not None:
             lines.append(numbers.exact(value))
-        if data.before is not None and size in data.before.totals:
-            lines.append(before_words(data.metric, getattr(data.before.totals[size], data.metric.key), value))
+        before = data.value_at(size, before=True)
+        if before is not None:
+            lines.append(before_words(data.metric, before, value))
         if value is not None:
             painter.setRenderHint(QPainter.RenderHint.Antialiasing)
             painter.setPen(self.brush.pen("text", 1.2))
@@ -325,7 +388,8 @@ class CurveChart(ChartCanvas):
     def _known_near(self, x: float) -> int | None:
         """The known position (accepted or refused) nearest to a pixel."""
         assert self._data is not None
-        known = [*self._data.now.totals, *self._data.now.refused]
+        data = self._data
+        known = [*(data.dots if data.metric.measured else data.now.totals), *data.now.refused]
         size = self._size_at(x)
         return min(known, key=lambda other: abs(other - size), default=None)
 

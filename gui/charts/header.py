@@ -237,6 +237,7 @@ class Panel(QFrame):
         self._header.setContentsMargins(12, 6, 8, 6)
         self._header.setSpacing(8)
         self._tight = False
+        self._tight_px = TIGHT_PX
         label = QLabel(title, self)
         label.setProperty("role", "title")
         self._header.addWidget(label)
@@ -257,7 +258,20 @@ class Panel(QFrame):
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        tight = self.width() < TIGHT_PX
+        self._fit()
+
+    @property
+    def tight(self) -> bool:
+        """Whether the header's buttons are small, for want of room."""
+        return self._tight
+
+    def set_tight_below(self, pixels: int) -> None:
+        """In a narrower panel the header's buttons are small."""
+        self._tight_px = pixels
+        self._fit()
+
+    def _fit(self) -> None:
+        tight = self.width() < self._tight_px
         if tight != self._tight:
             self._tight = tight
             self._header.setSpacing(4 if tight else 8)

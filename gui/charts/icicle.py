@@ -24,6 +24,7 @@ from gui.charts.icicle_layout import (
 from gui.charts.layout import Value
 from gui.charts.rows import RowData
 from gui.selection import Range, Selection
+from gui.state_words import STALE_OPACITY
 from gui.theme import ThemeManager
 
 TOP = 24.0
@@ -64,6 +65,11 @@ class IcicleChart(ChartCanvas):
     def focus_module(self) -> str:
         """Path of the module that fills the width; ``""`` for the whole model."""
         return self._focus
+
+    @property
+    def words(self) -> str:
+        """What stands there while there is nothing to draw."""
+        return self._words
 
     @property
     def cells(self) -> list[Cell]:
@@ -128,16 +134,20 @@ class IcicleChart(ChartCanvas):
 
     def paint_picture(self, painter: QPainter) -> None:
         if self._data is None or not self._cells:
-            self.brush.sentence(painter, self.area, self._words or self._why_empty())
+            self.brush.sentence(painter, self.area, self._why_empty())
             return
         key = self._data.keys[0]
         metric = METRIC[key]
         strip = QRectF(LEFT, 5, self.width() - LEFT - RIGHT, 16)
         label = f"{metric.label} by module, 100 % = {numbers.value(metric, self._values[0])}"
+        if belongs := self._data.lanes[0].belongs:
+            label = f"{label}, {belongs}"
         self.brush.small_text(painter, strip, label)
         strip.setLeft(strip.left() + self.brush.text_width(label) + 24)
         seen = {self._families[cell.module] for cell in self._cells} - {""}
         self.brush.legend(painter, strip, [name for name in self._data.families() if name in seen])
+        if belongs:
+            painter.setOpacity(min(painter.opacity(), STALE_OPACITY))
         for cell in self._cells:
             rect = self._rect(cell)
             if cell.depth >= self._first_depth and rect.top() < self.height():
@@ -168,14 +178,15 @@ class IcicleChart(ChartCanvas):
             self.brush.small_text(painter, inner, value, Qt.AlignmentFlag.AlignRight)
 
     def _why_empty(self) -> str:
-        assert self._data is not None
+        if self._data is None:
+            return self._words
         metric = METRIC[self._data.keys[0]]
         if not is_additive(metric.key):
             kind = "a maximum" if metric.combine == "max" else "a ratio"
             return (
                 f"{metric.label} is {kind}: it does not add up by module. Choose another metric, or Layers."
             )
-        return f"No module has a value of this metric ({metric.label})."
+        return self._words or f"No module has a value of this metric ({metric.label})."
 
     def paint_overlay(self, painter: QPainter) -> None:
         if self._data is None or not self._cells:

@@ -10,6 +10,7 @@ from engine import numbers
 from engine.metrics import METRIC, Metric, column, combined, ratio
 from engine.results import Analysis, Totals
 from gui.charts.layout import Value, is_within, normalised, shown_rows
+from gui.state_words import belongs_to
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,13 @@ class Lane:
     whole: Value
     unknown: Sequence[bool]
     """Rows of which this metric is not counted."""
+    belongs: str = ""
+    """For times of another configuration than the rows: which, in words. ``""`` while they belong together."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a measured metric that nothing is known of."""
+        return self.metric.measured and all(value is None for value in self.values)
 
     @property
     def is_share(self) -> bool:
@@ -31,11 +39,13 @@ class Lane:
 
     def label(self, several: bool) -> str:
         """What the vertical axis shows, with its unit."""
+        if self.is_empty:
+            return f"{self.metric.label}, not measured"
+        belongs = f", {self.belongs}" if self.belongs else ""
         if several:
             word = "its total" if self.is_share else "its largest"
-            return f"{self.metric.label}, % of {word} ({numbers.value(self.metric, self.whole)})"
-        unit = self.metric.suffix or ("bytes" if self.metric.unit == "bytes" else "")
-        return f"{self.metric.label} ({unit})" if unit else self.metric.label
+            return f"{self.metric.label}, % of {word} ({numbers.value(self.metric, self.whole)}){belongs}"
+        return axis_words(self.metric) + belongs
 
 
 class RowData:
@@ -59,6 +69,12 @@ class RowData:
         shown += [lane.before for lane in self.lanes if lane.before is not None]
         self.rows = shown_rows(shown, self.unknown)
         """Row numbers that have a slot."""
+        self._timed_rows: dict[str, int] | None = None
+
+    @property
+    def lanes_measured(self) -> bool:
+        """Whether any of the shown metrics comes from the clock."""
+        return any(lane.metric.measured for lane in self.lanes)
 
     @property
     def has_before(self) -> bool:
@@ -74,7 +90,8 @@ class RowData:
     def _lane(self, metric: Metric) -> Lane:
         values = column(self.layers, metric.key)
         counted = values if metric.parts is None else column(self.layers, metric.parts[0])
-        unknown = [value is None for value in counted]
+        # A time that is not there is part of another row's, or still to be measured: no gap in the counting.
+        unknown = [value is None and not metric.measured for value in counted]
         before = self.before_column(metric.key)
         if before is not None and list(before) == list(values):
             before = None
@@ -82,7 +99,9 @@ class RowData:
         if self.several:
             values = normalised(values, whole)
             before = None if before is None else normalised(before, whole)
-        return Lane(metric, values, before, whole, unknown)
+        return Lane(
+            metric, values, before, whole, unknown, times_of(self.analysis) if metric.measured else ""
+        )
 
     def before_column(self, key: str) -> Sequence[Value] | None:
         """Metric ``key`` of the baseline for the rows of now; None where it has no such row."""
@@ -127,14 +146,35 @@ class RowData:
             parts = [value_words(metric, value)]
             if share := share_words(metric, value, whole):
                 parts.append(share)
-            if before is not None:
+            if before is not None and (before[row] is not None or value is not None):
                 parts.append(before_words(metric, before[row], value))
             lines.append(" · ".join(parts))
+        if self.lanes_measured:
+            lines += self._time_sentences(row)
         if self.unknown[row]:
             lines.append(self.layers.formula[row])
         shapes = ", ".join(numbers.shape(shape) for shape in self.layers.output_shapes[row][:2])
         lines.append(f"{self.layers.op[row]} → {shapes}" if shapes else self.layers.op[row])
         return lines
+
+    def _time_sentences(self, row: int) -> list[str]:
+        """Of a timed row: how fast its arithmetic ran, how the time was found, and what else the times belong to."""
+        rates = [
+            value_words(METRIC[key], value)
+            for key in ("macs_per_s", "cores_busy")
+            if key not in self.keys and (value := column(self.layers, key)[row])
+        ]
+        found = [" · ".join(rates)] if rates else []
+        times = self.analysis.layer_times
+        if times is not None:
+            if self._timed_rows is None:
+                self._timed_rows = {node: index for index, node in enumerate(times.row_id)}
+            at = self._timed_rows.get(self.layers.id[row])
+            if at is not None and times.note[at]:
+                found.append(times.note[at])
+        if belongs := times_of(self.analysis):
+            found.append(belongs)
+        return found
 
     def module_sentences(self, module: str, rows: Sequence[int]) -> list[str]:
         """Combined value, share and before of each shown metric for ``rows``, the rows of ``module``."""
@@ -151,15 +191,40 @@ class RowData:
                 there = self.baseline.modules.path
                 index = there.index(module) if module in there else None
                 before = module_value(self.baseline, key, module, index)
-                parts.append(before_words(metric, before, value))
+                if before is not None or value is not None:
+                    parts.append(before_words(metric, before, value))
             lines.append(" · ".join(parts))
+        if self.lanes_measured and (belongs := times_of(self.analysis)):
+            lines.append(belongs)
         kind = "" if place is None else f"{self.analysis.modules.class_name[place]}, "
         lines.append(f"{kind}{len(rows)} {'row' if len(rows) == 1 else 'rows'}")
         return lines
 
 
+def axis_words(metric: Metric) -> str:
+    """``Intensity (FLOP/B)``; times and counts have their unit in each of the axis's numbers."""
+    unit = metric.suffix or ("bytes" if metric.unit == "bytes" else "")
+    return f"{metric.label} ({unit})" if unit else metric.label
+
+
+def times_of(analysis: Analysis) -> str:
+    """``times of 1×3×224×224`` while the measured columns are of another configuration, else ``""``."""
+    times = analysis.layer_times
+    if times is None or not analysis.stale_times:
+        return ""
+    return f"times {belongs_to(times.configuration, analysis.configuration)}"
+
+
 def whole_of(analysis: Analysis, metric: Metric, values: Sequence[Value]) -> Value:
-    """What a row of this metric is a share of: the model's total, or for maxima and ratios the largest row."""
+    """What a row of this metric is a share of: the model's total, or for maxima and ratios the largest row.
+
+    Of the measured latency the plain forward passes among those that timed the layers: the headline is of another time.
+    """
+    if metric.measured and metric.combine == "sum":
+        times = analysis.layer_times
+        if metric.key == "latency_s" and times is not None:
+            return times.end_to_end_s
+        return sum(value for value in values if value is not None) or None
     if metric.combine in ("sum", "params"):
         return total_of(analysis.totals, metric.key)
     return max((value for value in values if value is not None), default=None)
@@ -192,6 +257,8 @@ def total_of(totals: Totals, key: str) -> Value:
 
 def value_words(metric: Metric, value: Value) -> str:
     """``462 M MACs``, ``Activations 3.06 MiB``, ``MACs not counted``."""
+    if metric.measured and value is None:
+        return f"{metric.label} not measured"
     text = numbers.value(metric, value)
     if metric.unit == "count" and value is not None:
         word = (

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from engine.configuration import Configuration
 from engine.graph import Dim
+from engine.measurement import Measurement
+from engine.metrics import METRIC
 from engine.protocol import Point
 from engine.results import Analysis, Totals
+from engine.statistics import Interval
 from gui import sizes
 from gui.charts.layout import Value
 from gui.charts.rows import total_of
@@ -35,20 +39,14 @@ class Sweep:
         return [(size, total_of(totals, key)) for size, totals in self.totals.items()]
 
 
-def collect(
-    specs: sizes.Specs,
-    moving: Iterable[str],
-    like: Configuration,
-    points: Mapping[Configuration, Point],
-    extra: Iterable[Analysis | None] = (),
-) -> Sweep:
-    """Points that equal ``like`` but for the symbols ``moving`` (one slider and what is linked to it, all alike).
+def positions(
+    specs: sizes.Specs, moving: Iterable[str], like: Configuration
+) -> Callable[[Configuration], int | None]:
+    """Tells where a configuration stands that equals ``like`` but for the symbols ``moving``; None for any other.
 
-    ``extra`` are analyses that count as points too. Positions come in ascending order.
+    ``moving`` are one slider and what is linked to it, all alike.
     """
     symbols = tuple(moving)
-    totals: dict[int, Totals] = {}
-    refused: dict[int, str] = {}
 
     def position(configuration: Configuration) -> int | None:
         if configuration.edits != like.edits or configuration.assumptions != like.assumptions:
@@ -59,6 +57,20 @@ def collect(
         expected = sizes.with_sizes(specs, like.inputs, dict.fromkeys(symbols, size))
         return size if expected == configuration.inputs else None
 
+    return position
+
+
+def collect(
+    position: Callable[[Configuration], int | None],
+    points: Mapping[Configuration, Point],
+    extra: Iterable[Analysis | None] = (),
+) -> Sweep:
+    """What is known at the positions of one sweep, in ascending order.
+
+    ``extra`` are analyses that count as points too.
+    """
+    totals: dict[int, Totals] = {}
+    refused: dict[int, str] = {}
     for configuration, point in points.items():
         size = position(configuration)
         if size is None:
@@ -74,18 +86,66 @@ def collect(
     return Sweep(dict(sorted(totals.items())), dict(sorted(refused.items())))
 
 
+class Dot(NamedTuple):
+    """A measured value at a position."""
+
+    value: float
+    interval: Interval | None = None
+    """95 % interval, where there is one."""
+
+
+def dots(
+    position: Callable[[Configuration], int | None],
+    measurements: Iterable[Measurement],
+    totals: Mapping[int, Totals],
+    key: str,
+) -> dict[int, Dot]:
+    """The measured metric ``key`` at the positions that are measured, in ascending order."""
+    found: dict[int, Dot] = {}
+    for measurement in measurements:
+        size = position(measurement.configuration)
+        if size is not None and (dot := _dot(key, measurement, totals.get(size))) is not None:
+            found[size] = dot
+    return dict(sorted(found.items()))
+
+
+def _dot(key: str, measurement: Measurement, totals: Totals | None) -> Dot | None:
+    """One metric of a measurement; a ratio to the latency has an interval as well. None where a part is unknown."""
+    if key == "latency_s":
+        return Dot(measurement.median_s, measurement.interval)
+    if key == "cpu_s":
+        cpu = measurement.cpu_s
+        return Dot(sum(cpu) / len(cpu)) if cpu else None
+    parts = METRIC[key].parts
+    if parts is None:
+        value = None if totals is None else total_of(totals, key)
+        return None if value is None else Dot(float(value))
+    top, bottom = (_dot(part, measurement, totals) for part in parts)
+    if top is None or bottom is None or not bottom.value:
+        return None
+    interval = bottom.interval
+    if interval is not None and interval.low > 0 and top.interval is None and not METRIC[parts[0]].measured:
+        interval = Interval(top.value / interval.high, top.value / interval.low)
+    else:
+        interval = None
+    return Dot(top.value / bottom.value, interval)
+
+
 def pieces(sweep: Sweep, key: str) -> list[list[tuple[int, float]]]:
     """Known values as lines: a refused position or an unknown value between two positions ends a line."""
-    stops = sorted([*sweep.refused, *(size for size, value in sweep.values(key) if value is None)])
+    values = sweep.values(key)
+    stops = [*sweep.refused, *(size for size, value in values if value is None)]
+    return joined([(size, float(value)) for size, value in values if value is not None], stops)
+
+
+def joined(values: Iterable[tuple[int, float]], stops: Collection[int]) -> list[list[tuple[int, float]]]:
+    """Values in ascending order of their positions as lines that end where one of ``stops`` lies in between."""
     found: list[list[tuple[int, float]]] = []
     previous = None
-    for size, value in sweep.values(key):
-        if value is None:
-            continue
-        broken = previous is None or any(previous < stop < size for stop in stops)
-        if broken:
+    for size, value in values:
+        if previous is None or any(previous < stop < size for stop in stops):
             found.append([])
-        found[-1].append((size, float(value)))
+        found[-1].append((size, value))
         previous = size
     return found
 

@@ -10,6 +10,7 @@ Unit = Literal["count", "bytes", "seconds", "ratio", "percent"]
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_TIMES = ("s", "ms", "µs", "ns")
 _THIN = "\u202f"
 
 
@@ -54,9 +55,8 @@ def ticks(scale: Scale, unit: Unit, spacing: float = 36.0) -> list[Tick]:
     if scale.log:
         return _log_ticks(scale, unit, spacing)
     count = max(1, min(8, int(scale.pixels / spacing)))
-    base = 1024.0 if unit == "bytes" else 1000.0
-    power = _power(scale.high, base) if unit in ("count", "bytes") else 0
-    factor = base**power
+    power = _power(scale.high, unit)
+    factor = _base(unit) ** power
     step = nice_step(scale.high / factor / count, scale.high / factor)
     if unit in ("count", "bytes") and power == 0:
         step = max(1.0, step)
@@ -111,17 +111,24 @@ def _log_ticks(scale: Scale, unit: Unit, spacing: float) -> list[Tick]:
 
 
 def _plain_label(value: float, unit: Unit) -> str:
-    base = 1024.0 if unit == "bytes" else 1000.0
-    power = _power(value, base) if unit in ("count", "bytes") else 0
-    scaled = value / base**power
+    power = _power(value, unit)
+    scaled = value / _base(unit) ** power
     decimals = max(0, -math.floor(math.log10(scaled) + 1e-9)) if scaled > 0 else 0
     return _label(scaled, decimals, unit, power)
 
 
-def _power(value: float, base: float) -> int:
-    if value < base:
+def _base(unit: Unit) -> float:
+    return 1024.0 if unit == "bytes" else 1000.0
+
+
+def _power(value: float, unit: Unit) -> int:
+    """The power of the unit's base that the prefix stands for; negative for times below a second."""
+    if value <= 0 or unit == "percent":
         return 0
-    return min(int(math.log(value * (1 + 1e-12), base)), len(_SI) - 1)
+    power = math.floor(math.log(value * (1 + 1e-12), _base(unit)) + 1e-12)
+    if unit == "seconds":
+        return min(max(power, 1 - len(_TIMES)), 0)
+    return min(max(power, 0), len(_SI) - 1)
 
 
 def _label(number: float, decimals: int, unit: Unit, power: int) -> str:
@@ -130,5 +137,7 @@ def _label(number: float, decimals: int, unit: Unit, power: int) -> str:
     text = f"{number:,.{decimals}f}"
     if unit == "percent":
         return f"{text}{_THIN}%"
-    suffix = _BINARY[power] if unit == "bytes" else _SI[power] if unit == "count" else ""
+    if unit == "seconds":
+        return f"{text}{_THIN}{_TIMES[-power]}"
+    suffix = _BINARY[power] if unit == "bytes" else _SI[power]
     return f"{text}{_THIN}{suffix}" if suffix else text

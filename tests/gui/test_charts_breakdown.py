@@ -18,8 +18,10 @@ from PySide6.QtGui import QColor, QGuiApplication, QImage, QWheelEvent
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from engine.results import Analysis
+from engine.measurement import Latency
+from engine.results import Analysis, with_latency
 from gui.charts.breakdown import BreakdownPanel
+from gui.charts.icicle_layout import module_values
 from gui.charts.rows import RowData
 from gui.engine_client import EngineClient
 from gui.selection import Selection
@@ -27,6 +29,8 @@ from gui.settings import Settings
 from gui.theme import ThemeManager
 from gui.workspace import Workspace
 from tests.gui.analyses import Mod, Row, make
+from tests.gui.desks import desk_of
+from tests.gui.measurements import layer_times, measurement
 
 BLOCKS = 50
 """Seven rows each: 352 rows, as many as a ResNet-152 has."""
@@ -76,7 +80,9 @@ class Stage:
         self.selection = Selection()
         self.theme = ThemeManager(app, "light")
         self.settings = Settings(str(folder / "settings.ini"))
-        self.panel = BreakdownPanel(self.workspace, self.selection, self.theme, self.settings)
+        self.desk = desk_of(self.workspace, self.theme, self.settings, self.selection)
+        self.measuring = self.desk.measuring
+        self.panel = BreakdownPanel(self.desk)
         qtbot.addWidget(self.panel)
         self.panel.resize(600, 260)
         self.panel.show()
@@ -405,7 +411,7 @@ def test_a_hidden_panel_catches_up_when_it_is_shown(stage: Stage) -> None:
 def test_view_and_metrics_are_kept(stage: Stage, qtbot: QtBot) -> None:
     stage.panel.metric_button.set_keys(["params", "activation_bytes"])
     stage.panel.log_button.click()
-    again = BreakdownPanel(stage.workspace, stage.selection, stage.theme, stage.settings)
+    again = BreakdownPanel(stage.desk)
     qtbot.addWidget(again)
     assert again.metric_button.keys == ("params", "activation_bytes")
     assert again.bars.log and again.log_button.isChecked()
@@ -419,6 +425,90 @@ def test_any_size_can_be_painted(stage: Stage, size: tuple[int, int]) -> None:
         stage.panel.segments.choose(view)
         stage.panel.segments.chosen.emit(view)
         assert not stage.panel.grab().isNull()
+
+
+# -- measured metrics ------------------------------------------------------------------------------------------------
+
+
+def test_layer_times_are_bars_and_what_is_part_of_another_row_has_none(stage: Stage) -> None:
+    net = deep_net(blocks=2)
+    fused = [row for row in net.layers.id if ":relu" in row]
+    times = layer_times(net, parts=fused)
+    stage.show(with_latency(net, Latency(measurement(net.configuration), times)))
+    stage.panel.metric_button.set_keys(["latency_s"])
+    data = stage.bars.data
+    assert data is not None
+    assert len(data.rows) == len(net.layers) - len(fused)
+    assert not any(data.unknown)  # a missing time is no gap in the counting
+    caption = stage.panel.caption.text
+    assert "2.00\u202fms between layers" in caption and "hook cost subtracted" in caption
+    row = net.layers.id.index("stem:conv2d")
+    lines = data.sentences(row)
+    assert lines[0].startswith("Latency 1.00\u202fms · ")
+    assert "MAC/s · Cores busy 1.70" in lines[1]
+    assert "part of a fused kernel" in data.sentences(net.layers.id.index(fused[0]))
+    # shares are of the plain passes among those that timed the layers
+    assert data.lanes[0].whole == times.end_to_end_s
+
+
+def test_times_of_an_earlier_configuration_are_faded_and_named(stage: Stage) -> None:
+    net, other = deep_net(blocks=2), deep_net(160, blocks=2)
+    stage.panel.metric_button.set_keys(["latency_s"])
+    stage.show(with_latency(net, Latency(measurement(net.configuration), layer_times(net))))
+    fresh = pixel_colors(stage.bars.grab().toImage())
+    stage.show(with_latency(other, None, layer_times(net)))
+    assert stage.panel.caption.text.startswith("times of 1×3×224×224")
+    assert stage.bars.data is not None
+    assert "times of 1×3×224×224" in stage.bars.data.lanes[0].label(False)
+    assert "times of 1×3×224×224" in stage.bars.data.sentences(0)
+    convolution = stage.theme.current.color("convolution").name()
+    assert convolution in fresh
+    # the legend keeps the colour; of the bars nothing has it
+    below = stage.bars.grab().toImage().copy(60, 24, 500, 160)
+    assert convolution not in pixel_colors(below)
+    # numbers of the configuration asked for are not faded beside them
+    stage.panel.metric_button.set_keys(["macs"])
+    assert "times of" not in stage.panel.caption.text
+    assert convolution in pixel_colors(stage.bars.grab().toImage().copy(60, 24, 500, 160))
+
+
+def test_the_icicle_of_times_adds_up_and_fades(stage: Stage) -> None:
+    net, other = deep_net(blocks=2), deep_net(160, blocks=2)
+    times = layer_times(net)
+    stage.panel.segments.choose(1)
+    stage.panel.segments.chosen.emit(1)
+    stage.panel.metric_button.set_keys(["latency_s"])
+    stage.show(with_latency(net, Latency(measurement(net.configuration), times)))
+    assert stage.icicle.cells
+    assert module_values(stage.workspace.analysis or net, "latency_s")[0] == pytest.approx(times.rows_s)
+    fresh = stage.icicle.grab().toImage()
+    stage.show(with_latency(other, None, times))
+    assert stage.panel.caption.text.startswith("times of 1×3×224×224")
+    assert stage.icicle.grab().toImage() != fresh
+
+
+@pytest.mark.parametrize("view", [0, 1])
+def test_until_layers_are_timed_a_sentence_says_why(stage: Stage, view: int) -> None:
+    stage.panel.segments.choose(view)
+    stage.panel.segments.chosen.emit(view)
+    stage.show(deep_net())
+    stage.workspace.editable = True
+    stage.panel.metric_button.set_keys(["latency_s"])
+    chart = stage.icicle if view else stage.bars
+    assert "Measuring is paused" in chart.words
+    stage.measuring.enabled, stage.measuring.phase = True, "layers"
+    stage.measuring.state_changed.emit()
+    assert chart.words == "Timing the layers."
+    stage.panel.metric_button.set_keys(["macs"])
+    assert chart.words == ""
+
+
+def test_beside_other_metrics_an_unmeasured_one_says_so_in_its_lane(stage: Stage) -> None:
+    stage.show(deep_net())
+    stage.panel.metric_button.set_keys(["macs", "latency_s"])
+    assert stage.bars.data is not None
+    assert [lane.label(True) for lane in stage.bars.data.lanes][1] == "Latency, not measured"
+    assert stage.bars.words == ""
 
 
 def test_a_model_without_rows(stage: Stage) -> None:
@@ -438,14 +528,15 @@ from PySide6.QtWidgets import QApplication
 app = QApplication([])
 from gui.charts.breakdown import BreakdownPanel
 from gui.charts.curve import CurvePanel
+from gui.charts.live_latency import LiveLatencyPanel
 from gui.engine_client import EngineClient
-from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
 from gui.workspace import Workspace
+from tests.gui.desks import desk_of
 settings = Settings(sys.argv[1])
-shared = Workspace(EngineClient(), settings), Selection(), ThemeManager(app), settings
-panels = [BreakdownPanel(*shared), CurvePanel(*shared)]
+desk = desk_of(Workspace(EngineClient(), settings), ThemeManager(app), settings)
+panels = [BreakdownPanel(desk), CurvePanel(desk), LiveLatencyPanel(desk)]
 for panel in panels:
     panel.show()
 QTimer.singleShot(0, app.quit)

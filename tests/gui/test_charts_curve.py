@@ -19,17 +19,20 @@ from engine.configuration import Configuration
 from engine.edits import RemoveLayer
 from engine.errors import ErrorInfo
 from engine.graph import Dim, InputSpec
+from engine.measurement import Latency
 from engine.protocol import Point
 from engine.results import Analysis
 from gui import sizes
 from gui.charts import sweep
 from gui.charts.curve import CurvePanel
 from gui.engine_client import EngineClient
-from gui.selection import Selection
+from gui.measuring import Sweep
 from gui.settings import Settings
 from gui.theme import ThemeManager
 from gui.workspace import Workspace
 from tests.gui.analyses import small_net
+from tests.gui.desks import desk_of
+from tests.gui.measurements import measured, measurement
 
 SPECS = (
     InputSpec(
@@ -62,6 +65,11 @@ def net(size: int, *, pool: bool = True) -> Analysis:
     return msgspec.structs.replace(analysis, configuration=configuration(size, pool=pool))
 
 
+def milliseconds(size: int) -> float:
+    """Milliseconds that the measurements of these tests take at a size."""
+    return 38.0 * (size / 224) ** 2
+
+
 # -- what is collected -----------------------------------------------------------------------------------------------
 
 
@@ -73,7 +81,8 @@ def test_only_points_of_this_sweep_are_collected() -> None:
     points[uneven] = Point(0, uneven, small_net(64).totals)
     batched = configuration(160, batch=2)
     points[batched] = Point(0, batched, small_net(160).totals)
-    found = sweep.collect(SPECS, ["height", "width"], configuration(224), points, [net(224), None])
+    here = sweep.positions(SPECS, ["height", "width"], configuration(224))
+    found = sweep.collect(here, points, [net(224), None])
     assert list(found.totals) == [64, 128, 224]
     assert found.refused == {32: "blocks.0.conv takes 8 channels. Choose another size."}
 
@@ -84,6 +93,29 @@ def test_a_refused_position_breaks_the_line() -> None:
     lines = sweep.pieces(found, "macs")
     assert [[size for size, _ in line] for line in lines] == [[32, 64], [128, 160]]
     assert lines[0][1] == (64, float(totals[64].macs))
+
+
+def test_measured_metrics_have_dots_at_the_positions_of_the_sweep() -> None:
+    here = sweep.positions(SPECS, ["height", "width"], configuration(224))
+    known = [measurement(configuration(size, pool=size != 96), size / 10) for size in (128, 64, 96)]
+    totals = {64: small_net(64).totals}
+    found = sweep.dots(here, known, totals, "latency_s")
+    assert list(found) == [64, 128]
+    assert found[64] == (known[1].median_s, known[1].interval)
+    # CPU time has no interval; 1.7 cores are busy in these measurements
+    assert sweep.dots(here, known, {}, "cpu_s")[64].interval is None
+    assert sweep.dots(here, known, {}, "cores_busy")[64].value == pytest.approx(1.7)
+    # a speed needs the analysis of the position as well, and turns the interval round
+    speed = sweep.dots(here, known, totals, "macs_per_s")
+    assert list(speed) == [64]
+    assert speed[64].value == pytest.approx(totals[64].macs / known[1].median_s)
+    interval = speed[64].interval
+    assert interval is not None and interval.low < speed[64].value < interval.high
+
+
+def test_dots_are_joined_over_positions_that_are_not_measured() -> None:
+    assert sweep.joined([(32, 1.0), (64, 2.0), (128, 3.0)], [96]) == [[(32, 1.0), (64, 2.0)], [(128, 3.0)]]
+    assert sweep.joined([], [96]) == []
 
 
 def test_refused_stretches_reach_half_way_to_the_next_accepted_size() -> None:
@@ -116,7 +148,9 @@ class Stage:
         self.settings = Settings(str(folder / "settings.ini"))
         self.workspace = Workspace(EngineClient(), self.settings)
         self.theme = ThemeManager(app, "light")
-        self.panel = CurvePanel(self.workspace, Selection(), self.theme, self.settings)
+        self.desk = desk_of(self.workspace, self.theme, self.settings)
+        self.measuring = self.desk.measuring
+        self.panel = CurvePanel(self.desk)
         qtbot.addWidget(self.panel)
         self.panel.resize(600, 280)
         self.panel.show()
@@ -255,9 +289,104 @@ def test_the_metric_follows_macs_or_flops_and_is_kept(stage: Stage, qtbot: QtBot
     stage.workspace.count_mode_changed.emit()
     assert stage.chart.data is not None and stage.chart.data.metric.key == "flops"
     stage.panel.metric_button.set_keys(["activation_bytes"])
-    again = CurvePanel(stage.workspace, Selection(), stage.theme, stage.settings)
+    again = CurvePanel(stage.desk)
     qtbot.addWidget(again)
     assert again.metric_button.keys == ("activation_bytes",)
+
+
+def measure(stage: Stage, *sizes_: int, pool: bool = True) -> None:
+    """These sizes have been measured."""
+    for size in sizes_:
+        at = configuration(size, pool=pool)
+        stage.workspace.latencies[at] = Latency(measurement(at, milliseconds(size)))
+    stage.measuring.latency_changed.emit()
+
+
+def test_measured_medians_are_dots_and_the_baselines_ghosts(stage: Stage) -> None:
+    stage.show(net(224, pool=False), measured(net(192)))
+    stage.learn(point(64), point(64, pool=False))
+    stage.panel.metric_button.set_keys(["latency_s"])
+    assert stage.chart.data is not None and stage.chart.data.dots == {}
+    assert "Measuring is paused" in stage.chart.data.words
+    measure(stage, 128, 224, pool=False)
+    measure(stage, 64, 160)
+    data = stage.chart.data
+    assert data is not None and not data.words
+    assert list(data.dots) == [128, 224]
+    assert list(data.dots_before) == [64, 160]
+    assert data.before_at == (192, pytest.approx(0.038))
+    assert data.value_at(224) == pytest.approx(0.038)
+    assert data.value_at(64) is None  # not measured: blank, whatever is known of it otherwise
+    assert data.value_at(64, before=True) == pytest.approx(milliseconds(64) / 1e3)
+
+
+def test_measuring_leaves_analytic_curves_alone(stage: Stage) -> None:
+    stage.show(net(224))
+    stage.learn(point(64), point(448))
+    before = stage.chart.data
+    measure(stage, 64, 224)
+    stage.measuring.sweep_changed.emit()
+    stage.measuring.state_changed.emit()
+    assert stage.chart.data is before
+    assert before is not None and before.dots == {}
+
+
+def test_hovering_a_dot_tells_its_interval(stage: Stage, qtbot: QtBot) -> None:
+    stage.show(net(224))
+    stage.panel.metric_button.set_keys(["latency_s"])
+    measure(stage, 64, 448)
+    plain = stage.chart.grab().toImage()
+    qtbot.mouseMove(stage.chart.viewport(), stage.at(440))
+    assert stage.chart.grab().toImage() != plain
+
+
+def test_the_range_is_measured_held_and_stopped_by_buttons(stage: Stage, qtbot: QtBot) -> None:
+    controls = stage.panel.sweep_controls
+    stage.show(net(224))
+    assert not controls.isVisible()  # parameters and MACs have nothing to measure
+    stage.panel.metric_button.set_keys(["latency_s"])
+    assert controls.start.isVisible() and not controls.start.isEnabled()
+    assert "Switch Measure on" in controls.start.toolTip()
+    stage.measuring.enabled = True
+    stage.measuring.state_changed.emit()
+    qtbot.mouseClick(controls.start, Qt.MouseButton.LeftButton)
+    begun = stage.measuring.sweep
+    assert begun is not None and begun.symbol == "height"
+    assert not controls.start.isVisible()
+    assert controls.progress.text() == f"0 of {begun.total}"
+    qtbot.mouseClick(controls.pause, Qt.MouseButton.LeftButton)
+    assert stage.measuring.sweep is not None and stage.measuring.sweep.paused
+    assert controls.pause.text() == "Go on"
+    qtbot.mouseClick(controls.pause, Qt.MouseButton.LeftButton)
+    assert not stage.measuring.sweep.paused
+    # a sweep that runs can be stopped whatever the curve shows
+    stage.panel.metric_button.set_keys(["macs"])
+    assert controls.cancel.isVisible()
+    qtbot.mouseClick(controls.cancel, Qt.MouseButton.LeftButton)
+    assert stage.measuring.sweep is None
+    assert not controls.isVisible()
+
+
+def test_a_report_is_not_measured(stage: Stage) -> None:
+    stage.measuring.enabled = True
+    stage.panel.metric_button.set_keys(["latency_s"])
+    stage.show(net(224), editable=False)
+    assert "report" in stage.panel.sweep_controls.refusal
+    assert not stage.panel.sweep_controls.isVisible()
+
+
+def test_the_header_stays_narrow_while_the_range_is_measured(stage: Stage) -> None:
+    stage.measuring.enabled = True
+    stage.show(net(224))
+    stage.panel.metric_button.set_keys(["latency_s"])
+    stage.measuring.sweep = Sweep("height", 11, 12)
+    stage.measuring.sweep_changed.emit()
+    stage.panel.resize(300, 200)
+    QApplication.processEvents()
+    assert not stage.panel.sweep_button.isVisible()
+    assert stage.panel.minimumSizeHint().width() <= 360
+    stage.panel.resize(700, 200)
+    assert stage.panel.sweep_button.isVisible()
 
 
 def test_a_new_theme_recolours(stage: Stage) -> None:
