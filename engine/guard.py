@@ -135,11 +135,32 @@ def limit_memory() -> None:
     if sys.platform == "linux":
         _limit_address_space()
     else:
-        _watch(_resident() + max(free_bytes() - RESERVE, RESERVE))
+        _watch(_resident() + max(free_bytes() - RESERVE, RESERVE), threading.Event())
+
+
+@contextmanager
+def limited_memory() -> Iterator[None]:
+    """:func:`limit_memory` while this is open: for a process that goes on to do other things."""
+    if sys.platform != "linux":
+        done = threading.Event()
+        _watch(_resident() + max(free_bytes() - RESERVE, RESERVE), done)
+        try:
+            yield
+        finally:
+            done.set()
+        return
+    # The module exists on POSIX systems only.
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    _limit_address_space()
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _limit_address_space() -> None:
-    # The module exists on POSIX systems only.
     import resource
 
     threads = THREAD_SPACE * (os.cpu_count() or 1)
@@ -154,13 +175,13 @@ def _limit_address_space() -> None:
         log.info("No limit on memory: %s", error)
 
 
-def _watch(most: int) -> threading.Thread:
-    """A thread that ends this process when its resident memory passes ``most``."""
+def _watch(most: int, done: threading.Event) -> threading.Thread:
+    """A thread that ends this process when its resident memory passes ``most`` before ``done`` is set."""
 
     def watch() -> None:
-        pause = threading.Event()
         while _resident() <= most:
-            pause.wait(WATCH_EVERY_S)
+            if done.wait(WATCH_EVERY_S):
+                return
         sys.stderr.write(
             f"The model needed more memory than there is: {_amount(most)} for this process. {_ADVICE}\n"
         )

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from engine.errors import InputError
 from engine.metrics import METRIC, Number
-from engine.numbers import difference, exact, exact_value
+from engine.numbers import difference, exact, exact_value, value
 from engine.results import Totals
 
 OPERATORS: dict[str, Callable[[Fraction, Fraction], bool]] = {
@@ -26,10 +26,17 @@ _BYTE_UNITS = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
+_TIME_UNITS = {
+    "s": Fraction(1), "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6), "µs": Fraction(1, 10**6),
+    "μs": Fraction(1, 10**6), "ns": Fraction(1, 10**9),
+}  # fmt: skip
+"""Both signs for micro are in use."""
 _PATTERN = re.compile(
     r"\s*(?P<key>\w+)\s*(?P<operator>>=|<=|>|<)\s*(?P<sign>[+\-\u2212]?)\s*"
-    r"(?P<number>[0-9][0-9_,]{0,30}(?:\.[0-9]{1,30})?)\s*(?P<unit>%|[A-Za-z]*)\s*"
+    r"(?P<number>[0-9][0-9_,]{0,30}(?:\.[0-9]{1,30})?)\s*(?P<unit>%|[A-Za-zµμ]*)\s*"
 )
+_SHORT = {"latency": "latency_s", "cpu": "cpu_s"}
+"""Names for the command line of totals whose field says its unit."""
 
 
 class Condition(Struct, frozen=True):
@@ -74,26 +81,41 @@ class Condition(Struct, frozen=True):
             hint="Give one with --against OLD.json, or edit the model with --remove or --set.",
         )
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is about something that only a measurement knows."""
+        return self.key in METRIC and METRIC[self.key].measured
+
     def _known(self, number: Number) -> Fraction:
+        if number is None and self.is_measured:
+            raise InputError(
+                f"--fail-if {self.text!r} cannot be decided: {self.key} is not measured on both sides.",
+                hint="Measure with --latency cpu, and give a report made with it to --against.",
+            )
         if number is None:
             raise InputError(
                 f"--fail-if {self.text!r} cannot be decided: {self.key} does not apply to this model."
             )
-        return Fraction(number)
+        # As it is written: 0.05 of a report is 50 ms, though the binary number is a little more.
+        return Fraction(repr(number))
 
     def finding(self, totals: Totals, reference: Totals | None) -> str:
         """What the condition found: ``macs>+5% holds: 4,089,184,256 → 15,996,551,168 (× 3.91).``"""
         now = getattr(totals, self.key)
         metric = METRIC.get(self.key)
         text = exact_value(metric, now) if metric else exact(now)
+        measured = self.is_measured and metric is not None
+        if measured:
+            text = value(self.key, now)
         if self.needs_reference and reference is not None:
             before = getattr(reference, self.key)
-            text = f"{exact(before)} → {text} ({difference(before, now)})"
+            old = value(self.key, before) if measured else exact(before)
+            text = f"{old} → {text} ({difference(before, now)})"
         return f"{self.text.strip()} holds: {text}."
 
 
 def parse_condition(text: str) -> Condition:
-    """``macs>+5%``, ``params>26M``, ``weight_bytes>100MiB`` or ``activation_bytes>+0`` as a condition.
+    """``macs>+5%``, ``params>26M``, ``weight_bytes>100MiB`` or ``latency>50ms`` as a condition.
 
     A number with a sign is a difference to the reference. Raises InputError that says what is wrong.
     """
@@ -103,7 +125,7 @@ def parse_condition(text: str) -> Condition:
             f"--fail-if {text!r} is not METRIC>VALUE.",
             hint="For example: macs>+5%, params>26M or peak_activation_bytes>100MiB.",
         )
-    key, unit = found["key"], found["unit"]
+    key, unit = _SHORT.get(found["key"], found["key"]), found["unit"]
     known = list(dict.fromkeys([*Totals.__struct_fields__, *METRIC]))
     if key not in known:
         raise InputError(
@@ -116,7 +138,7 @@ def parse_condition(text: str) -> Condition:
             raise InputError(
                 f"--fail-if {text!r}: a percentage needs a sign.", hint=f"Write +{number}% or -{number}%."
             )
-        factor = 1
+        factor = Fraction(1)
     else:
         factor = _factor(text, key, unit)
     sign = -1 if found["sign"] in ("-", "\u2212") else 1
@@ -126,9 +148,14 @@ def parse_condition(text: str) -> Condition:
     return Condition(text, key, found["operator"], kind, sign * number * factor)
 
 
-def _factor(text: str, key: str, unit: str) -> int:
+def _factor(text: str, key: str, unit: str) -> Fraction:
+    if key in METRIC and METRIC[key].unit == "seconds":
+        if unit.lower() not in _TIME_UNITS:
+            what = f"{unit!r} is no unit of {key}" if unit else f"{key} needs a unit"
+            raise InputError(f"--fail-if {text!r}: {what}.", hint="Units: s, ms, us, ns.")
+        return _TIME_UNITS[unit.lower()]
     units = _BYTE_UNITS if key.endswith("bytes") or key == "bytes_moved" else _COUNT_UNITS
     if unit.lower() not in units:
         names = "B, KiB, MiB, GiB, kB, MB, GB" if units is _BYTE_UNITS else "k, M, G, T"
         raise InputError(f"--fail-if {text!r}: {unit!r} is no unit of {key}.", hint=f"Units: {names}.")
-    return units[unit.lower()]
+    return Fraction(units[unit.lower()])

@@ -24,6 +24,7 @@ BEFORE = Totals(
     peak_activation_bytes=100 * 2**20,
     bytes_moved=5000,
     arithmetic_intensity=2.5,
+    latency_s=0.04,
 )
 
 
@@ -55,6 +56,14 @@ def now(**changes: Any) -> Totals:
         ("special_ops>+5%", {"special_ops": 1}, True),  # from nothing: more than any per cent
         ("special_ops>+5%", {}, False),
         ("arithmetic_intensity<3", {}, True),
+        ("latency>50ms", {"latency_s": 0.05}, False),
+        ("latency>50ms", {"latency_s": 0.0501}, True),
+        ("latency_s>=50000 µs", {"latency_s": 0.05}, True),
+        ("latency<0.05s", {"latency_s": 0.049}, True),
+        ("latency>+5%", {"latency_s": 0.0421}, True),
+        ("latency>+5%", {"latency_s": 0.0419}, False),
+        ("latency>+3ms", {"latency_s": 0.0431}, True),
+        ("macs_per_s<50G", {"latency_s": 0.1}, True),
     ],
 )
 def test_holds(text: str, changes: dict[str, Any], expected: bool) -> None:
@@ -86,6 +95,8 @@ def test_the_finding_says_before_after_and_factor() -> None:
         ("macs>5MiB", "'MiB' is no unit of macs"),
         ("weight_bytes>5M", "'M' is no unit of weight_bytes"),
         ("macs>+5%; import os", "is not METRIC>VALUE"),
+        ("latency>50", "latency_s needs a unit"),
+        ("latency>50M", "'M' is no unit of latency_s"),
     ],
 )
 def test_what_means_nothing_is_refused(text: str, words: str) -> None:
@@ -104,3 +115,15 @@ def test_without_a_reference_a_relative_condition_cannot_be_decided() -> None:
 def test_an_unknown_total_cannot_be_decided() -> None:
     with pytest.raises(InputError, match="reuse does not apply"):
         parse_condition("reuse>1").holds(BEFORE, None)
+
+
+def test_a_measured_finding_is_told_with_its_unit() -> None:
+    condition = parse_condition("latency>+5%")
+    assert condition.finding(now(latency_s=0.06), BEFORE) == (
+        "latency>+5% holds: 40.0\u202fms → 60.0\u202fms (+50\u202f%)."
+    )
+
+
+def test_what_is_not_measured_cannot_be_decided() -> None:
+    with pytest.raises(InputError, match="latency_s is not measured on both sides"):
+        parse_condition("latency>+5%").holds(now(), now(latency_s=None))

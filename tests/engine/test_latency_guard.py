@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,9 +156,31 @@ def test_on_linux_an_allocation_that_does_not_fit_fails_alone() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "refused: True"), done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
+def test_a_limit_for_a_while_is_taken_back(free: Callable[[int], None]) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    free(600 * MIB)
+    with guard.limited_memory():
+        assert resource.getrlimit(resource.RLIMIT_AS)[0] != before[0]
+        with pytest.raises(RuntimeError, match="allocate memory"):
+            torch.ones(2**30)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_watchdog_that_is_done_ends() -> None:
+    done = threading.Event()
+    thread = guard._watch(2**62, done)
+    done.set()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
 WATCHED = """
 from engine import guard
-thread = guard._watch(guard._resident() + 50 * 2**20)
+import threading
+thread = guard._watch(guard._resident() + 50 * 2**20, threading.Event())
 held = bytearray(b"x" * (200 * 2**20))
 thread.join(60)
 """
