@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from engine.errors import LoadError
@@ -21,11 +22,21 @@ class LoaderEntry(NamedTuple):
     example: str
 
 
+def _names_a_file(source: str) -> bool:
+    """A path with an ending, such as ``net.pt``, or one that exists; what is in the file decides everything else."""
+    try:
+        path = Path(source).expanduser()
+        return bool(path.name) and (bool(path.suffix) or path.exists())
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 LOADERS = (
     LoaderEntry(
         "engine.loaders.torchvision_zoo", lambda s: s.startswith("torchvision:"), "torchvision:resnet50"
     ),
     LoaderEntry("engine.loaders.python_file", lambda s: ".py:" in s or s.endswith(".py"), "net.py:build"),
+    LoaderEntry("engine.loaders.model_file", _names_a_file, "net.pt"),
 )
 
 

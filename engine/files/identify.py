@@ -1,0 +1,86 @@
+"""What a file is, by its first bytes: names and extensions lie, and every downloader has its own."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.files import safetensors
+from engine.files.archive import LOCAL_MAGIC
+from engine.files.pickles import could_be_pickle, is_legacy
+from engine.files.regions import Region
+
+HEAD = 512
+
+
+class Foreign(NamedTuple):
+    """A kind of file that is recognised and not read: what it is, and what to do."""
+
+    what: str
+    advice: str
+
+
+_OTHERS = (
+    (
+        0,
+        b"version https://git-lfs",
+        "a pointer of Git LFS, not the file itself",
+        "Fetch it with git lfs pull.",
+    ),
+    (0, b"\x89HDF\r\n", "an HDF5 file, as Keras writes it", "Convert the model to PyTorch or ONNX."),
+    (0, b"GGUF", "a GGUF file of llama.cpp", "Open the PyTorch weights it was made from."),
+    (4, b"TFL3", "a TensorFlow Lite model", "Convert it to ONNX with tf2onnx."),
+    (0, b"\x93NUMPY", "a numpy array", "Open the model it belongs to."),
+    (0, b"\x1f\x8b", "compressed with gzip", "Unpack it first."),
+    (0, b"7z\xbc\xaf", "a 7z archive", "Unpack it first."),
+    (0, b"BZh", "compressed with bzip2", "Unpack it first."),
+    (0, b"\xfd7zXZ", "compressed with xz", "Unpack it first."),
+    (0, b"\x28\xb5\x2f\xfd", "compressed with zstandard", "Unpack it first."),
+    (0, b"\x7fELF", "a program or library", "Give a model file."),
+    (0, b"MZ", "a Windows program", "Give a model file."),
+    (0, b"%PDF", "a PDF document", "Give a model file."),
+    (0, b"\x89PNG", "a picture", "Give a model file."),
+    (0, b"\xff\xd8\xff", "a picture", "Give a model file."),
+)
+
+
+def identify(region: Region) -> str | Foreign:
+    """``zip``, ``legacy``, ``tar``, ``safetensors``, ``json``, ``onnx``, ``pickle``, or what else it is.
+
+    The order is torch's own: an archive by its first four bytes, whatever else may be attached to it.
+    """
+    head = region.read(0, min(HEAD, region.size))
+    if not head:
+        return Foreign("empty", "It was not written or not copied whole: get it again.")
+    if head.startswith(LOCAL_MAGIC):
+        return "zip"
+    if is_legacy(head):
+        return "legacy"
+    if head[257:262] == b"ustar":
+        return "tar"
+    for offset, magic, what, advice in _OTHERS:
+        if head[offset : offset + len(magic)] == magic:
+            return Foreign(what, advice)
+    if safetensors.looks_right(head, region.size):
+        return "safetensors"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text[:9].lower() in (b"<!doctype", b"<html><he") or text[:5].lower() == b"<html":
+        return Foreign("a web page", "The download went wrong: get the file itself, not the page about it.")
+    if text.startswith(b"{"):
+        return "json"
+    if looks_like_onnx(head):
+        return "onnx"
+    if could_be_pickle(head):
+        return "pickle"
+    return Foreign(
+        "none of the kinds of model file that are known", "Give a file that PyTorch saved, or safetensors."
+    )
+
+
+def looks_like_onnx(head: bytes) -> bool:
+    """A ModelProto begins with its ``ir_version`` (field 1, 1 to 30), then producer, graph or opset."""
+    return (
+        len(head) > 4
+        and head[0] == 0x08
+        and 1 <= head[1] <= 30
+        and head[2] in (0x12, 0x1A, 0x22, 0x2A, 0x32, 0x3A, 0x42)
+    )

@@ -1,0 +1,189 @@
+"""Reads one file, sharded set or folder: nothing of it is run, imported or unpacked to disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import LoadError
+from engine.files import pt2, safetensors, shards, torchscript
+from engine.files.archive import Archive
+from engine.files.contents import Contents, Entry
+from engine.files.identify import Foreign, identify
+from engine.files.limits import MAX_RECORDS
+from engine.files.pickles import Reading
+from engine.files.regions import Region, open_file, shown
+from engine.files.tensors import Listing, collect, is_module, module_classes
+from engine.files.values import Dict, Tensor, Value
+
+ZIP_MAGIC_TAIL = b"PK\x05\x06"
+
+
+def read(path: Path) -> Contents:
+    """What ``path`` holds. Raises LoadError, with the place and advice, for everything that is no whole model file."""
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise LoadError(
+            f"{shown(str(path))} is no usable path.", hint="Check the path.", file=str(path)
+        ) from error
+    try:
+        return shards.read_folder(path, read_file) if is_folder else read_file(path)
+    except LoadError as error:
+        if error.file:
+            raise
+        raise LoadError(error.message, hint=error.hint, file=str(path)) from error
+
+
+def read_file(path: Path) -> Contents:
+    """What one file holds, with its shards when it is their index."""
+    with open_file(path) as region:
+        kind = identify(region)
+        if kind == "zip":
+            return _zip(region)
+        if kind in ("legacy", "pickle", "tar"):
+            return _pickle(region, kind)
+        if kind == "safetensors":
+            return _safetensors(region)
+        if kind == "json":
+            return shards.read_index(region, read_file)
+        raise _refusal(region, kind)
+
+
+def _refusal(region: Region, kind: str | Foreign) -> LoadError:
+    name = shown(region.file.name)
+    if isinstance(kind, Foreign):
+        return LoadError(f"{name} is {kind.what}.", hint=kind.advice, file=str(region.file))
+    return LoadError(
+        f"{name} is an ONNX model, and these are not opened yet.",
+        hint="Open the PyTorch model it was made from.",
+        file=str(region.file),
+    )
+
+
+def _zip(region: Region) -> Contents:
+    reading, listing = Reading(), Listing()
+    archive = Archive(region, reading.budget)
+    if pt2.is_pt2(archive):
+        exported = pt2.read(archive, reading, listing)
+        return _contents(
+            region, "exported program", "pt2", reading, listing, archive,
+            producer=exported.producer, operations=exported.operations, inputs=exported.inputs,
+        )  # fmt: skip
+    if torchscript.is_torchscript(archive):
+        classes, code = torchscript.read(archive, reading, listing)
+        return _contents(
+            region, "torchscript", "TorchScript", reading, listing, archive,
+            producer=_version(archive, "torch.jit.save"), classes=classes, code=code,
+        )  # fmt: skip
+    if not archive.has("data.pkl"):
+        raise _refusal(region, _other_zip(archive))
+    value = reading.archive(archive)
+    collect(value, reading.budget, listing)
+    _note_other_pickles(archive, reading)
+    return _contents(
+        region, _kind(value, listing), "torch.save", reading, listing, archive,
+        producer=_version(archive, "torch.save"), classes=module_classes(value, reading.budget),
+    )  # fmt: skip
+
+
+def _other_zip(archive: Archive) -> Foreign:
+    names = [entry.name for entry in archive.entries]
+    if any(name.endswith(".npy") for name in names):
+        return Foreign("a zip archive of numpy arrays", "Open the model they belong to.")
+    if any(name.endswith("model.weights.h5") for name in names):
+        return Foreign("a Keras model", "Convert it to PyTorch or ONNX.")
+    if any(name.endswith("extern_modules") for name in names):
+        return Foreign(
+            "a torch.package archive", "Save the model's state_dict() or export it with torch.export."
+        )
+    listed = ", ".join(shown(name, 40) for name in names[:3]) or "nothing"
+    return Foreign(
+        f"a zip archive without a model (it holds {listed})", "Unpack it, and open the model file in it."
+    )
+
+
+def _note_other_pickles(archive: Archive, reading: Reading) -> None:
+    """torch reads one pickle of its archives; another beside it is hidden from torch and may be meant for others."""
+    main = archive.get("data.pkl")
+    for entry in archive.entries[:MAX_RECORDS]:
+        if entry is not main and entry.name.endswith((".pkl", ".pickle")):
+            reading.scan(archive.open(entry))
+            reading.note(f"It also holds {shown(entry.name)}, which torch.load does not read.")
+
+
+def _pickle(region: Region, kind: str) -> Contents:
+    reading, listing = Reading(), Listing()
+    if kind == "tar":
+        reading.tar(region)
+        if not reading.record.imports:
+            raise _refusal(
+                region, Foreign("a tar archive without a model", "Unpack it, and open the model file in it.")
+            )
+        reading.note("It was saved by a torch before 0.1.10; load it with torch 1.x and save it again.")
+        return _contents(region, "pickle", "torch.save (tar)", reading, listing)
+    if kind == "legacy":
+        value, text = reading.legacy(region), "torch.save (before 1.6)"
+    else:
+        value, more = reading.bare(region)
+        text = "pickle"
+        if more:
+            reading.note(
+                f"{more:,} more pickles follow the first, which is all that torch or pickle would load."
+            )
+    if region.read(max(0, region.size - 22), min(4, region.size)) == ZIP_MAGIC_TAIL:
+        reading.note("A zip archive is attached to its end, so other programs may see another file.")
+    collect(value, reading.budget, listing)
+    return _contents(
+        region, _kind(value, listing), text, reading, listing, classes=module_classes(value, reading.budget)
+    )
+
+
+def _safetensors(region: Region) -> Contents:
+    rows, metadata = safetensors.read(region)
+    listing = Listing()
+    listing.add("", "model", rows)
+    reading = Reading()
+    return _contents(region, "state dict", "safetensors", reading, listing, metadata=metadata)
+
+
+def _version(archive: Archive, writer: str) -> str:
+    entry = archive.get("version")
+    if entry is None:
+        return writer
+    text = archive.read(entry, 2**10).decode("ascii", "replace").strip()
+    return f"{writer}, archive version {shown(text, 20)}"
+
+
+def _kind(value: Value, listing: Listing) -> str:
+    if isinstance(value, Tensor):
+        return "tensor"
+    if is_module(value):
+        return "module"
+    if not listing.groups:
+        return "pickle"
+    outermost = isinstance(value, Dict) and len(listing.groups) == 1 and listing.groups[0].path == ""
+    return "state dict" if outermost and listing.groups[0].role == "model" else "checkpoint"
+
+
+def _contents(
+    region: Region, kind: str, format: str, reading: Reading, listing: Listing, archive: Archive | None = None,
+    **more: object,
+) -> Contents:  # fmt: skip
+    if listing.too_deep:
+        reading.note("Values nested more than 100 deep were left out.")
+    entries = archive.entries[: 10 * MAX_RECORDS] if archive is not None else []
+    imports, calls = reading.imports(), reading.calls()
+    return Contents(
+        file=str(region.file),
+        kind=kind,
+        format=format,
+        size=region.size,
+        entries=tuple(Entry(shown(entry.name, 200), entry.size, entry.packed) for entry in entries),
+        imports=imports,
+        calls=calls,
+        tensors=listing.tensors(),
+        groups=listing.summaries(),
+        totals=listing.totals(),
+        notes=tuple(reading.notes),
+        **more,  # type: ignore[arg-type]
+    )
