@@ -436,6 +436,7 @@ class Measuring(QObject):
         self._errors.clear()
         self.history.clear()
         self._opened = False
+        self._start_timers()
         self._set_sweep(None)
         if self.enabled:
             self._open()
@@ -459,12 +460,14 @@ class Measuring(QObject):
             self._requested = None
         self._stop_running()
         self.engine.cancel()
-        self._debounce.start()
-        self._idle.start()
-        self._patience.start()
+        self._start_timers()
         self._count_sweep()
         self._show()
         self._advance()
+
+    def _start_timers(self) -> None:
+        for timer in (self._debounce, self._idle, self._patience):
+            timer.start()
 
     def _on_baseline_changed(self) -> None:
         baseline = self._baseline()
@@ -532,7 +535,6 @@ class Measuring(QObject):
             rest = [each for each in self.history if each.configuration != configuration]
             self.history = [*rest, measurement][-HISTORY:]
             self._show()
-            self.latency_changed.emit()
         elif self.sweep is not None:
             self.sweep_changed.emit()
 

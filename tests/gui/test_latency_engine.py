@@ -257,17 +257,18 @@ def test_an_answer_about_the_model_before_is_dropped(
 
 
 def test_a_file_that_changed_waits_for_its_reopening(
-    latency: LatencyEngine, answers: list[tuple[Job, object]], tmp_path: Path, qtbot: QtBot
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
 ) -> None:
-    path = tmp_path / "net.py"
-    path.write_text("# new")
-    latency.open(f"{path}:build", True, "", (), "hash of the old")
+    latency.open("torchvision:resnet18", False, "", (), "another content")
     latency.ask(job(64))
     qtbot.waitUntil(lambda: latency.refusal is not None, timeout=READY_MS)
     assert latency.refusal is not None
     assert latency.refusal.kind == "consent"
     assert latency.job is None
     assert answers == []
+    latency.open("torchvision:resnet18", False, "", ())
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
 
 
 @pytest.mark.expects_log
