@@ -7,7 +7,16 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QMainWindow,
+    QMenu,
+    QSplitter,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from engine.errors import ErrorInfo
 from engine.protocol import Ready
@@ -90,7 +99,9 @@ class MainWindow(QMainWindow):
         column = QVBoxLayout(central)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
-        self.toolbar = Toolbar(workspace, settings, self.actions_, self.measuring, self.view_menu, central)
+        self.toolbar = Toolbar(
+            workspace, settings, self.actions_, self.measuring, theme, self.view_menu, central
+        )
         column.addWidget(self.toolbar)
         body = QVBoxLayout()
         body.setContentsMargins(16, 10, 16, 10)
@@ -171,7 +182,7 @@ class MainWindow(QMainWindow):
             self.area.tabifyDockWidget(inspector, changed)
         else:
             self.area.splitDockWidget(curve, changed, Qt.Orientation.Vertical)
-        self.area.tabifyDockWidget(changed, measurement)
+        self.area.tabifyDockWidget(inspector, measurement)
         for other in others:
             self.area.tabifyDockWidget(curve, other)
         for dock in self.docks:
@@ -180,7 +191,7 @@ class MainWindow(QMainWindow):
             QTimer.singleShot(0, curve.raise_)
         if tall:
             self.area.resizeDocks([breakdown, curve, changed], [38, 36, 26], Qt.Orientation.Vertical)
-            QTimer.singleShot(0, changed.raise_)
+            QTimer.singleShot(0, inspector.raise_)
         else:
             self.area.resizeDocks([breakdown, curve], [46, 54], Qt.Orientation.Vertical)
             QTimer.singleShot(0, changed.raise_)
@@ -259,13 +270,19 @@ class MainWindow(QMainWindow):
         actions, measuring = self.actions_, self.measuring
         actions.measure.triggered.connect(measuring.set_enabled)
         actions.measure_again.triggered.connect(self._on_measure_again)
-        actions.measure_quiet.triggered.connect(partial(measuring.measure_again, when_quiet=True))
-        actions.measure_report.triggered.connect(partial(measuring.measure_again, report=True))
+        actions.measure_quiet.triggered.connect(self._on_measure_when_quiet)
+        actions.measure_report.triggered.connect(self._on_measure_for_report)
         actions.measure_ops.triggered.connect(self._on_measure_ops)
         measuring.state_changed.connect(self._refresh_actions)
 
     def _on_measure_again(self) -> None:
         self.measuring.measure_again()
+
+    def _on_measure_when_quiet(self) -> None:
+        self.measuring.measure_again(when_quiet=True)
+
+    def _on_measure_for_report(self) -> None:
+        self.measuring.measure_again(report=True)
 
     def _on_measure_ops(self) -> None:
         dock = self.docks[MEASUREMENT]
@@ -449,7 +466,10 @@ class MainWindow(QMainWindow):
     def _on_current_changed(self, node: str) -> None:
         # Where the inspector shares a place with another panel, a selected layer is what the user wants to see.
         inspector = self.docks[INSPECTOR]
-        if node and self.area.tabifiedDockWidgets(inspector):
+        if not node or not self.area.tabifiedDockWidgets(inspector):
+            return
+        focus = QApplication.focusWidget()
+        if focus is None or not self.measurement.isAncestorOf(focus):
             inspector.raise_()
 
     def _on_activated(self, node: str) -> None:

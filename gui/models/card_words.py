@@ -25,6 +25,8 @@ class CardWords:
     """Token of the difference's colour."""
     detail: str = ""
     """Below the value."""
+    belongs: bool = False
+    """Whether the detail is about the difference: both then stand below the value."""
     tooltip: str = ""
     stale: str = ""
     """What the numbers belong to while something else is asked for."""
@@ -55,7 +57,7 @@ def metric_words(metric: Metric, analysis: Analysis, baseline: Analysis | None) 
             if metric.less_is_better and before is not None and after is not None:
                 tone = "better" if after < before else "worse"
     tooltip = _tooltip(metric, analysis, baseline)
-    return CardWords(metric.label, text, "", "", difference, tone, detail, tooltip)
+    return CardWords(metric.label, text, difference=difference, tone=tone, detail=detail, tooltip=tooltip)
 
 
 def coverage_sentence(coverage: Coverage) -> str:

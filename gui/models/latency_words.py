@@ -16,6 +16,8 @@ from gui.state_words import belongs_to
 
 NOT_MEASURED = "not measured"
 DOUBTS = "Doubts"
+APART = "measured apart"
+"""Two medians without alternation: no verdict."""
 PAUSED = "Paused"
 STOP_WORDS = {
     "precise": "the interval is narrow enough",
@@ -84,12 +86,13 @@ def latency_words(label: str, description: str, now: Situation) -> CardWords:
     return CardWords(
         label,
         time_text(measurement.median_s, measurement.interval),
-        caption=_caption(measurement, now),
+        caption=PAUSED if now.paused and now.current else _caption(measurement),
         difference=difference,
         tone=tone,
         detail=detail or sizes.size_text(measurement.configuration.inputs),
+        belongs=bool(detail),
         tooltip=tooltip(label, now),
-        stale=now.stale_words,
+        stale=_stale_line(now),
     )
 
 
@@ -104,9 +107,9 @@ def throughput_words(label: str, description: str, now: Situation) -> CardWords:
             numbers.NOT_APPLICABLE,
             detail="the inputs have no batch",
             tooltip=f"{description}\nThe inputs of this model have no batch dimension.",
-            stale=now.stale_words,
+            stale=_stale_line(now),
         )
-    difference, tone = _throughput_difference(now)
+    difference, tone, detail = _throughput_difference(now)
     return CardWords(
         label,
         rate_text(measurement),
@@ -114,10 +117,17 @@ def throughput_words(label: str, description: str, now: Situation) -> CardWords:
         caption=f"batch {measurement.batch}",
         difference=difference,
         tone=tone,
-        detail=sizes.size_text(measurement.configuration.inputs) if not difference else "",
+        detail=detail or sizes.size_text(measurement.configuration.inputs),
         tooltip=f"{description}\n{tooltip('Latency', now)}",
-        stale=now.stale_words,
+        stale=_stale_line(now),
     )
+
+
+def _stale_line(now: Situation) -> str:
+    """What an old number belongs to, and why there is no newer one."""
+    why = NOT_MEASURED if now.error is not None else PAUSED.lower() if now.paused else ""
+    words = now.stale_words
+    return f"{words} · {why}" if words and why else words
 
 
 def _unmeasured_words(label: str, description: str, now: Situation) -> CardWords:
@@ -133,12 +143,8 @@ def _unmeasured_words(label: str, description: str, now: Situation) -> CardWords
     return CardWords(label, numbers.NOT_APPLICABLE, detail=detail, tooltip=f"{description}\n{detail}".strip())
 
 
-def _caption(measurement: Measurement, now: Situation) -> str:
-    if now.error is not None:
-        return NOT_MEASURED
-    if now.paused:
-        return PAUSED
-    return f"n{numbers.THIN}{measurement.n} · {threads_text(measurement.threads)}"
+def _caption(measurement: Measurement) -> str:
+    return f"n = {measurement.n:,} · {threads_text(measurement.threads)}"
 
 
 def _difference(now: Situation) -> tuple[str, str, str]:
@@ -153,27 +159,29 @@ def _difference(now: Situation) -> tuple[str, str, str]:
     if now.baseline is None or measurement is None:
         return "", "secondary", ""
     words = numbers.difference(now.baseline.median_s, measurement.median_s)
-    detail = "measured apart"
+    detail = APART
     if now.baseline.threads != measurement.threads:
         detail = f"apart, with {threads_text(now.baseline.threads)}"
     return words, "secondary", detail
 
 
-def _throughput_difference(now: Situation) -> tuple[str, str]:
+def _throughput_difference(now: Situation) -> tuple[str, str, str]:
     """The ratio of throughputs; coloured where the comparison's whole interval is beyond its dead zone."""
     measurement, baseline, comparison = now.measurement, now.baseline, now.comparison
     if measurement is None or baseline is None or not baseline.throughput or not measurement.throughput:
-        return "", "secondary"
-    if comparison is None or comparison.interval is None:
-        return numbers.difference(baseline.throughput, measurement.throughput), "secondary"
-    scale = (measurement.batch or 1) / (baseline.batch or 1)
+        return "", "secondary", ""
+    if comparison is None:
+        return numbers.difference(baseline.throughput, measurement.throughput), "secondary", APART
+    scale, tone = (measurement.batch or 1) / (baseline.batch or 1), "secondary"
+    difference = numbers.difference(1.0, scale / comparison.ratio)
+    if comparison.interval is None:
+        return difference, tone, ""
     low, high = scale / comparison.interval.high, scale / comparison.interval.low
-    tone = "secondary"
     if low > 1 + comparison.dead_zone:
         tone = "better"
     elif high < 1 - comparison.dead_zone:
         tone = "worse"
-    return numbers.difference(1.0, scale / comparison.ratio), tone
+    return difference, tone, ""
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------

@@ -191,7 +191,6 @@ class Actions:
         is_report = workspace.model is not None and not workspace.editable
         keys = self.measure.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
         self.measure.setChecked(measuring.enabled)
-        self.measure.setText("Measure ⏸" if measuring.enabled else "Measure ▶")
         what = "Pause measuring" if measuring.enabled else "Measure how long a forward pass takes"
         self.measure.setToolTip(REPORT_REASON if is_report else f"{what} ({keys})")
         self.measure.setEnabled(not is_report)

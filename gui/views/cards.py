@@ -81,10 +81,10 @@ class Card(QFrame):
         secondary, tone = theme.color("secondary"), theme.color(words.tone)
         left, bottom = fit.padding, HEIGHT - 12.0
         end = _draw(painter, left, 22, words.label, small, secondary)
-        self._paint_caption(painter, end + GAP, left + fit.room)
         if words.stale:
             _draw_elided(painter, left, bottom, words.stale, small, secondary, fit.room)
             painter.setOpacity(STALE_OPACITY)
+        self._paint_caption(painter, end + GAP, left + fit.room)
         x = _draw(painter, left, 48, words.value, ui_font(fit.value_px, bold=True), theme.color("text"))
         if words.unit and fit.unit_beside:
             x = _draw(painter, x + GAP - 1, 48, words.unit, small, secondary)
@@ -131,7 +131,7 @@ class Card(QFrame):
         if self.words.difference:
             beside = QFontMetricsF(ui_font(bold=True)).horizontalAdvance(self.words.difference) + GAP
         value_px, width = CARD_PX, _value_width(self.words.value, CARD_PX)
-        difference_beside = width + unit + beside <= room
+        difference_beside = not self.words.belongs and width + unit + beside <= room
         while width + unit > room and value_px > SMALLEST_PX:
             value_px -= 1
             width = _value_width(self.words.value, value_px)

@@ -22,6 +22,7 @@ from gui.state_words import belongs_to
 from gui.theme import ThemeManager
 from gui.views.columns_menu import ColumnsMenu
 from gui.views.elided_label import ElidedLabel
+from gui.views.layer_rest import LayerRest
 from gui.views.layer_rows_menu import RowsMenu
 from gui.views.layer_view import LayerView, ViewState
 from gui.workspace import Workspace
@@ -106,6 +107,8 @@ class LayerPanel(QFrame):
         column.addLayout(bar)
         column.addWidget(self._meta)
         column.addWidget(self.view, 1)
+        self.rest = LayerRest(self)
+        column.addWidget(self.rest)
         column.addWidget(self._empty, 1)
 
     def _menu_button(self, text: str, name: str, tooltip: str, menu: QMenu) -> QToolButton:
@@ -204,6 +207,7 @@ class LayerPanel(QFrame):
         analysis = self._workspace.analysis
         self.view.setVisible(analysis is not None)
         self._empty.setVisible(analysis is None)
+        self.rest.show_rest(analysis)
         if analysis is None:
             with self._quietly():
                 self.model.show(None, None)

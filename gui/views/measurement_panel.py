@@ -37,7 +37,7 @@ LABEL_PX = 132
 LEAST_PX = 20
 PAGES = (
     ("facts", "Facts", "The measurement in numbers"),
-    ("operations", "Operations", "Time of every operation"),
+    ("operations", "Ops", "Operations: the time of each one"),
 )
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QToolButton, QWidget
 
 from gui.measuring import Measuring
 from gui.opening import short_source
 from gui.settings import Settings
+from gui.theme import ThemeManager
 from gui.views.actions import Actions
 from gui.views.elided_label import ElidedLabel, plain_tooltip
+from gui.views.play_icon import SIDE, pause_icon, play_icon
 from gui.views.threads_button import ThreadsButton
 from gui.views.toolbar_button import action_button
 from gui.workspace import Workspace
@@ -43,6 +45,7 @@ class Toolbar(QFrame):
         settings: Settings,
         actions: Actions,
         measuring: Measuring,
+        theme: ThemeManager,
         view_menu: QMenu,
         parent: QWidget | None = None,
     ) -> None:
@@ -51,6 +54,7 @@ class Toolbar(QFrame):
         self._workspace = workspace
         self._settings = settings
         self._actions = actions
+        self._theme = theme
         layout = QHBoxLayout(self)
         layout.setContentsMargins(16, 8, 16, 8)
         layout.setSpacing(8)
@@ -98,15 +102,26 @@ class Toolbar(QFrame):
         """The switch, and beside it what else can be measured."""
         pair = QHBoxLayout()
         pair.setSpacing(0)
-        measure = action_button(self._actions.measure, self)
-        measure.setAccessibleName("Measure")
-        measure.setProperty("segment", "first")
+        self.measure_button = action_button(self._actions.measure, self)
+        self.measure_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.measure_button.setIconSize(QSize(SIDE, SIDE))
+        self.measure_button.setProperty("segment", "first")
+        self._actions.measure.toggled.connect(self._show_measure_icon)
+        self._theme.changed.connect(self._show_measure_icon)
+        self._show_measure_icon()
         menu = self._menu_button("measure_menu", "▾", "What to measure", self._actions.measure_menu(self))
         menu.setAccessibleName("What to measure")
         menu.setProperty("segment", "last")
-        pair.addWidget(measure)
+        pair.addWidget(self.measure_button)
         pair.addWidget(menu)
         return pair
+
+    def _show_measure_icon(self) -> None:
+        """The sign of what a click does."""
+        theme = self._theme.current
+        on = self._actions.measure.isChecked()
+        icon = pause_icon(theme.color("accent")) if on else play_icon(theme.color("secondary"))
+        self._actions.measure.setIcon(icon)
 
     def add_export(self, action: QAction) -> None:
         """Another entry of the export menu."""

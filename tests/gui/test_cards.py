@@ -158,7 +158,7 @@ def test_a_measurement_of_another_size_is_old_at_once(bar: CardsBar, workspace: 
     workspace.configuration = other.configuration
     workspace.configuration_changed.emit()
     assert card.words.value.startswith("38.0 ±")
-    assert card.words.stale == bar.cards["throughput"].words.stale == "of 1×3×224×224"
+    assert card.words.stale == bar.cards["throughput"].words.stale == "of 1×3×224×224 · paused"
     assert not bar.cards["headline"].words.stale, "the analysis is not late yet"
     learn(bar._measuring, latency_of(other, 12))
     assert card.words.value.startswith("12.") and not card.words.stale

@@ -36,7 +36,7 @@ NOW = Situation(latency_of(NET), NET.configuration, True)
 def test_the_card_has_median_interval_samples_and_threads() -> None:
     words = latency_words("Latency", "about", NOW)
     assert words.value == f"38.0 ± 0.5{THIN}ms"
-    assert words.caption == f"n{THIN}41 · 2 threads"
+    assert words.caption == "n = 41 · 2 threads"
     assert words.detail == "1×3×224×224"
     assert words.stale == words.difference == ""
     for part in (

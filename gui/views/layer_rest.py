@@ -1,0 +1,51 @@
+"""Below the layer tree: the measured time that belongs to no layer, so that everything adds up."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QWidget
+
+from engine import numbers
+from engine.measurement import LayerTimes
+from engine.results import Analysis
+from gui.state_words import measured_of
+from gui.views.dimmer import Dimmer
+from gui.views.elided_label import ElidedLabel
+
+EXPLANATION = (
+    "The times of the layers come from a pass of their own, in which every module call is timed.\n"
+    "Unattributed: time in containers and in Python between the layers.\n"
+    "Hook cost: what the timing itself takes; it is in no layer's time."
+)
+
+
+class LayerRest(ElidedLabel):
+    """One line; hidden while no layer is measured."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("", parent)
+        self.setObjectName("layer_rest")
+        self.setAccessibleName("Time that belongs to no layer")
+        self.setProperty("role", "secondary")
+        self.setContentsMargins(12, 4, 12, 6)
+        self._dimmer = Dimmer((self,))
+
+    def show_rest(self, analysis: Analysis | None) -> None:
+        """Of ``analysis``'s layer times; faded while they are of another configuration."""
+        times = analysis.layer_times if analysis is not None else None
+        self.setVisible(times is not None)
+        if times is None or analysis is None:
+            return
+        self.setText(_words(times))
+        lines = [_words(times), EXPLANATION]
+        if analysis.stale_times:
+            lines.insert(0, measured_of(times.configuration, analysis.configuration))
+        self.setToolTip("\n".join(lines))
+        self._dimmer.set_dimmed(analysis.stale_times)
+
+
+def _words(times: LayerTimes) -> str:
+    hooks = times.hook_s * times.hook_calls
+    return (
+        f"All layers {numbers.duration(times.rows_s)} · Unattributed {numbers.duration(times.unattributed_s)} · "
+        f"Hook cost {numbers.duration(hooks)} · Plain pass {numbers.duration(times.end_to_end_s)}"
+    )
