@@ -15,8 +15,7 @@ from engine.configuration import Configuration
 from engine.errors import EngineError
 from engine.graph import InputSpec
 from engine.guard import check_memory
-from engine.latency import compare as comparing
-from engine.latency import layers, memory, ops
+from engine.latency import comparison, layers, memory, ops
 from engine.latency.circumstances import circumstances, machine_flags
 from engine.latency.denormals import denormals_flag
 from engine.latency.noise import reference_flags, sample_flags
@@ -93,7 +92,7 @@ def compare(
 
     def work() -> Comparison:
         reference = Reference(setting.threads, reference_best_s)
-        return comparing.compare(session, configuration, baseline, setting.threads, reference, stop)
+        return comparison.compare(session, configuration, baseline, setting.threads, reference, stop)
 
     return _explained(session, configuration, stop, lambda: in_setting(setting, stop, work))
 
