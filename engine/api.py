@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event
 from typing import Any, SupportsIndex, TypeAlias
 
 import torch
@@ -12,14 +14,15 @@ from torch import Tensor, nn
 
 from engine.configuration import Configuration
 from engine.edits import Edit
-from engine.errors import InputError, UnsupportedModelError
+from engine.errors import EngineError, InputError, UnsupportedModelError
 from engine.export.report import Report
 from engine.graph import InputShape
 from engine.loaders import load
 from engine.loaders.guess import guess_binding
 from engine.loaders.inputs import InputBinding, bind_example
 from engine.loaders.loaded import LoadedModel, LoadOptions
-from engine.results import Analysis, ModelInfo
+from engine.measurement import Latency, Tier
+from engine.results import Analysis, ModelInfo, with_latency
 from engine.session import FailedAnalysisError, Session
 
 Inputs: TypeAlias = (
@@ -35,6 +38,9 @@ def analyze(
     assumptions: Mapping[str, int] | None = None,
     trust: bool = False,
     allow_real_run: bool = False,
+    latency: str = "",
+    threads: int = 0,
+    tier: Tier = "settled",
 ) -> Report:
     """All costs of ``model`` at ``inputs`` with ``edits`` applied.
 
@@ -42,16 +48,69 @@ def analyze(
     ``inputs``: one shape ``(1, 3, 224, 224)``, one tensor or a sequence of them (the positional arguments of forward),
     a mapping from input name to shape or tensor, or InputShapes. Left out: the source's own default.
     ``assumptions`` set data-dependent sizes by key. ``trust`` is the consent to run the source's code.
+    ``latency="cpu"`` measures as well, in this process, with ``threads`` (0: torch's default) and as thoroughly as
+    ``tier`` says; with edits also in alternation with the unedited model. It takes seconds, and real weights.
     Raises EngineError subclasses with one clear sentence.
     """
-    analysis = analyze_columns(
-        open_session(model, inputs, trust=trust),
-        inputs,
-        tuple(edits),
-        assumptions=assumptions,
-        allow_real_run=allow_real_run,
-    )
+    check_device(latency)
+    session = open_session(model, inputs, trust=trust)
+
+    def analyzed(edits: tuple[Edit, ...]) -> Analysis:
+        return analyze_columns(session, inputs, edits, assumptions=assumptions, allow_real_run=allow_real_run)
+
+    analysis = analyzed(tuple(edits))
+    if latency:
+        baseline = None
+        if edits:
+            # An unedited model that refuses this input is nothing to compare with.
+            with contextlib.suppress(EngineError):
+                baseline = analyzed(()).configuration
+        analysis = measure_columns(session, analysis, against=baseline, threads=threads, tier=tier)
     return Report.from_analysis(analysis)
+
+
+def check_device(latency: str) -> None:
+    """Raises InputError for a device that this version does not measure on; empty means not to measure."""
+    if latency and latency != "cpu":
+        raise InputError(
+            f"Latency on {latency!r} cannot be measured: this version measures on the CPU.", hint="Write cpu."
+        )
+
+
+def measure_columns(
+    session: Session,
+    analysis: Analysis,
+    *,
+    against: Configuration | None = None,
+    threads: int = 0,
+    tier: Tier = "settled",
+    progress: Callable[[str], None] = lambda what: None,
+    stop: Event | None = None,
+) -> Analysis:
+    """``analysis`` with its latency, its layers' times and its memory measured in this process.
+
+    ``against`` is timed in alternation with it. ``progress`` gets what is being done. Raises EngineError subclasses,
+    CancelledError soon after ``stop`` is set.
+    """
+    # Whoever only counts should not wait for it.
+    from engine import latency
+
+    stop = stop or Event()
+    configuration, name = analysis.configuration, session.info.name
+    progress(f"Measuring {name}")
+    measurement = latency.measure(session, configuration, tier, threads, stop=stop, progress=progress)
+    progress(f"Timing the layers of {name}")
+    layers = latency.layer_times(session, configuration, threads, stop)
+    progress(f"Reading the memory of {name}")
+    memory = latency.memory_readings(session, configuration, stop)
+    comparison = None
+    if against is not None:
+        progress(f"Comparing {name} with the unedited model")
+        best = measurement.reference_best_s
+        comparison = latency.compare(
+            session, configuration, against, threads, stop=stop, reference_best_s=best
+        )
+    return with_latency(analysis, Latency(measurement, layers, memory, comparison))
 
 
 def open_session(model: nn.Module | str, inputs: Inputs = (), *, trust: bool = False) -> Session:

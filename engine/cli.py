@@ -15,8 +15,9 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
+import msgspec
 from msgspec import Struct
 
 from engine.edits import Edit, RemoveLayer, add_edit, parse_set
@@ -25,9 +26,16 @@ from engine.export import FORMATS, format_of, read_report, render
 from engine.export.compare import Condition, parse_condition
 from engine.export.files import reason, write_file
 from engine.graph import DTYPE_BYTES, InputShape
-from engine.results import Analysis
+from engine.measured_summary import paired
+from engine.measurement import Tier
+from engine.results import Analysis, Totals
+
+if TYPE_CHECKING:
+    from engine.session import Session
 
 OK, BUG, BAD_REQUEST, CONDITION_HOLDS, INTERRUPTED = 0, 1, 2, 3, 130
+
+MAX_THREADS = 1024
 
 _SHAPE = re.compile(r"[\[(]?\s*(\d{1,12}(?:\s*[x×,]\s*\d{1,12})*)\s*,?\s*[\])]?")
 
@@ -63,6 +71,11 @@ class Request(Struct, frozen=True):
     allow_real_run: bool
     against: str | None
     conditions: tuple[Condition, ...]
+    latency: bool = False
+    """Measure on the CPU."""
+    threads: int = 0
+    """0: torch's default."""
+    tier: Tier = "settled"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -137,6 +150,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="agree to a real run on the CPU where nothing else works",
     )
+    add("--latency", metavar="cpu", default="",
+        help="measure too, in this process: latency, every layer's time, memory")  # fmt: skip
+    add("--threads", type=int, metavar="N", help="threads to measure with; default: torch's own number")
+    add("--tier", choices=get_args(Tier), help="how long to measure; default: settled")
     add("--python", metavar="PATH", help="run in this Python interpreter, where the model's packages are")
     add(
         "--against",
@@ -144,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compare with this report; without it, edits compare with the unedited model",
     )
     add("--fail-if", action="append", default=[], metavar="EXPR",
-        help="exit with status 3 when it holds: macs>+5%%, params>26M, activation_bytes>100MiB")  # fmt: skip
+        help="exit with status 3 when it holds: macs>+5%%, params>26M, latency>50ms")  # fmt: skip
     return parser
 
 
@@ -158,6 +175,8 @@ def _request(options: argparse.Namespace) -> Request:
     for edit in options.edits or ():
         edits = add_edit(edits, edit)
     format = options.format or (format_of(options.output) if options.output else "md")
+    conditions = tuple(parse_condition(text) for text in options.fail_if)
+    _check_measuring(options, conditions)
     return Request(
         source=options.source,
         inputs=tuple(parse_input(text) for text in options.input),
@@ -168,8 +187,25 @@ def _request(options: argparse.Namespace) -> Request:
         trust=options.trust,
         allow_real_run=options.allow_real_run,
         against=options.against,
-        conditions=tuple(parse_condition(text) for text in options.fail_if),
+        conditions=conditions,
+        latency=bool(options.latency),
+        threads=options.threads or 0,
+        tier=options.tier or "settled",
     )
+
+
+def _check_measuring(options: argparse.Namespace, conditions: Sequence[Condition]) -> None:
+    """Raises InputError for options about measuring that make no sense."""
+    if options.latency not in ("", "cpu"):
+        raise InputError(
+            f"--latency {options.latency}: this version measures on the CPU.", hint="Write --latency cpu."
+        )
+    if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
+        raise InputError(f"--threads {options.threads} is not between 1 and {MAX_THREADS}.")
+    needs = [f"--fail-if {condition.text!r}" for condition in conditions if condition.is_measured]
+    needs += [f"--{name}" for name in ("threads", "tier") if getattr(options, name) is not None]
+    if needs and not options.latency:
+        raise InputError(f"{needs[0]} needs a measurement.", hint="Add --latency cpu.")
 
 
 def parse_input(text: str) -> InputShape:
@@ -213,10 +249,11 @@ def _report(request: Request) -> int:
     with _private_stdout():
         analysis, baseline = _analyses(request, against)
         data = render(analysis, request.format, baseline)
+    reference = _reference(analysis, baseline)
     findings = [
-        condition.finding(analysis.totals, baseline.totals if baseline else None)
+        condition.finding(analysis.totals, reference)
         for condition in request.conditions
-        if condition.holds(analysis.totals, baseline.totals if baseline else None)
+        if condition.holds(analysis.totals, reference)
     ]
     if request.output:
         write_file(request.output, data)
@@ -225,6 +262,16 @@ def _report(request: Request) -> int:
     for finding in findings:
         _complain(finding)
     return CONDITION_HOLDS if findings else OK
+
+
+def _reference(analysis: Analysis, baseline: Analysis | None) -> Totals | None:
+    """What relative conditions compare with. A latency that was measured in alternation decides, not two apart."""
+    if baseline is None:
+        return None
+    pair = paired(analysis, baseline)
+    if pair is None or analysis.totals.latency_s is None:
+        return baseline.totals
+    return msgspec.structs.replace(baseline.totals, latency_s=analysis.totals.latency_s / pair.ratio)
 
 
 def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Analysis | None]:
@@ -245,16 +292,53 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
             session, inputs, edits, assumptions=request.assumptions, allow_real_run=request.allow_real_run
         )
 
-    analysis = analyze(request.edits)
-    if against is not None or not request.edits:
-        return analysis, against
+    analysis, baseline = analyze(request.edits), against
+    if against is None and request.edits:
+        try:
+            baseline = analyze(())
+        except EngineError as error:
+            if any(condition.needs_reference for condition in request.conditions):
+                raise
+            _complain(f"No comparison with the unedited model, which stops: {_sentence(error)}")
+    if request.latency:
+        return _measured(request, session, analysis, baseline)
+    return analysis, baseline
+
+
+def _measured(
+    request: Request, session: Session, analysis: Analysis, baseline: Analysis | None
+) -> tuple[Analysis, Analysis | None]:
+    """Both with what they really cost; a ``baseline`` out of a report stays as it is."""
+    from engine.api import measure_columns
+    from engine.guard import limited_memory
+
+    ours = baseline if request.against is None else None
+    options: dict[str, Any] = {"threads": request.threads, "tier": request.tier, "progress": _progress}
+    with limited_memory(), _progress_line():
+        analysis = measure_columns(
+            session, analysis, against=ours.configuration if ours is not None else None, **options
+        )
+        if ours is not None:
+            baseline = measure_columns(session, ours, **options)
+    return analysis, baseline
+
+
+def _progress(what: str) -> None:
+    """What is being done, on a line that the next one overwrites; only for somebody who watches."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{what} …")
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _progress_line() -> Iterator[None]:
+    """Afterwards the line of :func:`_progress` is empty again."""
     try:
-        return analysis, analyze(())
-    except EngineError as error:
-        if any(condition.needs_reference for condition in request.conditions):
-            raise
-        _complain(f"No comparison with the unedited model, which stops: {_sentence(error)}")
-        return analysis, None
+        yield
+    finally:
+        if sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def _check_names(given: tuple[InputShape, ...]) -> None:

@@ -13,6 +13,7 @@ import pkgutil
 from engine.errors import ExportError
 from engine.export.files import write_file
 from engine.export.formats import FORMATS
+from engine.export.measured import own
 from engine.export.report import Report, format_of, load_report
 from engine.results import Analysis
 
@@ -32,7 +33,7 @@ def render(analysis: Analysis, format: str, baseline: Analysis | None = None) ->
     """``analysis`` in the format of that key, compared with ``baseline``. Raises ExportError for another key."""
     if format not in FORMATS:
         raise ExportError(f"There is no report format {format!r}.", hint=f"Formats: {', '.join(FORMATS)}.")
-    return FORMATS[format].write(analysis, baseline)
+    return FORMATS[format].write(own(analysis), own(baseline) if baseline is not None else None)
 
 
 def write_report(

@@ -1,19 +1,22 @@
 """CSV: one row per layer, for spreadsheets and data frames.
 
 There is no row of totals, which every pivot would add again: a column's sum is the total, except for parameters
-of layers marked ``shared`` and for the peak. Empty is "not counted", never 0. With a baseline, ``baseline_``
-columns follow, and layers that are only in the baseline have rows with empty numbers of their own.
+of layers marked ``shared``, for the peak and for ratios. Measured columns are there when layers were timed; their sum
+is an instrumented forward pass less its unattributed time. Empty is "not counted", never 0. With a baseline,
+``baseline_`` columns follow, and layers that are only in the baseline have rows with empty numbers of their own.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 
 from engine.export.formats import export_format
+from engine.export.measured import row_times, timed
 from engine.export.summary import pair_rows
 from engine.graph import Shape
-from engine.metrics import METRICS, Number, column
+from engine.metrics import METRIC, METRICS, Number, column
 from engine.results import Analysis, Layers
 
 _ASCII = str.maketrans(
@@ -24,20 +27,26 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """Spreadsheets run a cell that begins so as a formula (OWASP: CSV injection)."""
 _TEXT_BEFORE = ("id", "path", "op", "family", "dtype")
 _PLAIN = ("calls", "shared")
-_KEYS = tuple(metric.key for metric in METRICS)
 
 
 @export_format("csv", "Table of layers for spreadsheets (CSV)", ".csv")
 def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
     """The table in UTF-8; a byte-order mark only when a name needs one to be read right by Excel."""
-    header = [*_TEXT_BEFORE, *_PLAIN, *_KEYS, "input_shapes", "output_shapes", "formula"]
+    times = timed(analysis, baseline)
+    keys = [metric.key for metric in METRICS if times or not metric.measured]
+    header = [*_TEXT_BEFORE, *_PLAIN, *keys, "input_shapes", "output_shapes", "formula"]
+    if times:
+        header.append("latency_note")
     if baseline is not None:
-        header += ["change", *(f"baseline_{key}" for key in _KEYS)]
+        header += ["change", *(f"baseline_{key}" for key in keys)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
-    now = _metric_columns(analysis.layers)
-    before = _metric_columns(baseline.layers) if baseline else []
+    now = _metric_columns(analysis.layers, keys)
+    before = _metric_columns(baseline.layers, keys) if baseline else []
+    # Two measurements are never equal; what changed is told by what is counted.
+    counted = sum(not METRIC[key].measured for key in keys)
+    notes = row_times(analysis.latency)
     for row, old in pair_rows(analysis.layers, baseline.layers if baseline else None):
         layers, index = (analysis.layers, row) if row is not None else (baseline.layers, old)  # type: ignore[union-attr]
         assert index is not None
@@ -47,21 +56,23 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
         shapes = (layers.input_shapes, layers.output_shapes)
         cells += [_shapes(each[index]) if row is not None else "" for each in shapes]
         cells.append(_safe(layers.formula[index].translate(_ASCII)) if row is not None else "")
+        if times:
+            cells.append(_safe(notes[layers.id[index]][2]) if row is not None and notes else "")
         if baseline is not None:
             mine, theirs = _numbers(now, row), _numbers(before, old)
-            cells.append(_change(row, old, mine == theirs))
+            cells.append(_change(row, old, mine[:counted] == theirs[:counted]))
             cells += theirs
         writer.writerow(cells)
     text = stream.getvalue()
     return text.encode("ascii" if text.isascii() else "utf-8-sig", "replace")
 
 
-def _metric_columns(layers: Layers) -> list[list[Number]]:
-    return [list(column(layers, key)) for key in _KEYS]
+def _metric_columns(layers: Layers, keys: Sequence[str]) -> list[list[Number]]:
+    return [list(column(layers, key)) for key in keys]
 
 
 def _numbers(columns: list[list[Number]], row: int | None) -> list[Number]:
-    return [None if row is None else each[row] for each in columns] if columns else [None] * len(_KEYS)
+    return [None if row is None else each[row] for each in columns]
 
 
 def _change(row: int | None, old: int | None, equal: bool) -> str:

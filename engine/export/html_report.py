@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from engine import numbers
@@ -12,17 +13,22 @@ from engine.errors import ExportError
 from engine.export import summary, svg
 from engine.export.formats import export_format
 from engine.export.icicle import icicle
-from engine.metrics import METRIC, METRICS, Number, column
+from engine.export.latency_words import latency_section
+from engine.export.measured import shown, timed
+from engine.metrics import METRIC, Number, column
 from engine.results import FAMILIES, Analysis
 from resources import read
 
-CHARTS = ("macs", "params", "activation_bytes", "peak_activation_bytes")
+CHARTS = ("macs", "latency_s", "params", "activation_bytes", "peak_activation_bytes")
 ICICLES = ("macs", "params")
 TABLE_KEYS = ("params", "macs", "flops", "activation_bytes", "peak_activation_bytes", "bytes_moved")
 _MODULE_KEYS = ("params", "macs", "activation_bytes", "peak_activation_bytes")
+_TIMED_KEYS = ("latency_s", "cpu_s")
+"""In the tables when layers were timed."""
 
 _TITLES = {
     "macs": "MACs per layer, in network order",
+    "latency_s": "Measured time per layer, in network order",
     "params": "Parameters per layer, in network order",
     "activation_bytes": "Activations written per layer, in network order",
     "peak_activation_bytes": "Activations alive after each layer; the tallest is the peak",
@@ -65,6 +71,7 @@ def _hash(text: str) -> str:
 
 
 def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
+    keys = (*TABLE_KEYS, *(_TIMED_KEYS if timed(analysis, baseline) else ()))
     return {
         "analysis": analysis,
         "model": analysis.model,
@@ -79,14 +86,20 @@ def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
         "mode": summary.MODES[analysis.mode],
         "charts": _charts(analysis, baseline),
         "icicles": [(METRIC[key].label, icicle(analysis, key)) for key in ICICLES],
-        "modules": _modules(analysis, baseline),
-        "module_metrics": [METRIC[key] for key in _MODULE_KEYS],
-        "layers": _layers(analysis, baseline),
-        "layer_metrics": [METRIC[key] for key in TABLE_KEYS],
+        "modules": _modules(analysis, baseline, _module_keys(analysis, baseline)),
+        "module_metrics": [METRIC[key] for key in _module_keys(analysis, baseline)],
+        "layers": _layers(analysis, baseline, keys),
+        "layer_metrics": [METRIC[key] for key in keys],
+        "latency": latency_section(analysis, baseline),
+        "latency_before": baseline is not None and baseline.layer_times is not None,
         "parameters": _parameters(analysis),
-        "metrics": METRICS,
+        "metrics": shown(analysis, baseline),
         "conventions": summary.CONVENTIONS,
     }
+
+
+def _module_keys(analysis: Analysis, baseline: Analysis | None) -> tuple[str, ...]:
+    return (*_MODULE_KEYS, "latency_s") if timed(analysis, baseline) else _MODULE_KEYS
 
 
 def _charts(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any]]:
@@ -108,9 +121,9 @@ def _charts(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any
     return charts
 
 
-def _modules(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any]]:
+def _modules(analysis: Analysis, baseline: Analysis | None, keys: Sequence[str]) -> list[dict[str, Any]]:
     deepest, levels = summary.overview_depth(analysis), summary.depths(analysis)
-    columns = {key: summary.module_totals(analysis, key) for key in _MODULE_KEYS}
+    columns = {key: summary.module_totals(analysis, key) for key in keys}
     modules = analysis.modules
     before = (
         dict(zip(baseline.modules.path, summary.module_totals(baseline, "macs"), strict=True))
@@ -130,7 +143,7 @@ def _modules(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, An
                 "level": min(levels[row], 8),
                 "removed": modules.removed[row],
                 "unused": not modules.calls[row] and not modules.removed[row],
-                "values": [_cell(key, columns[key][row]) for key in _MODULE_KEYS],
+                "values": [_cell(key, columns[key][row]) for key in keys],
                 "share": numbers.share(macs, analysis.totals.macs),
                 "bar": 100 * (macs or 0) / (analysis.totals.macs or 1),
                 "difference": numbers.difference(before[path], macs) if path in before else "new",
@@ -139,8 +152,8 @@ def _modules(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, An
     return rows
 
 
-def _layers(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any]]:
-    now = {key: column(analysis.layers, key) for key in TABLE_KEYS}
+def _layers(analysis: Analysis, baseline: Analysis | None, keys: Sequence[str]) -> list[dict[str, Any]]:
+    now = {key: column(analysis.layers, key) for key in keys}
     before = column(baseline.layers, "macs") if baseline else []
     rows = []
     for place, (row, old) in enumerate(
@@ -163,9 +176,7 @@ def _layers(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any
                 "output": numbers.shapes(layers.output_shapes[index]) if row is not None else "",
                 "dtype": layers.dtype[index],
                 "formula": layers.formula[index] if row is not None else "only in the baseline",
-                "values": [
-                    _cell(key, now[key][row]) if row is not None else (key, "", "—") for key in TABLE_KEYS
-                ],
+                "values": [_cell(key, now[key][row]) if row is not None else (key, "", "—") for key in keys],
                 "difference": "new"
                 if old is None
                 else "removed"
@@ -187,7 +198,13 @@ def _factor(before: Number, now: Number) -> str:
 
 
 def _cell(key: str, number: Number) -> tuple[str, str, str]:
-    """(metric, value to sort by, text) of one number, to the last digit."""
+    """(metric, value to sort by, text) of one number, to the last digit; of a time three, the others are noise."""
+    if METRIC[key].unit == "seconds":
+        return (
+            key,
+            "" if number is None else repr(number),
+            "—" if number is None else numbers.duration(number),
+        )
     return (key, "" if number is None else repr(number), numbers.exact(number))
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from engine import numbers
 from engine.export import summary
 from engine.export.formats import export_format
-from engine.metrics import METRIC, METRICS
+from engine.export.latency_words import latency_section
+from engine.export.measured import shown
+from engine.metrics import METRIC
 from engine.results import Analysis
 
 TOP_ROWS = 20
@@ -21,9 +23,11 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
     parts = [_head(analysis, baseline), _headline(analysis, baseline)]
     if baseline is not None:
         parts.append(_change(analysis, baseline))
+    parts.append(_latency(analysis, baseline))
     if analysis.configuration.edits:
         parts.append("## Edits\n\n" + _code(analysis.python_lines()))
-    parts += [_modules(analysis, baseline), _top(analysis, baseline), _parameters(analysis), _notes(analysis)]
+    parts += [_modules(analysis, baseline), _top(analysis, baseline), _parameters(analysis)]
+    parts.append(_notes(analysis, baseline))
     # A lone surrogate (a file name that is not UTF-8) must not cost the report.
     return ("\n\n".join(filter(None, parts)) + "\n").encode("utf-8", "replace")
 
@@ -86,7 +90,7 @@ def _headline(analysis: Analysis, baseline: Analysis | None) -> str:
                 c.metric.label,
                 c.value,
                 _exact(analysis, c.metric.key),
-                _exact(baseline, c.metric.key),
+                c.before.removesuffix(" before") if c.metric.measured else _exact(baseline, c.metric.key),
                 c.difference,
             ]
             for c in summary.cards(analysis, baseline)
@@ -95,11 +99,52 @@ def _headline(analysis: Analysis, baseline: Analysis | None) -> str:
 
 
 def _exact(analysis: Analysis, key: str) -> str:
+    if METRIC[key].measured:
+        # Its last digits are noise.
+        return numbers.NOT_APPLICABLE
     return numbers.exact_value(METRIC[key], getattr(analysis.totals, key))
 
 
 def _change(analysis: Analysis, baseline: Analysis) -> str:
     return f"**What changed.** {text(summary.what_changed(analysis, baseline))}"
+
+
+def _latency(analysis: Analysis, baseline: Analysis | None) -> str:
+    section = latency_section(analysis, baseline)
+    if section is None:
+        return ""
+    parts = [f"## Latency\n\n**{text(section.headline)}.**"]
+    quiet = [f"- {text(words)}: {text(detail)}" for words, detail in section.doubts]
+    parts.append(
+        "\n".join(["Not quiet while it was measured:", "", *quiet]) if quiet else "The machine was quiet."
+    )
+    parts.append(_facts("Measured", section.facts))
+    if section.memory:
+        parts.append(_facts("Memory of one forward pass", section.memory))
+    if section.layers:
+        header = ["Slowest layers", "Operation", "Time", "Share", "Cores busy", "Speed"]
+        before = baseline is not None and baseline.layer_times is not None
+        header += ["Before"] if before else []
+        rows = [
+            [
+                code(row.path),
+                text(row.what) + (f" ({text(row.note)})" if row.note else ""),
+                row.time,
+                row.share,
+                row.cores,
+                row.speed,
+                *([row.before] if before else []),
+            ]
+            for row in section.layers
+        ]
+        parts.append(_table(header, 2, rows))
+        parts.append(text(section.layers_sentence))
+    parts.append(_facts("Circumstances", section.circumstances))
+    return "\n\n".join(parts)
+
+
+def _facts(title: str, facts: Sequence[tuple[str, str]]) -> str:
+    return _table([title, ""], 2, [[text(label), text(words)] for label, words in facts])
 
 
 def _modules(analysis: Analysis, baseline: Analysis | None) -> str:
@@ -165,9 +210,9 @@ def _parameters(analysis: Analysis) -> str:
     return "## Parameters\n\n" + "\n".join(lines)
 
 
-def _notes(analysis: Analysis) -> str:
+def _notes(analysis: Analysis, baseline: Analysis | None) -> str:
     lines = [f"- {line}" for line in summary.CONVENTIONS]
-    lines += [f"- {metric.label}: {metric.description}" for metric in METRICS]
+    lines += [f"- {metric.label}: {metric.description}" for metric in shown(analysis, baseline)]
     for assumption in analysis.assumptions:
         lines.append(f"- Assumption {code(assumption.key)}: {text(assumption.label)} = {assumption.value:,}")
     lines.append(f"- Found by: {summary.MODES[analysis.mode]}")

@@ -8,13 +8,18 @@ from msgspec import Struct
 
 from engine import numbers
 from engine.edits import attribute_text
-from engine.metrics import METRIC, METRICS, Metric, Number, column, combined, ratio
+from engine.export.latency_words import threads_words
+from engine.export.measured import shown
+from engine.measured_summary import latency_sentences, measured_times, paired, ratio_words
+from engine.metrics import METRIC, Metric, Number, column, combined, ratio
 from engine.results import FAMILIES, Analysis, Layers
 from engine.summary import headline, plain, where
 from engine.tree_values import compared
 
-HEADLINES = tuple(metric for metric in METRICS if metric.key not in ("special_ops", "weight_bytes"))
-"""Metrics with a card; weights stand with the parameters, special operations with the FLOPs."""
+NO_CARD = ("special_ops", "weight_bytes")
+"""Weights stand with the parameters, special operations with the FLOPs."""
+
+NOT_MEASURED = "not measured"
 
 Pair = tuple[int | None, int | None]
 """Row now and row before; None where the layer is not there."""
@@ -103,7 +108,11 @@ class Card(Struct, frozen=True):
 
 def cards(analysis: Analysis, baseline: Analysis | None) -> list[Card]:
     """The headline cards in the order of the metric table."""
-    return [_card(metric, analysis, baseline) for metric in HEADLINES]
+    return [
+        _measured_card(metric, analysis, baseline) if metric.measured else _card(metric, analysis, baseline)
+        for metric in shown(analysis, baseline)
+        if metric.key not in NO_CARD
+    ]
 
 
 def _card(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> Card:
@@ -129,9 +138,37 @@ def _card(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> Card
     )
 
 
+def _measured_card(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> Card:
+    """A measured total with its interval; better or worse only where a measurement in alternation says so."""
+    now: Number = getattr(analysis.totals, metric.key)
+    latency = analysis.latency
+    text, detail = _measured_value(metric, analysis), metric.description.partition(":")[0].rstrip(".")
+    if metric.key == "latency_s" and latency is not None:
+        detail = f"n = {latency.measurement.n:,}, {threads_words(latency.measurement.threads)}"
+    if baseline is None:
+        return Card(metric, text, detail)
+    before: Number = getattr(baseline.totals, metric.key)
+    difference, direction = numbers.difference(before, now), ""
+    pair = paired(analysis, baseline)
+    if metric.key == "latency_s" and pair is not None:
+        difference = ratio_words(pair)
+        direction = {"faster": "better", "slower": "worse"}.get(pair.verdict, "")
+    return Card(metric, text, detail, difference, f"{_measured_value(metric, baseline)} before", direction)
+
+
+def _measured_value(metric: Metric, analysis: Analysis) -> str:
+    if analysis.latency is None:
+        return NOT_MEASURED
+    if metric.key == "latency_s":
+        return measured_times(analysis.latency.measurement)
+    return numbers.value(metric, getattr(analysis.totals, metric.key))
+
+
 def what_changed(analysis: Analysis, baseline: Analysis) -> str:
-    """Which totals are the same, how the others differ, and where: the window's words."""
-    return plain((headline(analysis, baseline, "macs"), *where(compared(analysis, baseline), "macs")))
+    """Which totals are the same, how the others differ, what it really costs, and where: the window's words."""
+    comparison = compared(analysis, baseline)
+    measured = latency_sentences(comparison, "macs")
+    return plain((headline(analysis, baseline, "macs"), *measured, *where(comparison, "macs")))
 
 
 def input_sentence(analysis: Analysis, baseline: Analysis | None) -> str:
@@ -174,10 +211,10 @@ def attributes(row: dict[str, object]) -> str:
     return ", ".join(f"{name} {attribute_text(value)}" for name, value in row.items())  # type: ignore[arg-type]
 
 
-def families(analysis: Analysis, key: str) -> list[tuple[str, int]]:
+def families(analysis: Analysis, key: str) -> list[tuple[str, float]]:
     """(family, sum of ``key``) of the families that have any, in the fixed order."""
-    sums: dict[str, int] = defaultdict(int)
-    for family, number in zip(analysis.layers.family, getattr(analysis.layers, key), strict=True):
+    sums: dict[str, float] = defaultdict(float)
+    for family, number in zip(analysis.layers.family, column(analysis.layers, key), strict=True):
         sums[family] += number or 0
     return [(family, sums[family]) for family in FAMILIES if sums[family]]
 

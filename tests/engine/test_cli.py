@@ -13,11 +13,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from engine import analyze
 from engine.api import analyze_columns, open_session
 from engine.cli import main, parse_input
 from engine.edits import RemoveLayer
+from engine.errors import InputError
 from engine.export import render
 from engine.graph import InputShape
 from engine.results import Analysis
@@ -176,7 +178,7 @@ def test_the_file_ending_names_the_format(
 
 REFUSED = [
     ([], r"The following arguments are required: SOURCE\."),
-    (["torchvision:resnet50", "--latency", "cpu"], r"Unrecognized arguments: --latency cpu\."),
+    (["torchvision:resnet50", "--energy", "cpu"], r"Unrecognized arguments: --energy cpu\."),
     (["torchvision:resnet50", "--form", "json"], r"Unrecognized arguments: --form json\."),
     (["torchvision:resnet50", "--format", "pdf"], r"Argument --format: invalid choice: 'pdf'"),
     (["torchvision:resnet50", "--input", "x=1x3xbig"], r"--input 'x=1x3xbig' is not NAME=SHAPE"),
@@ -277,3 +279,76 @@ def test_another_python_without_packages_says_what_is_missing(
     status, out, err = run(capfdbinary, "torchvision:resnet18", "--python", wrapper(tmp_path, "-S"))
     assert (status, out) == (2, b"")
     assert re.fullmatch(r"misnomer: .* has no msgspec and no torch; install it there\.", err)
+
+
+def test_latency_is_measured_and_compared_with_the_unedited_model(
+    tiny: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    argv = [
+        tiny,
+        "--trust",
+        "--set",
+        "conv.padding=1",
+        "--latency",
+        "cpu",
+        "--threads",
+        "1",
+        "--tier",
+        "live",
+    ]
+    status, out, err = run(capfdbinary, *argv, "--set", "conv.dilation=1", "--format", "json")
+    assert (status, err) == (0, "")
+    report = json.loads(out)
+    latency = report["latency"]
+    assert (latency["threads"], latency["tier"], latency["device"]) == (1, "live", "cpu")
+    assert latency["n"] == len(latency["samples_s"]) >= 1
+    assert latency["median_s"] == report["totals"]["latency_s"] > 0
+    assert latency["memory"]["analytic_bytes"] == report["totals"]["peak_activation_bytes"]
+    assert all(row["latency_s"] is not None or row["note"] for row in report["layers"])
+    assert latency["comparison"]["baseline"]["edits"] == []
+    assert latency["circumstances"]["fingerprint"]
+
+
+def test_a_measured_budget(tiny: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    argv = [tiny, "--trust", "--latency", "cpu", "--tier", "live", "--fail-if", "latency>1000s"]
+    assert run(capfdbinary, *argv)[0] == 0
+    status, _, err = run(capfdbinary, *argv, "--fail-if", "latency>0.001ns")
+    assert status == 3
+    assert "latency>0.001ns holds: " in err
+
+
+def test_an_old_report_with_a_latency_is_compared_apart(
+    tiny: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    old = str(tmp_path / "old.json")
+    measure = [tiny, "--trust", "--latency", "cpu", "--tier", "live"]
+    assert run(capfdbinary, *measure, "-o", old)[0] == 0
+    status, out, _ = run(capfdbinary, *measure, "--against", old, "--input", "2x3x8x8")
+    assert status == 0
+    assert "measured apart" in out.decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--latency", "cuda"], "--latency cuda: this version measures on the CPU. Write --latency cpu."),
+        (["--threads", "2"], "--threads needs a measurement. Add --latency cpu."),
+        (["--tier", "live"], "--tier needs a measurement. Add --latency cpu."),
+        (["--fail-if", "latency>1s"], "--fail-if 'latency>1s' needs a measurement. Add --latency cpu."),
+        (["--latency", "cpu", "--threads", "0"], "--threads 0 is not between 1 and 1024."),
+    ],
+)
+def test_options_about_measuring_that_make_no_sense(
+    capfdbinary: pytest.CaptureFixture[bytes], options: list[str], sentence: str
+) -> None:
+    status, out, err = run(capfdbinary, "torchvision:resnet18", *options)
+    assert (status, out, err) == (2, b"", f"misnomer: {sentence}")
+
+
+def test_the_python_call_measures_too() -> None:
+    report = analyze(nn.Linear(8, 4), (2, 8), latency="cpu", threads=1, tier="live")
+    assert report.latency is not None
+    assert report.latency.median_s > 0
+    assert report.latency.layers is not None
+    with pytest.raises(InputError, match="measures on the CPU"):
+        analyze(nn.Linear(8, 4), (2, 8), latency="cuda")

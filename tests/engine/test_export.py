@@ -23,8 +23,11 @@ from engine.export.icicle import icicle
 from engine.export.summary import module_totals, pair_rows, what_changed
 from engine.export.svg import bars, ticks
 from engine.graph import InputShape
+from engine.measurement import Flag
 from engine.metrics import METRIC, METRICS
-from engine.results import Analysis, Coverage, Layers, ModelInfo, Modules, NotCounted, Totals
+from engine.numbers import THIN
+from engine.results import Analysis, Coverage, Layers, ModelInfo, Modules, NotCounted, Totals, with_latency
+from tests.engine.measuring import measured
 
 HOSTILE = "=cmd|' /C calc'!A0"
 SCRIPT = "</title><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -84,6 +87,11 @@ NOW = analysis_of(("a", HOSTILE, SCRIPT, "late"), (2**53 + 1, 300, None, 5))
 BEFORE = analysis_of(("a", "gone", HOSTILE, SCRIPT), (2**52, 100, 100, 100))
 
 
+LAYER_SECONDS = {"a:linear": 0.020, f"{HOSTILE}:linear": 0.010, "late:linear": 0.005}
+MEASURED = measured(NOW, 0.040, LAYER_SECONDS)
+MEASURED_BEFORE = measured(BEFORE, 0.020, {"a:linear": 0.015})
+
+
 def table(data: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
 
@@ -92,7 +100,7 @@ def test_csv_has_a_row_per_layer_with_plain_integers_and_empty_for_not_counted()
     rows = table(render(NOW, "csv"))
     assert [row["macs"] for row in rows] == ["9007199254740993", "300", "", "5"]
     assert [row["input_shapes"] for row in rows] == ["1x4"] * 4
-    assert {metric.key for metric in METRICS} <= rows[0].keys()
+    assert {metric.key for metric in METRICS if not metric.measured} <= rows[0].keys()
 
 
 def test_csv_cells_are_no_formulas() -> None:
@@ -310,6 +318,74 @@ def test_a_file_name_that_is_no_unicode_costs_no_report() -> None:
 
 def test_cards_follow_the_table_of_metrics() -> None:
     text = render(NOW, "md").decode()
+    timed = render(MEASURED, "md").decode()
     for metric in METRICS:
-        assert metric.description in text
+        assert metric.description in timed
+        assert (metric.description in text) is not metric.measured
     assert METRIC["macs"].label in text
+
+
+def test_csv_has_measured_columns_only_when_layers_were_timed() -> None:
+    rows = table(render(MEASURED, "csv", BEFORE))
+    assert [row["latency_s"] for row in rows if row["calls"]] == ["0.02", "0.01", "0.0", "0.005"]
+    assert rows[0]["macs_per_s"] == repr((2**53 + 1) / 0.020)
+    assert rows[0]["latency_note"] == rows[0]["baseline_latency_s"] == ""
+    for data in (render(NOW, "csv", BEFORE), render(measured(NOW, 0.04), "csv")):
+        assert not {"latency_s", "cpu_s", "cores_busy", "macs_per_s", "latency_note"} & table(data)[0].keys()
+
+
+def test_csv_does_not_call_a_layer_changed_for_its_time() -> None:
+    rows = table(render(measured(NOW, 0.05, {"a:linear": 0.03}), "csv", MEASURED))
+    assert {row["change"] for row in rows} == {"same"}
+
+
+@pytest.mark.parametrize("key", ["md", "html"])
+def test_the_latency_is_told_with_all_that_it_holds_for(key: str) -> None:
+    flags = (Flag("preempted", "run-queue delay above 2 % in 5 of 10 samples"),)
+    now = measured(NOW, 0.040, LAYER_SECONDS, against=BEFORE, ratio=2.0, flags=flags)
+    page = re.sub(r"\\(.)", r"\1", render(now, key, MEASURED_BEFORE).decode())
+    for words in (
+        f"40.0 ± 0.4{THIN}ms, median of 10, 2 threads, batch 1, float32, CPU.",
+        "the interval was narrow enough",
+        "ther programs took the cores: run-queue delay above 2 % in 5 of 10 samples",
+        f"{THIN}ms, median of the 8 samples whose threads hardly waited for a core",
+        f"120{THIN}ms, not among the samples",
+        "Kernel workspace (their difference)",
+        f"6.00{THIN}MiB",
+        "n/a (no peak here)",
+        "unattributed",
+        "10 module calls at",
+        "Some CPU",
+        "2026-01-02T03:04:05+00:00",
+        "Fingerprint",
+        f"×{THIN}2.00 (1.99–2.01), slower",
+        f"20.0{THIN}ms",
+    ):
+        assert words.replace(THIN, " ") in page.replace(THIN, " "), words
+
+
+@pytest.mark.parametrize("key", ["md", "html"])
+def test_without_a_measurement_nothing_is_said_about_latency(key: str) -> None:
+    for baseline in (None, BEFORE):
+        page = render(NOW, key, baseline).decode()
+        assert not re.search("latency|cores busy|cpu time", page, re.IGNORECASE)
+
+
+def test_a_quiet_machine_is_said_to_be_quiet() -> None:
+    assert "The machine was quiet." in render(MEASURED, "md").decode()
+
+
+def test_a_measured_total_is_not_given_to_its_last_digit() -> None:
+    row = next(
+        line for line in render(MEASURED, "md").decode().splitlines() if line.startswith("| Latency |")
+    )
+    assert row == f"| Latency | 40.0 ± 0.4{THIN}ms | — |"
+    noise = measured(NOW, 0.04017354, LAYER_SECONDS)
+    assert "4017354" not in render(noise, "md").decode()
+
+
+def test_old_times_are_in_no_report() -> None:
+    stale = with_latency(NOW, None, MEASURED_BEFORE.layer_times)
+    assert stale.layer_times is not None
+    for key in FORMATS:
+        assert render(stale, key) == render(NOW, key)

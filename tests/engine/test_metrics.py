@@ -26,11 +26,10 @@ def bytes_per_mac(monkeypatch: pytest.MonkeyPatch) -> Metric:
     everything = (*metrics.METRICS, metric)
     for module in (
         "engine.metrics",
-        "engine.export.report",
-        "engine.export.summary",
+        "engine.export.measured",
         "engine.export.csv_report",
     ):
-        monkeypatch.setattr(f"{module}.METRICS", everything, raising=False)
+        monkeypatch.setattr(f"{module}.METRICS", everything)
     monkeypatch.setitem(metrics.METRIC, metric.key, metric)
     return metric
 
