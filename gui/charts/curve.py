@@ -166,7 +166,7 @@ class CurvePanel(Panel):
             return f"{refusal}."
         if self.sweep_controls.running:
             return "Medians appear here as they are measured."
-        return "Measured sizes appear here. Measure range times positions over the whole slider."
+        return "Measure range fills in the other sizes."
 
     @property
     def _fixed(self) -> bool:

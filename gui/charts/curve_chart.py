@@ -187,6 +187,8 @@ class CurveChart(ChartCanvas):
         label = axis_words(data.metric) + (", log scale" if self._log else "")
         self.brush.small_text(painter, strip, label)
         dashed = bool(data.dots_before) if data.metric.measured else data.before is not None
+        if any(dot.doubts for dot in data.dots.values()):
+            self._paint_doubt_key(painter, strip, label)
         if dashed or (data.before_at is not None and data.before_at[1] is not None):
             self._paint_key(painter, strip, dashed)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -238,6 +240,17 @@ class CurveChart(ChartCanvas):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_ring(painter, middle)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+
+    def _paint_doubt_key(self, painter: QPainter, strip: QRectF, label: str) -> None:
+        """What a diamond means, beside the name of the axis; the baseline's key stands at the right."""
+        left = strip.left() + self.brush.text_width(label) + 24
+        word = "machine not quiet"
+        if left + self.brush.text_width(word) > strip.right() - 100:
+            return
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._paint_diamond(painter, QPointF(left, strip.center().y() + 0.5))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        self.brush.small_text(painter, strip.adjusted(left + 2, 0, 0, 0), word)
 
     def _paint_ring(self, painter: QPainter, at: QPointF) -> None:
         """The mark of the baseline's own position."""
@@ -305,10 +318,19 @@ class CurveChart(ChartCanvas):
                 self._paint_whisker(painter, at.x(), dot.interval, token)
             if before:
                 self._paint_ring(painter, at)
+            elif dot.doubts:
+                self._paint_diamond(painter, at)
             else:
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(self.brush.color("accent"))
                 painter.drawEllipse(at, 3.2, 3.2)
+
+    def _paint_diamond(self, painter: QPainter, at: QPointF) -> None:
+        """The mark of a median that something speaks against."""
+        painter.setPen(self.brush.pen("accent", 1.5))
+        painter.setBrush(self.brush.color("surface"))
+        arms = (QPointF(0, -4.5), QPointF(4.5, 0), QPointF(0, 4.5), QPointF(-4.5, 0))
+        painter.drawPolygon(QPolygonF([at + arm for arm in arms]))
 
     def _paint_whisker(self, painter: QPainter, x: float, interval: Interval, token: str) -> None:
         high, low = self._y(interval.high), self._y(interval.low)
@@ -369,9 +391,8 @@ class CurveChart(ChartCanvas):
         value = data.value_at(size)
         lines = [value_words(data.metric, value)]
         dot = data.dots.get(size)
-        if dot is not None and dot.interval is not None:
-            low, high = (numbers.value(data.metric, bound) for bound in dot.interval)
-            lines.append(f"95{numbers.THIN}% interval {low} to {high}")
+        if dot is not None:
+            lines += dot_sentences(data.metric, dot)
         if data.metric.unit in ("count", "bytes") and value is not None:
             lines.append(numbers.exact(value))
         before = data.value_at(size, before=True)
@@ -454,3 +475,14 @@ class CurveChart(ChartCanvas):
     def _ask(self, size: int) -> None:
         if size != self._asked:
             self.moved.emit(size)
+
+
+def dot_sentences(metric: Metric, dot: Dot) -> list[str]:
+    """How sure a measured value is: its interval, and what speaks against it."""
+    lines = list(dot.doubts)
+    if dot.interval is not None:
+        low, high = (numbers.value(metric, bound) for bound in dot.interval)
+        lines.insert(0, f"95{numbers.THIN}% interval {low} to {high}")
+    elif metric.key == "latency_s":
+        lines.insert(0, "too few samples for an interval")
+    return lines

@@ -24,6 +24,8 @@ from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 MOST_TOGETHER = 4
 """As many metrics fit side by side before their lanes get too low to read."""
 
+LEAST_CAPTION_PX = 90
+"""In less room a caption is left out: a few letters and dots tell nothing."""
 TIGHT_PX = 320
 """A narrower panel has smaller buttons in its header."""
 
@@ -31,7 +33,7 @@ TIGHT_PX = 320
 class Caption(QWidget):
     """One line of secondary text that never moves its neighbours: parts that find no room are left to the tooltip.
 
-    Parts are separated by `` · ``, the most telling one first.
+    Parts are separated by `` · ``, the most telling one first; that one is shortened before it is left out.
     """
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:
@@ -63,9 +65,12 @@ class Caption(QWidget):
         painter = QPainter(self)
         painter.setFont(ui_font(SECONDARY_PX))
         painter.setPen(self._theme.current.color("secondary"))
-        text = self._text
-        while text and painter.fontMetrics().horizontalAdvance(text) > self.width():
+        metrics, text = painter.fontMetrics(), self._text
+        while " · " in text and metrics.horizontalAdvance(text) > self.width():
             text = text.rpartition(" · ")[0]
+        if metrics.horizontalAdvance(text) > self.width():
+            room = self.width() if self.width() >= LEAST_CAPTION_PX else 0
+            text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, room)
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
 
 

@@ -363,23 +363,23 @@ class LiveChart(ChartCanvas):
         painter.drawText(rect, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, words)
 
     def _paint_sample_axis(self, painter: QPainter, trace: Trace) -> None:
-        """Which configuration the samples are of, and how many there are."""
-        bottom = self._plot.bottom()
+        """Which configuration the samples are of, and how many there are. Old ones always say whose they are."""
         count = len(trace.samples_s)
-        own = " · ".join(_lines(self._labels[-1]))
+        own = self.stale_words or " · ".join(_lines(self._labels[-1]))
         words = f"{samples_text(count)}, in the order measured"
         if self.brush.text_width(words) > self._field.width():
             words = samples_text(count)
-        first = QRectF(self._field.left(), bottom + 3, self._field.width(), 15)
-        second = first.translated(0, 15)
+        line = QRectF(self._field.left(), self._plot.bottom() + 3, self._field.width(), 15)
         if own:
+            opacity = painter.opacity()
+            painter.setOpacity(1.0)
             painter.setFont(self.brush.strong)
             painter.setPen(self.brush.color("text"))
-            fitted = self.brush.strong_metrics.elidedText(
-                own, Qt.TextElideMode.ElideMiddle, self._field.width()
-            )
-            painter.drawText(first, Qt.AlignmentFlag.AlignCenter, fitted)
-        self.brush.small_text(painter, second if own else first, words, Qt.AlignmentFlag.AlignHCenter)
+            fitted = self.brush.strong_metrics.elidedText(own, Qt.TextElideMode.ElideMiddle, line.width())
+            painter.drawText(line, Qt.AlignmentFlag.AlignCenter, fitted)
+            painter.setOpacity(opacity)
+            line.translate(0, 15)
+        self.brush.small_text(painter, line, words, Qt.AlignmentFlag.AlignHCenter)
 
     def paint_overlay(self, painter: QPainter) -> None:
         if self._progress is not None:
@@ -396,7 +396,7 @@ class LiveChart(ChartCanvas):
     def _paint_strip_readout(self, painter: QPainter, at: QPointF, measurement: Measurement) -> None:
         title = sizes.size_text(measurement.configuration.inputs)
         edits = measurement.configuration.edits
-        lines = [*facts(measurement)[:4], *([samples.edits_text(edits)] if edits else [])]
+        lines = [*facts(measurement)[:5], *([samples.edits_text(edits)] if edits else [])]
         self.brush.readout(painter, self.area, at, f"Earlier: {title}", lines)
 
     def _paint_sample_readout(self, painter: QPainter, at: QPointF | None, index: int) -> None:

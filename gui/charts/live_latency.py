@@ -32,6 +32,8 @@ class LiveLatencyPanel(Panel):
         self._measuring = desk.measuring
         self._settings = desk.settings
         self._waiting = True
+        self._traced: tuple[Measurement, Trace] | None = None
+        """The last finished measurement with its samples, which a tick of a slider does not sort again."""
         self.log_button = LogButton("liveLog")
         self.add_right(self.log_button)
         self.chart = LiveChart(desk.theme)
@@ -87,7 +89,9 @@ class LiveLatencyPanel(Panel):
                 return trace
         if shown is None or (measuring.error is not None and not measuring.is_current):
             return None
-        return trace_of(shown)
+        if self._traced is None or self._traced[0] is not shown:
+            self._traced = shown, trace_of(shown)
+        return self._traced[1]
 
     def _stale_words(self, trace: Trace | None) -> str:
         """What the samples belong to, unless that is what is asked for."""

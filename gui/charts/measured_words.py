@@ -66,6 +66,7 @@ def facts(measurement: Measurement) -> list[str]:
     if measurement.interval is None:
         count += ", too few for an interval"
     found = [time_text(measurement.median_s, measurement.interval), count]
+    found += [flag.words for flag in measurement.flags if flag.key != "cold"]
     if measurement.first_s:
         found.append(f"first forward {numbers.duration(measurement.first_s)}")
     found.append(threads_text(measurement.threads))

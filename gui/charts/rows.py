@@ -218,12 +218,9 @@ def times_of(analysis: Analysis) -> str:
 def whole_of(analysis: Analysis, metric: Metric, values: Sequence[Value]) -> Value:
     """What a row of this metric is a share of: the model's total, or for maxima and ratios the largest row.
 
-    Of the measured latency the plain forward passes among those that timed the layers: the headline is of another time.
+    Times of layers are shares of their own sum: the headline is of other forward passes.
     """
     if metric.measured and metric.combine == "sum":
-        times = analysis.layer_times
-        if metric.key == "latency_s" and times is not None:
-            return times.end_to_end_s
         return sum(value for value in values if value is not None) or None
     if metric.combine in ("sum", "params"):
         return total_of(analysis.totals, metric.key)

@@ -92,6 +92,8 @@ class Dot(NamedTuple):
     value: float
     interval: Interval | None = None
     """95 % interval, where there is one."""
+    doubts: tuple[str, ...] = ()
+    """What speaks against the measurement, in words."""
 
 
 def dots(
@@ -105,7 +107,7 @@ def dots(
     for measurement in measurements:
         size = position(measurement.configuration)
         if size is not None and (dot := _dot(key, measurement, totals.get(size))) is not None:
-            found[size] = dot
+            found[size] = dot._replace(doubts=tuple(flag.words for flag in measurement.flags))
     return dict(sorted(found.items()))
 
 

@@ -20,11 +20,13 @@ from engine.edits import RemoveLayer
 from engine.errors import ErrorInfo
 from engine.graph import Dim, InputSpec
 from engine.measurement import Latency
+from engine.metrics import METRIC
 from engine.protocol import Point
 from engine.results import Analysis
 from gui import sizes
 from gui.charts import sweep
 from gui.charts.curve import CurvePanel
+from gui.charts.curve_chart import dot_sentences
 from gui.engine_client import EngineClient
 from gui.measuring import Sweep
 from gui.settings import Settings
@@ -32,7 +34,7 @@ from gui.theme import ThemeManager
 from gui.workspace import Workspace
 from tests.gui.analyses import small_net
 from tests.gui.desks import desk_of
-from tests.gui.measurements import measured, measurement
+from tests.gui.measurements import PREEMPTED, measured, measurement
 
 SPECS = (
     InputSpec(
@@ -101,7 +103,7 @@ def test_measured_metrics_have_dots_at_the_positions_of_the_sweep() -> None:
     totals = {64: small_net(64).totals}
     found = sweep.dots(here, known, totals, "latency_s")
     assert list(found) == [64, 128]
-    assert found[64] == (known[1].median_s, known[1].interval)
+    assert found[64] == (known[1].median_s, known[1].interval, ())
     # CPU time has no interval; 1.7 cores are busy in these measurements
     assert sweep.dots(here, known, {}, "cpu_s")[64].interval is None
     assert sweep.dots(here, known, {}, "cores_busy")[64].value == pytest.approx(1.7)
@@ -338,6 +340,24 @@ def test_hovering_a_dot_tells_its_interval(stage: Stage, qtbot: QtBot) -> None:
     plain = stage.chart.grab().toImage()
     qtbot.mouseMove(stage.chart.viewport(), stage.at(440))
     assert stage.chart.grab().toImage() != plain
+
+
+def test_a_median_of_a_machine_that_was_not_quiet_has_another_mark(stage: Stage) -> None:
+    stage.show(net(224))
+    stage.panel.metric_button.set_keys(["latency_s"])
+    calm = measurement(configuration(64), 5.0)
+    stage.workspace.latencies[calm.configuration] = Latency(calm)
+    stage.measuring.latency_changed.emit()
+    plain = stage.chart.grab().toImage()
+    noisy = msgspec.structs.replace(calm, flags=(PREEMPTED,))
+    stage.workspace.latencies[calm.configuration] = Latency(noisy)
+    stage.measuring.latency_changed.emit()
+    assert stage.chart.grab().toImage() != plain
+    assert stage.chart.data is not None
+    dot = stage.chart.data.dots[64]
+    assert dot_sentences(METRIC["latency_s"], dot)[1:] == ["other programs took the cores"]
+    few = sweep.Dot(0.005)
+    assert dot_sentences(METRIC["latency_s"], few) == ["too few samples for an interval"]
 
 
 def test_the_range_is_measured_held_and_stopped_by_buttons(stage: Stage, qtbot: QtBot) -> None:

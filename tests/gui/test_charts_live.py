@@ -158,6 +158,26 @@ def test_another_configuration_greys_the_samples_and_names_theirs(stage: Stage) 
     assert [each.configuration for each in stage.chart.strips] == [NET.configuration]
 
 
+def test_in_a_narrow_panel_old_samples_say_whose_they_are_below_them(stage: Stage) -> None:
+    stage.panel.resize(300, 190)
+    stage.open(NET)
+    stage.learn(measurement(NET.configuration))
+    ink = QColor(stage.theme.current.text).name()
+
+    def below() -> set[str]:
+        field = stage.chart.field
+        image = stage.chart.grab().toImage()
+        return {
+            image.pixelColor(x, y).name()
+            for x in range(round(field.left()), round(field.right()))
+            for y in range(round(field.bottom()) + 3, image.height())
+        }
+
+    assert ink not in below()
+    stage.ask(SMALLER.configuration)
+    assert ink in below()  # at full strength, while the samples are faded
+
+
 def test_a_measurement_of_other_threads_is_old_too(stage: Stage) -> None:
     stage.open(NET)
     stage.learn(measurement(NET.configuration, threads=4))
