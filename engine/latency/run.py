@@ -108,12 +108,16 @@ def op_times(session: Session, configuration: Configuration, threads: int, stop:
 
 
 def memory_readings(session: Session, configuration: Configuration, stop: Event) -> MemoryReadings:
-    """Three views of the forward pass's peak memory. Raises as ``measure`` does."""
+    """Three views of the forward pass's peak memory. Raises as ``measure`` does.
 
-    def readings(session: Session, configuration: Configuration, threads: int, stop: Event) -> MemoryReadings:
-        return memory.memory_readings(session, configuration, stop)
-
-    return _in_own_setting(session, configuration, 0, stop, readings)
+    In the caller's thread, which should be the main one: torch's profiler writes an error to stderr in any other. How
+    subnormal numbers are treated decides no memory.
+    """
+    configuration = _complete(session, configuration)
+    check_memory(session, configuration)
+    return _explained(
+        session, configuration, stop, lambda: memory.memory_readings(session, configuration, stop)
+    )
 
 
 def _in_own_setting(
