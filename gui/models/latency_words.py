@@ -144,7 +144,8 @@ def _unmeasured_words(label: str, description: str, now: Situation) -> CardWords
 
 
 def _caption(measurement: Measurement) -> str:
-    return f"n = {measurement.n:,} · {threads_text(measurement.threads)}"
+    samples = f"n = {measurement.n:,}" if measurement.n > 1 else "single run"
+    return f"{samples} · {threads_text(measurement.threads)}"
 
 
 def _difference(now: Situation) -> tuple[str, str, str]:

@@ -22,15 +22,16 @@ ROOT = QModelIndex()
 SORT_ROLE = Qt.ItemDataRole.UserRole + 1
 NODE_ROLE = Qt.ItemDataRole.UserRole + 2
 """What to select for a row: the layer's row, else the module it ran in."""
-ORDER, OP, PATH, SHAPE, TIME, SHARE = range(6)
-HEADERS = ("#", "Operation", "Layer", "Output", "Time", "Share")
+ORDER, TIME, SHARE, OP, PATH, SHAPE = range(6)
+"""The numbers first: they are seen in a narrow panel too."""
+HEADERS = ("#", "Time", "Share", "Operation", "Layer", "Output")
 TOOLTIPS = (
     "Position in execution order",
+    "Median over the timed passes, the cost of timing taken off",
+    "Part of the sum over all operations",
     "What torch executed",
     "Innermost module being called",
     "Shape of the output",
-    "Median over the timed passes, the cost of timing taken off",
-    "Part of the sum over all operations",
 )
 NUMBERS = (ORDER, TIME, SHARE)
 
@@ -87,21 +88,21 @@ class OpTimesModel(QAbstractTableModel):
         return None
 
     def _text(self, times: OpTimes, row: int, column: int) -> str:
-        if column == SHAPE:
-            return numbers.shapes(times.output_shapes[row])
         if column == TIME:
             return numbers.duration(times.latency_s[row])
         if column == SHARE:
             return numbers.share(times.latency_s[row], self._total_s)
-        return (f"{row + 1}", times.op[row], times.path[row] or "(model)")[column]
+        if column == SHAPE:
+            return numbers.shapes(times.output_shapes[row])
+        return {ORDER: f"{row + 1}", OP: times.op[row], PATH: times.path[row] or "(model)"}[column]
 
     def _value(self, times: OpTimes, row: int, column: int) -> str | float:
+        if column in (TIME, SHARE):
+            return times.latency_s[row]
         if column == SHAPE:
             shapes = times.output_shapes[row]
             return float(elements(shapes[0])) if shapes else 0.0
-        if column in (TIME, SHARE):
-            return times.latency_s[row]
-        return (float(row), times.op[row].casefold(), times.path[row].casefold())[column]
+        return {ORDER: float(row), OP: times.op[row].casefold(), PATH: times.path[row].casefold()}[column]
 
 
 class OpTimesProxy(QSortFilterProxyModel):

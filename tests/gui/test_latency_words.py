@@ -55,7 +55,7 @@ def test_the_card_has_median_interval_samples_and_threads() -> None:
 def test_one_sample_has_no_interval_and_its_tooltip_says_so() -> None:
     now = Situation(Latency(measurement(NET.configuration, 1500, samples=1)), NET.configuration, True)
     words = latency_words("Latency", "about", now)
-    assert words.value == f"1.50{THIN}s"
+    assert (words.value, words.caption) == (f"1.50{THIN}s", "single run · 2 threads")
     assert "none: too few samples" in words.tooltip
 
 
