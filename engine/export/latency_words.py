@@ -81,7 +81,13 @@ def _headline(measurement: Measurement) -> str:
 
 
 def threads_words(threads: int) -> str:
-    return f"{threads} thread{'s' if threads != 1 else ''}"
+    return _many(threads, "thread")
+
+
+def _many(number: int, noun: str) -> str:
+    """``1 thread``, ``2 threads``, ``3 passes``."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 def _facts(measurement: Measurement) -> list[Fact]:
@@ -109,8 +115,9 @@ def _facts(measurement: Measurement) -> list[Fact]:
         facts.append(("Outliers", f"{outliers.mild} mild, {outliers.severe} severe; none is left out"))
     if measurement.delay_s:
         facts.append(("Undisturbed", _undisturbed(measurement)))
-    facts.append(("First forward pass", f"{duration(measurement.first_s)}, not among the samples"))
-    facts.append(("Warm-up", f"{measurement.warmups} forward passes"))
+    if measurement.stop_reason != "single":
+        facts.append(("First forward pass", f"{duration(measurement.first_s)}, not among the samples"))
+        facts.append(("Warm-up", _many(measurement.warmups, "forward pass")))
     facts.append(("Stopped because", STOPPED[measurement.stop_reason]))
     return facts
 
@@ -121,9 +128,7 @@ def _undisturbed(measurement: Measurement) -> str:
     if median is None:
         return "no sample: threads waited for a core in all of them"
     count = len(measurement.undisturbed_s)
-    return (
-        f"{numbers.duration(median)}, median of the {count:,} samples whose threads hardly waited for a core"
-    )
+    return f"{numbers.duration(median)}, median of the {_many(count, 'sample')} whose threads hardly waited for a core"
 
 
 def _against(analysis: Analysis, baseline: Analysis | None) -> list[Fact]:
@@ -135,7 +140,8 @@ def _against(analysis: Analysis, baseline: Analysis | None) -> list[Fact]:
         facts.append(
             (
                 "In alternation with it",
-                f"{ratio_words(pair)}, {verdict_words(pair)}; {len(pair.ratios)} pairs, 99 % interval",
+                f"{ratio_words(pair)}, {verdict_words(pair)}; {_many(len(pair.ratios), 'pair')}"
+                + (", 99 % interval" if pair.interval else ""),
             )
         )
     return facts
@@ -203,7 +209,7 @@ def _slowest(analysis: Analysis, times: LayerTimes, baseline: Analysis | None) -
             "timing itself",
             _time(hooks),
             _share(hooks, times),
-            note=f"{times.hook_calls:,} module calls at {numbers.duration(times.hook_s)}; not in the rows above",
+            note=f"{_many(times.hook_calls, 'module call')} at {numbers.duration(times.hook_s)}; not in the rows above",
         ),
     )
 
@@ -219,7 +225,7 @@ def _share(seconds: float | None, times: LayerTimes) -> str:
 def _layers_sentence(times: LayerTimes) -> str:
     """What the rows add up to, against the plain forward pass."""
     return (
-        f"Layers are timed in passes of their own ({times.repeats}, medians). Rows and unattributed time make up "
+        f"Layers are timed in passes of their own (medians of {times.repeats:,}). Rows and unattributed time make up "
         f"{times.coverage * 100:.0f}{numbers.THIN}% of {numbers.duration(times.end_to_end_s)}, a plain forward pass "
         f"between them; with the timing it took {numbers.duration(times.instrumented_s)}."
     )
