@@ -94,7 +94,9 @@ class OpTimesModel(QAbstractTableModel):
             return numbers.share(times.latency_s[row], self._total_s)
         if column == SHAPE:
             return numbers.shapes(times.output_shapes[row])
-        return {ORDER: f"{row + 1}", OP: times.op[row], PATH: times.path[row] or "(model)"}[column]
+        if column == ORDER:
+            return f"{row + 1}"
+        return times.op[row] if column == OP else times.path[row] or "(model)"
 
     def _value(self, times: OpTimes, row: int, column: int) -> str | float:
         if column in (TIME, SHARE):
@@ -102,7 +104,9 @@ class OpTimesModel(QAbstractTableModel):
         if column == SHAPE:
             shapes = times.output_shapes[row]
             return float(elements(shapes[0])) if shapes else 0.0
-        return {ORDER: float(row), OP: times.op[row].casefold(), PATH: times.path[row].casefold()}[column]
+        if column == ORDER:
+            return float(row)
+        return (times.op if column == OP else times.path)[row].casefold()
 
 
 class OpTimesProxy(QSortFilterProxyModel):
