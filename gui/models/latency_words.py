@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from engine import numbers
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo
+from engine.measured_summary import measured_times, ratio_words, verdict_words
 from engine.measurement import Comparison, Flag, Latency, Measurement, Verdict
-from engine.statistics import Interval, median
+from engine.statistics import median
 from gui import sizes
 from gui.models.card_words import CardWords
 from gui.state_words import belongs_to
@@ -85,7 +86,7 @@ def latency_words(label: str, description: str, now: Situation) -> CardWords:
     difference, tone, detail = _difference(now)
     return CardWords(
         label,
-        time_text(measurement.median_s, measurement.interval),
+        measured_times(measurement),
         caption=PAUSED if now.paused and now.current else _caption(measurement),
         difference=difference,
         tone=tone,
@@ -153,17 +154,21 @@ def _difference(now: Situation) -> tuple[str, str, str]:
     comparison, measurement = now.comparison, now.measurement
     if comparison is not None:
         interval = comparison.interval
-        low, high = interval if interval is not None else (None, None)
-        factor, _, between = numbers.ratio_interval(comparison.ratio, low, high).partition(" (")
+        factor, _, between = ratio_words(comparison).partition(" (")
         detail = between.rstrip(")") if interval is not None else "too few pairs"
         return f"{factor} {comparison.verdict}", TONES[comparison.verdict], detail
     if now.baseline is None or measurement is None:
         return "", "secondary", ""
-    words = numbers.difference(now.baseline.median_s, measurement.median_s)
+    words = _apart(now.baseline.median_s, measurement.median_s)
     detail = APART
     if now.baseline.threads != measurement.threads:
         detail = f"apart, with {threads_text(now.baseline.threads)}"
     return words, "secondary", detail
+
+
+def _apart(before: float, after: float) -> str:
+    """Two digits: separate measurements spread more than their intervals say."""
+    return f"×{numbers.THIN}{numbers.significant(after / before, 2)}"
 
 
 def _throughput_difference(now: Situation) -> tuple[str, str, str]:
@@ -172,7 +177,7 @@ def _throughput_difference(now: Situation) -> tuple[str, str, str]:
     if measurement is None or baseline is None or not baseline.throughput or not measurement.throughput:
         return "", "secondary", ""
     if comparison is None:
-        return numbers.difference(baseline.throughput, measurement.throughput), "secondary", APART
+        return _apart(baseline.throughput, measurement.throughput), "secondary", APART
     scale, tone = (measurement.batch or 1) / (baseline.batch or 1), "secondary"
     difference = numbers.difference(1.0, scale / comparison.ratio)
     if comparison.interval is None:
@@ -186,12 +191,6 @@ def _throughput_difference(now: Situation) -> tuple[str, str, str]:
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------
-
-
-def time_text(median_s: float, interval: Interval | None) -> str:
-    """``38 ± 2 ms`` with the digits that the interval supports; the bare median without one."""
-    low, high = interval or (None, None)
-    return numbers.interval(median_s, low, high)
 
 
 def rate_text(measurement: Measurement) -> str:
@@ -309,12 +308,10 @@ def comparison_facts(now: Situation) -> list[Fact]:
         if now.baseline is None:
             return []
         difference, _, how = _difference(now)
-        before = time_text(now.baseline.median_s, now.baseline.interval)
+        before = measured_times(now.baseline)
         return [("Baseline", before), ("Difference", f"{difference}, {how}: no verdict")]
-    low, high = comparison.interval or (None, None)
-    ratio = numbers.ratio_interval(comparison.ratio, low, high)
     facts = [
-        ("Against the baseline", f"{ratio}, {comparison.verdict}"),
+        ("Against the baseline", f"{ratio_words(comparison)}, {verdict_words(comparison)}"),
         ("Pairs", f"{len(comparison.ratios)}, in alternation; 99{numbers.THIN}% interval"),
     ]
     facts += [("Doubt", f"{flag.words}: {flag.detail}") for flag in comparison.flags]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.measured_summary import paired
 from engine.measurement import Latency, Measurement
 from engine.tree_values import is_same
 from gui.measuring import Measuring
@@ -17,9 +18,7 @@ def situation(workspace: Workspace, measuring: Measuring) -> Situation:
     analysis = workspace.analysis
     if analysis is not None and not workspace.editable:
         latency, baseline = analysis.latency, workspace.baseline
-        comparison = latency.comparison if latency is not None else None
-        if comparison is not None and (baseline is None or comparison.baseline != baseline.configuration):
-            comparison = None
+        comparison = paired(analysis, baseline) if baseline is not None else None
         return Situation(
             latency, analysis.configuration, latency is not None, _baseline(workspace), comparison
         )

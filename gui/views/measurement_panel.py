@@ -21,8 +21,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine.measured_summary import measured_times
 from gui.measuring import Measuring
-from gui.models.latency_words import DOUBTS, Fact, Situation, as_text, sections, time_text
+from gui.models.latency_words import DOUBTS, Fact, Situation, as_text, sections
 from gui.selection import Selection
 from gui.theme import Theme, ThemeManager
 from gui.views.actions import Actions
@@ -191,7 +192,7 @@ def _facts_html(now: Situation, found: Iterable[tuple[str, list[Fact]]], theme: 
     """A headline and one table of all sections: columns line up from section to section."""
     measurement = now.measurement
     assert measurement is not None
-    value = time_text(measurement.median_s, measurement.interval)
+    value = measured_times(measurement)
     rows = [
         f"<tr><td colspan='2'><b style='font-size:18px; color:{theme.text}'>{escape(value)}</b></td></tr>"
     ]

@@ -168,7 +168,7 @@ def test_the_difference_is_apart_until_there_is_a_comparison(bar: CardsBar, work
     card = bar.cards["latency_s"]
     workspace.baseline = measured(small_net(), 20)
     learn(bar._measuring, latency_of(small_net(pool=False), 38))
-    assert (card.words.difference, card.words.detail) == (f"+90{THIN}%", "measured apart")
+    assert (card.words.difference, card.words.detail) == (f"×{THIN}1.9", "measured apart")
     assert card.words.tone == "secondary"
 
 

@@ -86,7 +86,7 @@ def test_a_comparison_has_a_verdict_and_only_a_sure_one_has_a_colour() -> None:
 def test_two_separate_medians_are_marked_apart_and_have_no_colour() -> None:
     now = dataclasses.replace(NOW, baseline=measurement(OTHER.configuration, 10))
     words = latency_words("Latency", "about", now)
-    assert (words.difference, words.tone, words.detail) == (f"×{THIN}3.80", "secondary", "measured apart")
+    assert (words.difference, words.tone, words.detail) == (f"×{THIN}3.8", "secondary", "measured apart")
     assert "no verdict" in words.tooltip
     other = dataclasses.replace(NOW, baseline=measurement(OTHER.configuration, 19, threads=1))
     assert latency_words("Latency", "about", other).detail == "apart, with 1 thread"
