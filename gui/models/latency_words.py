@@ -10,7 +10,7 @@ from engine.configuration import Configuration
 from engine.errors import ErrorInfo
 from engine.measured_summary import measured_times, ratio_words, verdict_words
 from engine.measurement import Comparison, Flag, Latency, Measurement, Verdict
-from engine.statistics import median
+from engine.statistics import Interval, median
 from gui import sizes
 from gui.models.card_words import CardWords
 from gui.state_words import belongs_to
@@ -191,6 +191,12 @@ def _throughput_difference(now: Situation) -> tuple[str, str, str]:
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------
+
+
+def time_text(median_s: float, interval: Interval | None) -> str:
+    """``38 ± 2 ms`` of samples that are no Measurement yet; the bare median without an interval."""
+    low, high = interval or (None, None)
+    return numbers.interval(median_s, low, high)
 
 
 def rate_text(measurement: Measurement) -> str:
