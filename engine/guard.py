@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACTIVATION_MARGIN = 1.5
+SMALL_PART = 1000
+"""What is less than this part of a need is not named."""
 RESERVE = 256 * 2**20
 """Left to the rest of the system."""
 THREAD_SPACE = 136 * 2**20
@@ -69,11 +71,9 @@ def free_bytes() -> int:
 def check_memory(session: Session, configuration: Configuration) -> None:
     """Raises NotEnoughMemoryError when running ``configuration`` for real needs more than is free.
 
-    Nothing is built for this: the peak comes from the analysis (which raises for what it cannot trace).
+    Nothing is built for this: the peak comes from the analysis, which raises for what it cannot trace. Where only a
+    real run could, the analysis asks for the weights itself before it builds them.
     """
-    weights = 0 if session.has_real_weights else session.weight_bytes
-    # First alone: a model that only a real run can trace would be built by the analysis itself.
-    require(Need(weights), session.info.name)
     # A session asks this module before it allocates weights.
     from engine.session import FailedAnalysisError
 
@@ -99,7 +99,7 @@ def require(need: Need, name: str) -> None:
             (need.activations, "activations"),
             (need.inputs, "inputs"),
         )
-        if size
+        if size > need.total / SMALL_PART
     ]
     what = f" ({' + '.join(parts)})" if len(parts) > 1 else f" for the {parts[0].rpartition(' ')[2]} alone"
     raise NotEnoughMemoryError(
@@ -108,7 +108,9 @@ def require(need: Need, name: str) -> None:
 
 
 def _amount(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 0.95 * 2**30 else f"{size / 2**20:.0f} MiB"
+    if size >= 0.95 * 2**30:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.0f} MiB" if size >= 10 * 2**20 else f"{size / 2**10:.0f} KiB"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -105,6 +106,42 @@ def test_a_small_one_is_built(tmp_path: Path) -> None:
     with session.real(session.default_configuration()) as model, torch.inference_mode():
         assert torch.is_tensor(model.forward())
     assert "built on cpu" in marker.read_text()
+
+
+REAL_ONLY = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        open({marker!r}, "a").write("built on " + str(torch.empty(0).device) + "\\n")
+        self.fc = nn.Linear(64, 64)
+
+    def forward(self, x):
+        x.sum().numpy()
+        return self.fc(x)
+
+def build():
+    return Net(), (torch.zeros(1, 64),)
+"""
+
+
+def test_what_only_a_real_run_can_trace_is_refused_before_it_is_built(
+    tmp_path: Path, free: Callable[[int], None]
+) -> None:
+    marker = tmp_path / "built"
+    source = tmp_path / "real.py"
+    source.write_text(REAL_ONLY.format(marker=str(marker)))
+    session = open_session(f"{source}:build", trust=True)
+    configuration = msgspec.structs.replace(session.default_configuration(), allow_real_run=True)
+    free(4 * 64 * 65 - 1)
+    with pytest.raises(NotEnoughMemoryError, match="weights alone"):
+        check_memory(session, configuration)
+    assert "cpu" not in marker.read_text()
+    free(MIB)
+    check_memory(session, configuration)
+    assert "cpu" in marker.read_text()
 
 
 def test_seven_billion_parameters_are_refused_with_the_numbers(free: Callable[[int], None]) -> None:
