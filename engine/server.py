@@ -59,6 +59,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL_S = 0.1
 """At most ten progress events per second."""
+LAST_GRACE_S = 1.0
+"""After the window is gone, for what runs to stop between two steps."""
 
 
 class Inbox:
@@ -196,6 +198,9 @@ class Server:
             for dropped in self._inbox.put(request):
                 self.send(Failed(dropped.id, describe(CancelledError())))
         self._inbox.close()
+        # A forward pass may take minutes to come to its end; no process outlives its window by so much.
+        time.sleep(LAST_GRACE_S)
+        os._exit(0)
 
     # -- requests ------------------------------------------------------------------------------------------------
 

@@ -505,7 +505,7 @@ from torch import nn
 
 class Slow(nn.Module):
     def forward(self, x):
-        rounds = 5_000_000 if x.shape[-1] == 96 and x.device.type == "cpu" else 1
+        rounds = 10**9 if x.shape[-1] == 96 and x.device.type == "cpu" else 1
         for _ in range(rounds):
             x = torch.relu(x)
         return x
@@ -513,7 +513,7 @@ class Slow(nn.Module):
 def build():
     return nn.Sequential(Slow(), nn.Conv2d(3, {channels}, 3)), (torch.zeros(1, 3, 32, 32),)
 """
-"""At 96 pixels one forward pass takes long, and no kernel of it does."""
+"""At 96 pixels a forward pass never ends, though its kernels do."""
 
 
 @pytest.fixture
