@@ -89,9 +89,9 @@ class Measurement(Struct, frozen=True, dict=True):
     batch: int | None = None
     """Size of the inputs' batch dimension; None for a model that has none."""
     cpu_s: tuple[float, ...] = ()
-    """CPU time of the whole process per sample."""
+    """CPU time of the whole process per sample, over all its passes."""
     delay_s: tuple[float, ...] = ()
-    """Run-queue delay per sample, summed over threads; empty where the system does not tell."""
+    """Run-queue delay per sample, over all its passes, summed over threads; empty where the system does not tell."""
     forwards_per_sample: int = 1
     first_s: float = 0.0
     """The first forward pass after the model was built or its shapes changed; not among the samples."""

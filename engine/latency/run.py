@@ -198,11 +198,12 @@ def _setting(session: Session, threads: int) -> Setting:
 
 
 def _settings(session: Session, setting: Setting) -> dict[str, str]:
-    """For the fingerprint and for eyes."""
+    """For the fingerprint and for eyes; in the measuring thread."""
+    flushed = setting.flush and torch.set_flush_denormal(True)
     weights = "random, seed 0" if session.random_weights else "as its source makes them"
     return {
         "Threads": str(setting.threads),
-        "Subnormal numbers": "flushed to zero" if setting.flush else "computed",
+        "Subnormal numbers": "flushed to zero" if flushed else "computed",
         "Inputs": "standard normal, seed 0",
         "Weights": weights,
         "Mode": "eager, eval, inference mode",

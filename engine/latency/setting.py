@@ -14,6 +14,9 @@ import torch
 
 T = TypeVar("T")
 
+JOIN_S = 0.5
+"""Windows hands a Ctrl-C over only between waits."""
+
 _inside = threading.local()
 
 
@@ -50,12 +53,14 @@ def in_setting(setting: Setting, stop: Event, work: Callable[[], T]) -> T:
     _one_interop_thread()
     before = torch.get_num_threads()
     thread = threading.Thread(target=body, name="measuring", daemon=True)
-    thread.start()
     try:
-        thread.join()
+        thread.start()
+        while thread.is_alive():
+            thread.join(JOIN_S)
     except BaseException:
         stop.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
         raise
     finally:
         torch.set_num_threads(before)

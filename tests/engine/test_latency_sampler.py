@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import signal
 import threading
 from collections.abc import Sequence
 from threading import Event
@@ -205,6 +206,20 @@ def test_errors_come_out_of_the_setting() -> None:
 
     with pytest.raises(InputError, match="no"):
         in_setting(Setting(1, False), Event(), work)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to one thread on this system")
+def test_an_interrupt_stops_the_work_and_comes_out() -> None:
+    stop, main = Event(), threading.get_ident()
+    ended = []
+
+    def work() -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        ended.append(stop.wait(20))
+
+    with pytest.raises(KeyboardInterrupt):
+        in_setting(Setting(1, False), stop, work)
+    assert ended == [True]
 
 
 def test_the_collector_is_off_only_inside() -> None:
