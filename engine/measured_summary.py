@@ -28,7 +28,7 @@ def latency_sentences(comparison: Comparison, count_mode: str) -> tuple[Sentence
     """
     analysis = comparison.analysis
     baseline = comparison.baseline.analysis if comparison.baseline is not None else None
-    if baseline is None or is_same(analysis, baseline):
+    if baseline is None or (is_same(analysis, baseline) and _measurement(analysis) == _measurement(baseline)):
         return ()
     pair = paired(analysis, baseline)
     if pair is not None:

@@ -83,6 +83,13 @@ def test_other_circumstances_are_named() -> None:
     assert "with 1 instead of 2 threads" in said(measured(NOW, 0.070, threads=1), before)
 
 
+def test_the_same_state_measured_again_may_have_changed() -> None:
+    """A report of another day or machine against one of today."""
+    assert said(measured(BEFORE, 0.070), measured(BEFORE, 0.035, fingerprint="def")).startswith(
+        "The same MACs, latency × 2.0 (70.0 ± 0.7 ms, before 35.0 ± 0.4 ms), measured apart on different machines"
+    )
+
+
 def test_a_comparison_with_something_else_is_not_taken() -> None:
     other = small_net(256)
     now = measured(NOW, 0.070, against=other, ratio=3.0)
