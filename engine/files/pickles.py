@@ -43,7 +43,7 @@ class Reading:
     def _machine(
         self, cursor: Cursor, stored: Callable[[str], int | None] | None, name: str
     ) -> tuple[Value, Rebuilder]:
-        rebuilder = Rebuilder(self.budget, stored, self.load_bytes, name)
+        rebuilder = Rebuilder(cursor.region, self.budget, stored, self.load_bytes, name)
         machine = Machine(cursor, self.budget, self.record, rebuilder, self.scan)
         return machine.run(), rebuilder
 

@@ -35,9 +35,11 @@ _ATTRIBUTE = re.compile(r"[A-Za-z_)]\s*\.|\.\s*[A-Za-z_]")
 _STRING = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:\s*(?="))?', re.DOTALL)
 _CALLS = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _KNOWN_CALLS = frozenset(
-    {"Max", "Min", "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilDiv", "CeilToInt", "FloorToInt", "ToFloat", "Eq",
-     "Ne", "Lt", "Le", "Gt", "Ge", "Pow", "PowByNatural", "IntTrueDiv", "FloatTrueDiv", "Identity", "Integer", "Symbol",
-     "Where", "Mul", "Add", "Rational", "Float", "Zero", "One", "NegativeOne", "Half", "Infinity", "ModularIndexing", "TruncToInt", "RoundToInt", "Abs", "Piecewise", "And", "Or", "Not"}
+    {"Abs", "Add", "And", "CeilDiv", "CeilToInt", "CleanDiv", "Eq", "Float", "FloatTrueDiv", "FloorDiv",
+     "FloorToInt", "Ge", "Gt", "Half", "Identity", "Infinity", "IntTrueDiv", "Integer", "Le", "Lt", "Max",
+     "Min", "Mod", "ModularIndexing", "Mul", "Ne", "NegativeOne", "Not", "One", "Or", "Piecewise", "Pow",
+     "PowByNatural", "PythonMod", "Rational", "RoundToInt", "Symbol", "ToFloat", "TruncToInt", "Where",
+     "Zero"}
 )  # fmt: skip
 
 

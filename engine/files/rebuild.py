@@ -87,12 +87,14 @@ class Rebuilder:
 
     def __init__(
         self,
+        region: Region,
         budget: Budget,
         stored: Callable[[str], int | None] | None,
         load_bytes: Callable[[Region], Value],
         name: str = "",
     ) -> None:
         """``name`` goes before all keys: of a file inside another."""
+        self.region = region
         self._name = name
         self.budget = budget
         self.storages: dict[str, Storage] = {}
@@ -351,11 +353,12 @@ def collection(rebuilder: Rebuilder, args: tuple[Value, ...]) -> Value:
 
 
 @data_call("_codecs.encode")
-def encode(_: Rebuilder, args: tuple[Value, ...]) -> Value:
+def encode(rebuilder: Rebuilder, args: tuple[Value, ...]) -> Value:
     """(text, "latin1"): bytes, as protocol 2 writes them. Any other codec is looked up, and imported, by its name."""
     if len(args) != 2 or not isinstance(args[0], str) or args[1] not in ("latin1", "latin-1"):
         return NotImplemented
-    return Instance(None, ())
+    rebuilder.budget.spend_text(len(args[0]))
+    return Blob(rebuilder.region.of_bytes(args[0].encode("latin-1"), rebuilder.region.name))
 
 
 @data_call("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")

@@ -1,6 +1,7 @@
 """Weights and archives on disk: ``net.pt``, ``model.safetensors``, a model folder.
 
-They are read without running anything of them (``engine.files``); what they hold is the answer until they can be computed.
+They are read without running anything of them (``engine.files``); what they hold is the answer until they can be
+computed.
 """
 
 from __future__ import annotations
