@@ -172,22 +172,21 @@ def _apart(before: float, after: float) -> str:
 
 
 def _throughput_difference(now: Situation) -> tuple[str, str, str]:
-    """The ratio of throughputs; coloured where the comparison's whole interval is beyond its dead zone."""
+    """(difference, tone, detail): coloured where the comparison's whole interval is beyond its dead zone."""
     measurement, baseline, comparison = now.measurement, now.baseline, now.comparison
     if measurement is None or baseline is None or not baseline.throughput or not measurement.throughput:
         return "", "secondary", ""
     if comparison is None:
         return _apart(baseline.throughput, measurement.throughput), "secondary", APART
-    scale, tone = (measurement.batch or 1) / (baseline.batch or 1), "secondary"
+    scale = (measurement.batch or 1) / (baseline.batch or 1)
     difference = numbers.difference(1.0, scale / comparison.ratio)
-    if comparison.interval is None:
-        return difference, tone, ""
-    low, high = scale / comparison.interval.high, scale / comparison.interval.low
-    if low > 1 + comparison.dead_zone:
-        tone = "better"
-    elif high < 1 - comparison.dead_zone:
-        tone = "worse"
-    return difference, tone, ""
+    interval = comparison.interval
+    if interval is not None and scale / interval.high > 1 + comparison.dead_zone:
+        return difference, "better", ""
+    if interval is not None and scale / interval.low < 1 - comparison.dead_zone:
+        return difference, "worse", ""
+    same = comparison.verdict == "same" and scale == 1
+    return f"{difference} {'same' if same else 'unclear'}", "secondary", ""
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------

@@ -124,6 +124,21 @@ def test_throughput_of_a_larger_batch_may_be_better_although_it_takes_longer() -
     assert throughput_words("Throughput", "about", now).tone == "better"
 
 
+def test_throughput_without_a_sure_difference_says_so() -> None:
+    def shown(ratio: float) -> tuple[str, str]:
+        now = dataclasses.replace(
+            NOW,
+            baseline=measurement(OTHER.configuration, 20),
+            comparison=comparison(OTHER.configuration, NET.configuration, ratio),
+        )
+        words = throughput_words("Throughput", "about", now)
+        return words.difference, words.tone
+
+    assert shown(1.02)[0].endswith(" unclear") and shown(1.02)[1] == "secondary"
+    assert shown(1.0)[0].endswith(" same") and shown(1.0)[1] == "secondary"
+    assert shown(0.5) == (f"+100{THIN}%", "better")
+
+
 def test_the_badge_is_a_word_and_the_worst_comes_first() -> None:
     assert badge(()) == ("quiet", "better")
     assert badge((SPREAD,)) == ("the samples spread widely", "caution")
