@@ -145,7 +145,8 @@ class BreakdownPanel(Panel):
             return " · ".join([*parts, f"{label}, width is the share"])
         parts.append("each in % of its own total" if data.several else f"{label} per layer")
         if data.has_before:
-            parts.append("outlined: before")
+            # Layers are not timed in alternation: another load then looks like another cost.
+            parts.append("outlined: before, measured apart" if data.lanes_measured else "outlined: before")
         if data.only_before:
             parts.append(f"{data.only_before} {'row' if data.only_before == 1 else 'rows'} gone")
         if len(data.rows) < len(data.layers):

@@ -430,6 +430,11 @@ def test_any_size_can_be_painted(stage: Stage, size: tuple[int, int]) -> None:
 # -- measured metrics ------------------------------------------------------------------------------------------------
 
 
+def timed(net: Analysis) -> Analysis:
+    """``net`` with a measurement and layer times of its own."""
+    return with_latency(net, Latency(measurement(net.configuration), layer_times(net)))
+
+
 def test_layer_times_are_bars_and_what_is_part_of_another_row_has_none(stage: Stage) -> None:
     net = deep_net(blocks=2)
     fused = [row for row in net.layers.id if ":relu" in row]
@@ -450,10 +455,19 @@ def test_layer_times_are_bars_and_what_is_part_of_another_row_has_none(stage: St
     assert data.lanes[0].whole == pytest.approx(times.rows_s)
 
 
+def test_times_of_the_baseline_are_said_to_be_measured_apart(stage: Stage) -> None:
+    stage.panel.metric_button.set_keys(["latency_s"])
+    stage.show(timed(deep_net(blocks=2)), timed(deep_net(160, blocks=2, without="fc:linear")))
+    assert stage.bars.data is not None and stage.bars.data.has_before
+    assert "outlined: before, measured apart" in stage.panel.caption.text
+    stage.panel.metric_button.set_keys(["macs"])
+    assert stage.panel.caption.text.endswith("have any") and "apart" not in stage.panel.caption.text
+
+
 def test_times_of_an_earlier_configuration_are_faded_and_named(stage: Stage) -> None:
     net, other = deep_net(blocks=2), deep_net(160, blocks=2)
     stage.panel.metric_button.set_keys(["latency_s"])
-    stage.show(with_latency(net, Latency(measurement(net.configuration), layer_times(net))))
+    stage.show(timed(net))
     fresh = pixel_colors(stage.bars.grab().toImage())
     stage.show(with_latency(other, None, layer_times(net)))
     assert stage.panel.caption.text.startswith("times of 1×3×224×224")
