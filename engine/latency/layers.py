@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from statistics import median
 from threading import Event
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import torch
@@ -14,14 +14,21 @@ import torch
 from engine.configuration import Configuration
 from engine.latency.attribution import divide, how, match_rows, shares, without_hooks
 from engine.latency.module_timer import PassTimes, hook_cost, time_modules
+from engine.latency.noise import RunQueue
 from engine.latency.ops import Executed, OpPass, op_cost, op_pass
 from engine.latency.passes import paced, timed
 from engine.latency.setting import no_collection
-from engine.measurement import Flag, LayerTimes
+from engine.measurement import UNDISTURBED_DELAY, Flag, LayerTimes
 from engine.results import Layers
 from engine.session import RealModel, Session
 
-REPEATS = (5, 15)
+T = TypeVar("T")
+
+REPEATS = (5, 40)
+ENOUGH = 15
+"""Rounds, unless other programs disturbed most of them and there is time for more."""
+UNDISTURBED = 3
+"""So many passes in which the threads hardly waited for a core are enough to leave the others out."""
 BUDGET_S = 2.5
 OP_REPEATS = (2, 3)
 OP_BUDGET_S = 0.5
@@ -36,11 +43,33 @@ OVERHEAD = 1.1
 has_cpu_clock = time.get_clock_info("process_time").resolution <= CPU_RESOLUTION
 
 
-class _Passes(NamedTuple):
-    plain_s: list[float]
-    wall: list[PassTimes]
+class Passes(NamedTuple):
+    """What was timed, in order; with every pass goes the share of it that its threads waited for a core."""
+
+    plain_s: list[tuple[float, float]]
+    wall: list[tuple[PassTimes, float]]
     cpu: list[PassTimes]
     ops: list[OpPass]
+
+    @property
+    def enough(self) -> bool:
+        return len(self.wall) >= ENOUGH and _undisturbed(self.plain_s) and _undisturbed(self.wall)
+
+
+def _undisturbed(passes: Sequence[tuple[T, float]]) -> bool:
+    return sum(waiting <= UNDISTURBED_DELAY for _, waiting in passes) >= UNDISTURBED
+
+
+def least_disturbed(passes: Sequence[tuple[T, float]]) -> list[T]:
+    """The undisturbed passes where there are enough of them, else the half that waited least.
+
+    Choosing by the waiting, which is not the model's doing, makes no layer faster than it is.
+    """
+    undisturbed = [one for one, waiting in passes if waiting <= UNDISTURBED_DELAY]
+    half = (len(passes) + 1) // 2
+    if len(undisturbed) >= min(UNDISTURBED, half):
+        return undisturbed
+    return [one for one, _ in sorted(passes, key=lambda each: each[1])[:half]]
 
 
 def layer_times(session: Session, configuration: Configuration, threads: int, stop: Event) -> LayerTimes:
@@ -55,34 +84,41 @@ def layer_times(session: Session, configuration: Configuration, threads: int, st
     return summarize(configuration, threads, layers, passes)
 
 
-def _run(model: RealModel, stop: Event) -> _Passes:
+def _run(model: RealModel, stop: Event) -> Passes:
     paths = model.target.paths
-    passes = _Passes([], [], [], [])
+    passes = Passes([], [], [], [])
     for _ in paced((1, WARMUPS), BUDGET_S, stop):
         model.forward()
-    for number in paced(REPEATS, BUDGET_S, stop):
-        for turn in ("plain", "timed") if number % 2 else ("timed", "plain"):
-            if turn == "plain":
-                passes.plain_s.append(timed(model.forward))
-            else:
-                passes.wall.append(time_modules(model.forward, paths, time.perf_counter))
-        if has_cpu_clock and number % CPU_EVERY == 0:
-            passes.cpu.append(time_modules(model.forward, paths, time.process_time))
+    with RunQueue() as queue:
+        for number in paced(REPEATS, BUDGET_S, stop):
+            for turn in ("plain", "timed") if number % 2 else ("timed", "plain"):
+                waited = queue.read_s()
+                if turn == "plain":
+                    seconds = timed(model.forward)
+                    passes.plain_s.append((seconds, (queue.read_s() - waited) / seconds))
+                else:
+                    times = time_modules(model.forward, paths, time.perf_counter)
+                    passes.wall.append((times, (queue.read_s() - waited) / times.total_s))
+            if has_cpu_clock and number % CPU_EVERY == 0:
+                passes.cpu.append(time_modules(model.forward, paths, time.process_time))
+            if passes.enough:
+                break
     for _ in paced(OP_REPEATS, OP_BUDGET_S, stop):
         passes.ops.append(op_pass(model))
     return passes
 
 
-def summarize(configuration: Configuration, threads: int, layers: Layers, passes: _Passes) -> LayerTimes:
-    """The columns for ``layers``: medians over the passes."""
+def summarize(configuration: Configuration, threads: int, layers: Layers, passes: Passes) -> LayerTimes:
+    """The columns for ``layers``: medians over the least disturbed passes."""
+    timed_passes, plain_s = least_disturbed(passes.wall), least_disturbed(passes.plain_s)
     hook_s = hook_cost(time.perf_counter)
     match = match_rows(
         (one for each in passes.ops for one in each.executed),
         frozenset().union(*(each.called for each in passes.ops)),
         layers,
     )
-    wall = _medians(passes.wall, hook_s)
-    containers = {path for path, count in passes.wall[-1].children.items() if count}
+    wall = _medians(timed_passes, hook_s)
+    containers = timed_passes[-1].containers
     parts = shares(wall, containers, _op_seconds(passes.ops, match.row_of))
     rows, rest = divide(wall, parts)
     cpu_rows: dict[str, float] = {}
@@ -98,12 +134,22 @@ def summarize(configuration: Configuration, threads: int, layers: Layers, passes
         note=tuple(notes.get(row, "") for row in layers.id),
         unattributed_s=rest,
         hook_s=hook_s,
-        hook_calls=round(median(one.calls for one in passes.wall)),
-        instrumented_s=median(one.total_s for one in passes.wall),
-        end_to_end_s=median(passes.plain_s),
-        repeats=len(passes.wall),
+        hook_calls=round(median(one.calls for one in timed_passes)),
+        instrumented_s=median(one.total_s for one in timed_passes),
+        end_to_end_s=median(plain_s),
+        repeats=len(timed_passes),
     )
-    return msgspec.structs.replace(result, flags=_flags(result))
+    return msgspec.structs.replace(result, flags=_disturbed(passes) + _flags(result))
+
+
+def _disturbed(passes: Passes) -> tuple[Flag, ...]:
+    if _undisturbed(passes.wall) and _undisturbed(passes.plain_s):
+        return ()
+    waiting = [share for _, share in (*passes.wall, *passes.plain_s)]
+    count = sum(share > UNDISTURBED_DELAY for share in waiting)
+    if not count:
+        return ()  # a slow model had no time for more
+    return (Flag("preempted", f"the threads waited for a core in {count} of {len(waiting)} passes"),)
 
 
 def _medians(passes: Sequence[PassTimes], hook_s: float) -> dict[str, float]:

@@ -35,6 +35,11 @@ class PassTimes(NamedTuple):
     def calls(self) -> int:
         return sum(self.children.values())
 
+    @property
+    def containers(self) -> frozenset[str]:
+        """Modules that called others; the call of the model itself is no module's."""
+        return frozenset(path for path, count in self.children.items() if count > (path == ""))
+
 
 class _Frame:
     __slots__ = ("calls", "path", "seconds")

@@ -13,8 +13,8 @@ from engine.api import analyze_columns, open_session
 from engine.edits import RemoveLayer
 from engine.errors import CancelledError
 from engine.latency import layer_times, op_times
-from engine.latency import layers as layers_module
 from engine.latency.attribution import ALONE, BY_OPERATIONS, DID_NOT_RUN, divide, match_rows, shares
+from engine.latency.layers import Passes, least_disturbed, summarize
 from engine.latency.module_timer import PassTimes, hook_cost, time_modules
 from engine.latency.ops import Executed, OpPass, op_pass
 from engine.latency.passes import paced
@@ -63,6 +63,15 @@ def test_a_parents_time_is_without_its_childrens() -> None:
     assert times.total_s == 2 + 3 + 2 * 5
     assert times.children == {"": 2, "child": 2, "child.child": 0}  # the model itself is a timed call, too
     assert times.calls == 4
+    assert times.containers == {"", "child"}
+
+
+def test_a_model_without_submodules_is_a_layer() -> None:
+    ticks = Ticks()
+    assert run(Takes(ticks, 1), ticks).containers == frozenset()
+    _, times = measured(nn.Linear(4, 4), (2, 4))
+    assert times.note == ("",)
+    assert times.unattributed_s == 0
 
 
 def test_a_shared_module_has_the_time_of_all_its_calls_under_its_first_path() -> None:
@@ -167,7 +176,7 @@ def executed(session: Session) -> list[OpPass]:
 def test_rows_unattributed_time_and_hooks_add_up_to_the_instrumented_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(layers_module, "hook_cost", lambda clock: 0.5)
+    monkeypatch.setattr("engine.latency.layers.hook_cost", lambda clock: 0.5)
     session = open_session(Block().eval(), (1, 3, 8, 8))
     layers = analyze_columns(session).layers
     timed = PassTimes(
@@ -175,8 +184,10 @@ def test_rows_unattributed_time_and_hooks_add_up_to_the_instrumented_pass(
         {"": 20.0, "conv": 50.0, "act": 30.0, "extra": 6.0},
         {"": 4, "conv": 0, "act": 0, "extra": 0},
     )
-    passes = layers_module._Passes([100.0, 104.0], [timed, timed], [timed], executed(session))
-    times = layers_module.summarize(session.default_configuration(), 2, layers, passes)
+    passes = Passes(
+        [(100.0, 0.0), (104.0, 0.0), (102.0, 0.0)], [(timed, 0.0)] * 3, [timed], executed(session)
+    )
+    times = summarize(session.default_configuration(), 2, layers, passes)
     assert times.row_id == layers.id
     found = dict(zip(times.row_id, times.latency_s, strict=True))
     assert found["conv:conv2d"] == 50.0
@@ -194,14 +205,28 @@ def test_rows_unattributed_time_and_hooks_add_up_to_the_instrumented_pass(
     }  # fmt: skip
 
 
+def test_disturbed_passes_are_left_out_where_there_are_others() -> None:
+    assert least_disturbed([("a", 0.0), ("b", 0.5), ("c", 0.01), ("d", 0.02)]) == ["a", "c", "d"]
+    assert least_disturbed([("a", 0.3), ("b", 0.5), ("c", 0.0), ("d", 0.4)]) == ["c", "a"]
+    assert least_disturbed([("a", 0.3)]) == ["a"]
+
+
+def test_layers_of_disturbed_passes_carry_a_flag() -> None:
+    session = open_session(Block().eval(), (1, 3, 8, 8))
+    timed = PassTimes(100.0, {"": 100.0}, {"": 0})
+    layers = analyze_columns(session).layers
+    passes = Passes([(100.0, 0.2)] * 5, [(timed, 0.0)] * 5, [], executed(session))
+    (flag,) = summarize(session.default_configuration(), 1, layers, passes).flags
+    assert flag.key == "preempted"
+    assert "5 of 10" in flag.detail
+
+
 @pytest.mark.parametrize(("plain", "flags"), [(120.0, {"coverage"}), (90.0, {"coverage", "overhead"})])
 def test_what_does_not_add_up_is_flagged(plain: float, flags: set[str]) -> None:
     session = open_session(Block().eval(), (1, 3, 8, 8))
     timed = PassTimes(105.0, {"": 105.0}, {"": 0})
-    passes = layers_module._Passes([plain], [timed], [], executed(session))
-    times = layers_module.summarize(
-        session.default_configuration(), 1, analyze_columns(session).layers, passes
-    )
+    passes = Passes([(plain, 0.0)], [(timed, 0.0)], [], executed(session))
+    times = summarize(session.default_configuration(), 1, analyze_columns(session).layers, passes)
     assert {flag.key for flag in times.flags} == flags
     assert set(times.cpu_s) == {None}
 
@@ -220,7 +245,7 @@ def test_every_row_has_a_time_or_says_why_not() -> None:
     assert times.configuration == session.default_configuration()
     assert times.threads == 1
     assert all(value is not None and value >= 0 for value in times.latency_s)
-    assert 1 <= times.repeats <= 15
+    assert 1 <= times.repeats <= 40
     assert times.hook_calls == 4  # the model and its three modules
 
 
