@@ -1,11 +1,11 @@
-"""``make bench``: all benchmarks, or the ones named: ``python -m benchmarks peers slider start large``."""
+"""``make bench``: all benchmarks, or the ones named: ``python -m benchmarks peers slider latency``."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-NAMES = ("peers", "slider", "start", "large")
+NAMES = ("peers", "slider", "start", "large", "latency")
 
 
 def main() -> int:
