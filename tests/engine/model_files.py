@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.errors import LoadError
+from engine.files import Contents, read
+
 
 class Convolutional(nn.Module):
     """A residual block with batch norm, and a buffer that the state dict leaves out."""
@@ -144,3 +147,11 @@ def checkpoint(module: nn.Module) -> dict[str, Any]:
         "curve": numpy.arange(6, dtype=numpy.float32).reshape(2, 3),
         "history": defaultdict(list, {"loss": [1.0, 0.5]}),
     }
+
+
+def attempt(path: Path) -> Contents | LoadError:
+    """What reading the file gives; any other exception fails the test."""
+    try:
+        return read(path)
+    except LoadError as error:
+        return error

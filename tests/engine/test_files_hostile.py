@@ -18,12 +18,12 @@ import pytest
 import torch
 
 from engine.errors import LoadError, UnsupportedModelError
-from engine.files import Contents, describe, read
+from engine.files import Contents, describe
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
 from engine.numbers import THIN
 from tests.conftest import sampled
-from tests.engine.model_files import Convolutional, build, safetensors_bytes, save_exported
+from tests.engine.model_files import Convolutional, attempt, build, safetensors_bytes, save_exported
 
 CANARY = "canary-was-run"
 
@@ -138,13 +138,6 @@ PICKLES: dict[str, tuple[bytes, str]] = {
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def attempt(path: Path) -> Contents | LoadError:
-    try:
-        return read(path)
-    except LoadError as error:
-        return error
 
 
 def refused(path: Path, sentence: str) -> LoadError:
