@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from pytestqt.qtbot import QtBot
 
 from engine.edits import RemoveLayer, SetAttribute
 from engine.errors import ErrorInfo
 from engine.graph import InputShape
+from engine.measurement import Latency, LayerTimes, Measurement
+from engine.results import Analysis
 from gui.main_window import MainWindow
 from gui.opening import ConsentRequest, Plan
 from gui.settings import Settings
@@ -443,3 +446,74 @@ def test_another_model_ends_the_gesture(resnet: Workspace, qtbot: QtBot) -> None
     resnet.end_gesture()
     assert resnet.undo_stack.count() == 2
     wait_current(qtbot, resnet)
+
+
+def measured(analysis: Analysis, seconds: float) -> Latency:
+    """All of ``analysis``'s rows at ``seconds`` each."""
+    configuration, rows = analysis.configuration, analysis.layers.id
+    count = len(rows)
+    times = LayerTimes(
+        configuration, 2, rows, (seconds,) * count, (None,) * count, ("",) * count, 0.0, 0.0, 0, 1.0, 1.0, 3
+    )
+    return Latency(Measurement(configuration, "live", 2, (seconds * count,), "single"), times)
+
+
+def test_what_was_measured_is_on_the_screen_once(resnet: Workspace, qtbot: QtBot) -> None:
+    first = resnet.analysis
+    assert first is not None
+    changes: list[str] = []
+    resnet.analysis_changed.connect(lambda: changes.append("analysis"))
+    resnet.baseline_changed.connect(lambda: changes.append("baseline"))
+    resnet.add_latency(measured(first, 0.001))
+    assert changes == ["analysis", "baseline"]
+    assert resnet.analysis is resnet.baseline
+    assert resnet.analysis is not None
+    assert resnet.analysis.layers.latency_s == (0.001,) * len(first.layers)
+    assert not resnet.analysis.stale_times
+    assert resnet.analysis.totals.macs == first.totals.macs
+    changes.clear()
+    other = msgspec.structs.replace(first, configuration=resnet.configuration_at("height", 96))
+    resnet.add_latency(measured(other, 0.002))
+    assert changes == []
+    resnet.set_sizes({"height": 96})
+    wait_current(qtbot, resnet)
+    assert resnet.analysis.layers.latency_s[0] == 0.002
+    assert resnet.baseline is not None
+    assert resnet.baseline.layers.latency_s[0] == 0.001
+
+
+def test_layer_times_of_before_stay_as_old_ones(resnet: Workspace, qtbot: QtBot) -> None:
+    first = resnet.analysis
+    assert first is not None
+    resnet.add_latency(measured(first, 0.001))
+    resnet.remove_layer("maxpool")
+    wait_current(qtbot, resnet)
+    assert resnet.analysis is not None
+    assert resnet.analysis.latency is None
+    assert resnet.analysis.stale_times
+    assert resnet.analysis.layers.latency_s[0] == 0.001
+    resnet.drop_latencies()
+    assert resnet.latencies == {}
+    assert resnet.analysis.layer_times is None
+    assert resnet.baseline is not None
+    assert resnet.baseline.latency is None
+    resnet.undo_stack.undo()
+    wait_current(qtbot, resnet)
+    assert resnet.analysis.layer_times is None
+
+
+def test_a_baseline_is_chosen_with_what_is_known_of_it(resnet: Workspace, qtbot: QtBot) -> None:
+    first = resnet.analysis
+    assert first is not None
+    resnet.clear_baseline()
+    resnet.add_latency(measured(first, 0.001))
+    resnet.set_sizes({"height": 96})
+    wait_current(qtbot, resnet)
+    resnet.set_baseline_first()
+    assert resnet.baseline is not None
+    assert resnet.baseline.latency is not None
+    steps = resnet.undo_stack.count()
+    resnet.set_baseline_first()
+    assert resnet.undo_stack.count() == steps
+    open_model(qtbot, resnet, "torchvision:alexnet")
+    assert resnet.latencies == {}
