@@ -69,9 +69,10 @@ class Stopping:
         return tolerance is not None and self._half_widths[-1] <= tolerance * sorted_median(self._ordered)
 
     def _on_plateau(self, count: int) -> bool:
-        """The interval narrowed by less than 10 % over the last 16 samples, or the last third where that is more.
+        """The interval narrowed by less than 10 % over the last 16 samples, or the last quarter where that is more.
 
-        A third more samples narrow an undisturbed median's interval by 13 %; 16 more do so only below sixty.
+        A quarter of all is a third more than before, which narrows an undisturbed median's interval by 13 %; 16 more
+        samples do so only below sixty.
         """
         before = count - max(PLATEAU_SAMPLES, count // 4)
         if before < self._limits.least_n:
