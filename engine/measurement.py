@@ -153,6 +153,13 @@ class Measurement(Struct, frozen=True, dict=True):
         return statistics.median(self.undisturbed_s) if self.undisturbed_s else None
 
     @property
+    def mean_cpu_s(self) -> float | None:
+        """CPU time of one forward pass; None where it was not measured."""
+        if not self.cpu_s:
+            return None
+        return sum(self.cpu_s) / len(self.cpu_s) / self.forwards_per_sample
+
+    @property
     def throughput(self) -> float | None:
         """Items per second at this batch: batch / median; None for a model without a batch."""
         return self.batch / self.median_s if self.batch and self.median_s else None

@@ -218,9 +218,6 @@ def with_latency(analysis: Analysis, latency: Latency | None, earlier: LayerTime
         cpu = dict(zip(times.row_id, times.cpu_s, strict=True))
     rows = analysis.layers.id
     measurement = latency.measurement if latency is not None else None
-    mean_cpu = None
-    if measurement is not None and measurement.cpu_s:
-        mean_cpu = sum(measurement.cpu_s) / len(measurement.cpu_s)
     return msgspec.structs.replace(
         analysis,
         layers=msgspec.structs.replace(
@@ -229,7 +226,7 @@ def with_latency(analysis: Analysis, latency: Latency | None, earlier: LayerTime
         totals=msgspec.structs.replace(
             analysis.totals,
             latency_s=measurement.median_s if measurement is not None else None,
-            cpu_s=mean_cpu,
+            cpu_s=measurement.mean_cpu_s if measurement is not None else None,
         ),
         latency=latency,
         layer_times=times,

@@ -116,8 +116,8 @@ def _dot(key: str, measurement: Measurement, totals: Totals | None) -> Dot | Non
     if key == "latency_s":
         return Dot(measurement.median_s, measurement.interval)
     if key == "cpu_s":
-        cpu = measurement.cpu_s
-        return Dot(sum(cpu) / len(cpu)) if cpu else None
+        cpu = measurement.mean_cpu_s
+        return None if cpu is None else Dot(cpu)
     parts = METRIC[key].parts
     if parts is None:
         value = None if totals is None else total_of(totals, key)

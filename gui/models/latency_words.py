@@ -288,8 +288,8 @@ def _percentile_facts(measurement: Measurement) -> list[Fact]:
 
 def _circumstantial_facts(measurement: Measurement) -> list[Fact]:
     facts = []
-    if measurement.cpu_s:
-        cpu = sum(measurement.cpu_s) / len(measurement.cpu_s)
+    cpu = measurement.mean_cpu_s
+    if cpu is not None:
         busy = cpu / (sum(measurement.samples_s) / measurement.n) if math.fsum(measurement.samples_s) else 0.0
         facts.append(
             (

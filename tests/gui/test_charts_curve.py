@@ -22,7 +22,7 @@ from engine.graph import Dim, InputSpec
 from engine.measurement import Latency
 from engine.metrics import METRIC
 from engine.protocol import Point
-from engine.results import Analysis
+from engine.results import Analysis, with_latency
 from gui import sizes
 from gui.charts import sweep
 from gui.charts.curve import CurvePanel
@@ -113,6 +113,18 @@ def test_measured_metrics_have_dots_at_the_positions_of_the_sweep() -> None:
     assert speed[64].value == pytest.approx(totals[64].macs / known[1].median_s)
     interval = speed[64].interval
     assert interval is not None and interval.low < speed[64].value < interval.high
+
+
+def test_cpu_time_is_of_one_forward_pass_where_a_sample_holds_several() -> None:
+    here = sweep.positions(SPECS, ["height", "width"], configuration(224))
+    single = measurement(configuration(64), 0.1)
+    of_ten = msgspec.structs.replace(
+        single, cpu_s=tuple(10 * each for each in single.cpu_s), forwards_per_sample=10
+    )
+    once, ten = (sweep.dots(here, [each], {}, "cpu_s")[64].value for each in (single, of_ten))
+    assert ten == pytest.approx(once)
+    merged = with_latency(net(64), Latency(of_ten))
+    assert merged.totals.cpu_s == pytest.approx(once)
 
 
 def test_dots_are_joined_over_positions_that_are_not_measured() -> None:
