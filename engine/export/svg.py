@@ -24,6 +24,14 @@ CHARACTER = 6.8
 """Width of an average character at 11 units; labels that would not fit are left out or elided."""
 
 
+_UNITS = {
+    "bytes": ("B", "KiB", "MiB", "GiB", "TiB", "PiB"),
+    "count": ("", "k", "M", "G", "T", "P"),
+    "seconds": ("ns", "µs", "ms", "s"),
+}
+"""Of axes, each base times the one before."""
+
+
 class Bar(Struct, frozen=True):
     """One layer of a bar chart."""
 
@@ -56,7 +64,7 @@ def ticks(top: float, base: int) -> list[float]:
 def tick_labels(positions: Sequence[float], metric: Metric) -> list[str]:
     """All positions in the unit of the largest: ``0``, ``0.2 G``, ``0.4 G``."""
     base = 1024 if metric.unit == "bytes" else 1000
-    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB") if base == 1024 else ("", "k", "M", "G", "T", "P")
+    units = _UNITS.get(metric.unit, _UNITS["count"])
     scale, unit = 1, 0
     while positions[-1] / scale >= base and unit < len(units) - 1:
         scale, unit = scale * base, unit + 1
@@ -122,8 +130,8 @@ def _bars(analysis: Analysis, baseline: Analysis | None, metric: Metric) -> list
                 summary.layer_label(source, index),
                 ".".join(path.split(".")[:level]),
                 source.layers.family[index],
-                int(value or 0),
-                int(ghost or 0),
+                _amount(metric, value),
+                _amount(metric, ghost),
                 _readout(
                     metric, summary.layer_label(source, index), value, ghost, analysis, baseline is not None
                 ),
@@ -132,14 +140,20 @@ def _bars(analysis: Analysis, baseline: Analysis | None, metric: Metric) -> list
     return _merged(rows)
 
 
+def _amount(metric: Metric, value: Number) -> int:
+    """What a bar is as long as: whole nanoseconds for a time; what is unknown, or a little below 0, has no bar."""
+    return max(round((value or 0) * (1e9 if metric.unit == "seconds" else 1)), 0)
+
+
 def _readout(
     metric: Metric, label: str, now: Number, before: Number, analysis: Analysis, compared: bool
 ) -> str:
     unit = f" {metric.label}" if metric.unit == "count" else ""
-    text = f"{label}\n{numbers.exact_value(metric, now)}{unit}"
+    told = numbers.value if metric.measured else numbers.exact_value
+    text = f"{label}\n{told(metric, now)}{unit}"
     if metric.combine in ("sum", "params"):
         text += f" · {numbers.share(now, getattr(analysis.totals, metric.key))}"
-    return f"{text}\n{numbers.exact_value(metric, before)} before" if compared else text
+    return f"{text}\n{told(metric, before)} before" if compared else text
 
 
 def _merged(rows: list[Bar]) -> list[Bar]:

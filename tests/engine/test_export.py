@@ -389,3 +389,11 @@ def test_old_times_are_in_no_report() -> None:
     assert stale.layer_times is not None
     for key in FORMATS:
         assert render(stale, key) == render(NOW, key)
+
+
+def test_bars_of_times_have_an_axis_in_their_unit() -> None:
+    picture = bars(MEASURED, MEASURED_BEFORE, "latency_s")
+    assert f">20{THIN}ms<" in picture
+    assert 'class="ghost"' in picture
+    assert f"a linear\n20.0{THIN}ms" in picture
+    assert bars(NOW, None, "latency_s") == ""
