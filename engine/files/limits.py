@@ -14,6 +14,8 @@ MAX_TEXT_BYTES = 64 * 2**20
 MAX_INFLATED_BYTES = 96 * 2**20
 """Bytes taken out of compressed zip entries; torch itself stores tensors and pickles uncompressed."""
 MAX_JSON_BYTES = 10 * 2**20
+"""Of one header or index: some 90,000 tensors."""
+JSON_BYTES_PER_STEP = 20
 MAX_DIRECTORY_BYTES = 24 * 2**20
 MAX_ENTRIES = 150_000
 MAX_TENSORS = 150_000
@@ -30,19 +32,24 @@ MAX_COUNT = 2**63 - 1
 class Budget:
     """What is left of the limits for one file and everything nested in it."""
 
-    __slots__ = ("inflated", "nested", "text", "work")
+    __slots__ = ("in_index", "inflated", "text", "work")
 
     def __init__(self) -> None:
         self.work = MAX_OPCODES
         self.text = MAX_TEXT_BYTES
         self.inflated = MAX_INFLATED_BYTES
-        self.nested = 0
+        self.in_index = False
+        """Whether the shards of an index are being read: they cannot be an index themselves."""
 
     def spend_work(self, amount: int) -> None:
         """Raises LoadError when more than ``MAX_OPCODES`` steps were taken."""
         self.work -= amount
         if self.work < 0:
-            raise too_much(f"its pickles take more than {MAX_OPCODES:,} steps to read")
+            raise too_much(f"it takes more than {MAX_OPCODES:,} steps to read")
+
+    def spend_json(self, size: int) -> None:
+        """Raises LoadError when the JSON of all shards together is too much: about as many steps as pickles."""
+        self.spend_work(size // JSON_BYTES_PER_STEP)
 
     def spend_text(self, amount: int) -> None:
         """Raises LoadError when more than ``MAX_TEXT_BYTES`` of text were read."""

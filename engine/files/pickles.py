@@ -25,8 +25,8 @@ _TAR_BLOCK = 512
 class Reading:
     """Everything that is read of one file: its budget, what its pickles would run, notes."""
 
-    def __init__(self) -> None:
-        self.budget = Budget()
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self.record = Record()
         self.notes: list[str] = []
         self._depth = 0

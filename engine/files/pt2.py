@@ -17,7 +17,7 @@ from engine.errors import LoadError
 from engine.files.archive import Archive, ZipEntry
 from engine.files.contents import GraphInput, Operation
 from engine.files.dtypes import EXPORT, SIZES
-from engine.files.limits import MAX_COUNT, MAX_DIMENSIONS, MAX_JSON_BYTES, MAX_NAME, MAX_RECORDS
+from engine.files.limits import MAX_COUNT, MAX_DIMENSIONS, MAX_NAME, MAX_RECORDS
 from engine.files.pickles import Reading
 from engine.files.regions import shown
 from engine.files.tensors import Listing, Row
@@ -27,7 +27,7 @@ from engine.graph import Shape
 OLD_GRAPH = "serialized_exported_program.json"
 """torch 2.1 to 2.7 put everything into a plain zip under this name."""
 
-_MAX_GRAPH_BYTES = MAX_JSON_BYTES
+_MAX_GRAPH_BYTES = 32 * 2**20
 _PLAIN_EXPRESSION = re.compile(r"[\w\s+\-*/%().,<>=!&|]*")
 _SYMBOL = re.compile(r"Symbol\('(\w+)'[^()]*\)")
 _QUOTED_NAME = re.compile(r"'[A-Za-z_]\w*'")
@@ -43,88 +43,88 @@ _KNOWN_CALLS = frozenset(
 )  # fmt: skip
 
 
-class _Expression(Struct):
+class _Expression(Struct, gc=False):
     expr_str: str = ""
 
 
-class _Size(Struct):
+class _Size(Struct, gc=False):
     as_int: int | None = None
     as_expr: _Expression | None = None
 
 
-class _Meta(Struct):
+class _Meta(Struct, gc=False):
     dtype: int
     sizes: list[_Size]
     strides: list[_Size] = []
     storage_offset: _Size | None = None
 
 
-class _Named(Struct):
+class _Named(Struct, gc=False):
     name: str = ""
 
 
-class _TensorArgument(Struct):
+class _TensorArgument(Struct, gc=False):
     as_tensor: _Named | None = None
 
 
-class _Parameter(Struct):
+class _Parameter(Struct, gc=False):
     arg: _Named
     parameter_name: str
 
 
-class _Buffer(Struct):
+class _Buffer(Struct, gc=False):
     arg: _Named
     buffer_name: str
     persistent: bool = True
 
 
-class _Constant(Struct):
+class _Constant(Struct, gc=False):
     arg: _Named
     tensor_constant_name: str
 
 
-class _UserInput(Struct):
+class _UserInput(Struct, gc=False):
     arg: _TensorArgument
 
 
-class _InputSpec(Struct):
+class _InputSpec(Struct, gc=False):
     parameter: _Parameter | None = None
     buffer: _Buffer | None = None
     tensor_constant: _Constant | None = None
     user_input: _UserInput | None = None
 
 
-class _Signature(Struct):
+class _Signature(Struct, gc=False):
     input_specs: list[_InputSpec] = []
 
 
-class _Node(Struct):
+class _Node(Struct, gc=False):
     target: str
 
 
-class _Graph(Struct):
+class _Graph(Struct, gc=False):
     nodes: list[_Node] = []
     tensor_values: dict[str, _Meta] = {}
 
 
-class _GraphModule(Struct):
+class _GraphModule(Struct, gc=False):
     graph: _Graph
     signature: _Signature = msgspec.field(default_factory=_Signature)
 
 
-class _Program(Struct):
+class _Program(Struct, gc=False):
     graph_module: _GraphModule
     torch_version: str = ""
 
 
-class _Payload(Struct):
+class _Payload(Struct, gc=False):
     path_name: str
     is_param: bool = False
     use_pickle: bool = False
     tensor_meta: _Meta | None = None
 
 
-class _Config(Struct):
+class _Config(Struct, gc=False):
     config: dict[str, _Payload] = {}
 
 

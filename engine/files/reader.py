@@ -9,7 +9,7 @@ from engine.files import pt2, safetensors, shards, torchscript
 from engine.files.archive import Archive
 from engine.files.contents import Contents, Entry
 from engine.files.identify import Foreign, identify
-from engine.files.limits import MAX_RECORDS
+from engine.files.limits import MAX_RECORDS, Budget
 from engine.files.pickles import Reading
 from engine.files.regions import Region, open_file, shown
 from engine.files.tensors import Listing, collect, is_module, module_classes
@@ -26,26 +26,27 @@ def read(path: Path) -> Contents:
         raise LoadError(
             f"{shown(str(path))} is no usable path.", hint="Check the path.", file=str(path)
         ) from error
+    budget = Budget()
     try:
-        return shards.read_folder(path, read_file) if is_folder else read_file(path)
+        return shards.read_folder(path, budget, read_file) if is_folder else read_file(path, budget)
     except LoadError as error:
         if error.file:
             raise
         raise LoadError(error.message, hint=error.hint, file=str(path)) from error
 
 
-def read_file(path: Path) -> Contents:
+def read_file(path: Path, budget: Budget) -> Contents:
     """What one file holds, with its shards when it is their index."""
     with open_file(path) as region:
         kind = identify(region)
         if kind == "zip":
-            return _zip(region)
+            return _zip(region, budget)
         if kind in ("legacy", "pickle", "tar"):
-            return _pickle(region, kind)
+            return _pickle(region, kind, budget)
         if kind == "safetensors":
-            return _safetensors(region)
+            return _safetensors(region, budget)
         if kind == "json":
-            return shards.read_index(region, read_file)
+            return shards.read_index(region, budget, read_file)
         raise _refusal(region, kind)
 
 
@@ -60,8 +61,8 @@ def _refusal(region: Region, kind: str | Foreign) -> LoadError:
     )
 
 
-def _zip(region: Region) -> Contents:
-    reading, listing = Reading(), Listing()
+def _zip(region: Region, budget: Budget) -> Contents:
+    reading, listing = Reading(budget), Listing()
     archive = Archive(region, reading.budget)
     if pt2.is_pt2(archive):
         exported = pt2.read(archive, reading, listing)
@@ -111,8 +112,8 @@ def _note_other_pickles(archive: Archive, reading: Reading) -> None:
             reading.note(f"It also holds {shown(entry.name)}, which torch.load does not read.")
 
 
-def _pickle(region: Region, kind: str) -> Contents:
-    reading, listing = Reading(), Listing()
+def _pickle(region: Region, kind: str, budget: Budget) -> Contents:
+    reading, listing = Reading(budget), Listing()
     if kind == "tar":
         reading.tar(region)
         if not reading.record.imports:
@@ -138,11 +139,11 @@ def _pickle(region: Region, kind: str) -> Contents:
     )
 
 
-def _safetensors(region: Region) -> Contents:
-    rows, metadata = safetensors.read(region)
+def _safetensors(region: Region, budget: Budget) -> Contents:
+    rows, metadata = safetensors.read(region, budget)
     listing = Listing()
     listing.add("", "model", rows)
-    reading = Reading()
+    reading = Reading(budget)
     return _contents(region, "state dict", "safetensors", reading, listing, metadata=metadata)
 
 

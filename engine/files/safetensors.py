@@ -10,7 +10,15 @@ import math
 from typing import Any
 
 from engine.files.dtypes import SAFETENSORS, SAFETENSORS_BITS
-from engine.files.limits import MAX_COUNT, MAX_DIMENSIONS, MAX_JSON_BYTES, MAX_NAME, MAX_TENSORS, too_much
+from engine.files.limits import (
+    MAX_COUNT,
+    MAX_DIMENSIONS,
+    MAX_JSON_BYTES,
+    MAX_NAME,
+    MAX_TENSORS,
+    Budget,
+    too_much,
+)
 from engine.files.regions import Region, shown
 from engine.files.tensors import Row, by_name
 from engine.graph import Shape
@@ -28,13 +36,14 @@ def looks_right(head: bytes, size: int) -> bool:
     )
 
 
-def read(region: Region) -> tuple[list[Row], tuple[tuple[str, str], ...]]:
+def read(region: Region, budget: Budget) -> tuple[list[Row], tuple[tuple[str, str], ...]]:
     """(tensors in the order of their data, metadata). Raises LoadError for a header that its file does not match."""
     length = int.from_bytes(region.read(0, _LENGTH_BYTES), "little")
     if length > region.size - _LENGTH_BYTES:
         raise region.failure(f"its header should be {length:,} bytes, and the file is {region.size:,}", 0)
     if length > MAX_JSON_BYTES:
         raise too_much(f"its header is {length:,} bytes")
+    budget.spend_json(length)
     header = parse_json(region, region.read(_LENGTH_BYTES, length), _LENGTH_BYTES)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):

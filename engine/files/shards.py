@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import LoadError
 from engine.files.contents import Contents, Group, PrefixTotal, Tensors
-from engine.files.limits import MAX_JSON_BYTES, MAX_TENSORS, too_much
+from engine.files.limits import MAX_JSON_BYTES, MAX_TENSORS, Budget, too_much
 from engine.files.regions import Region, shown
 from engine.files.safetensors import parse_json
 from engine.files.tensors import Listing, Row
@@ -21,15 +21,15 @@ SINGLES = (
 )
 MAX_SHARDS = 2_000
 
-ReadFile = Callable[[Path], Contents]
+ReadFile = Callable[[Path, Budget], Contents]
 
 
-def read_folder(path: Path, read_file: ReadFile) -> Contents:
+def read_folder(path: Path, budget: Budget, read_file: ReadFile) -> Contents:
     """The weights of a model folder. Raises LoadError when it holds none."""
     for name in (*INDEXES, *SINGLES):
         try:
             if (path / name).is_file():
-                return read_file(path / name)
+                return read_file(path / name, budget)
         except OSError as error:
             raise LoadError(
                 f"The folder {shown(path.name)} cannot be read: {error.strerror or error}.", file=str(path)
@@ -46,10 +46,14 @@ def read_folder(path: Path, read_file: ReadFile) -> Contents:
     raise LoadError(f"The folder {shown(path.name)} {what}.", hint=advice, file=str(path))
 
 
-def read_index(region: Region, read_file: ReadFile) -> Contents:
+def read_index(region: Region, budget: Budget, read_file: ReadFile) -> Contents:
     """All shards that an index names. Raises LoadError for missing ones, and for names that lead out of its folder."""
+    if budget.in_index:
+        raise region.failure("a shard of a model cannot be an index again")
+    budget.in_index = True
     if region.size > MAX_JSON_BYTES:
         raise too_much(f"its JSON is {region.size:,} bytes")
+    budget.spend_json(region.size)
     index = parse_json(region, region.read(0, region.size))
     name = shown(region.file.name)
     places = index.get("weight_map")
@@ -76,7 +80,17 @@ def read_index(region: Region, read_file: ReadFile) -> Contents:
             hint="Download them into the same folder.",
             file=str(region.file),
         )
-    return _merged(region, files, [read_file(path) for path in paths], places)
+    return _merged(region, files, _read_shards(paths, budget, read_file), places)
+
+
+def _read_shards(paths: list[Path], budget: Budget, read_file: ReadFile) -> list[Contents]:
+    """Contents of each; all of them have one budget together."""
+    parts: list[Contents] = []
+    for path in paths:
+        parts.append(read_file(path, budget))
+        if sum(len(part.tensors.name) for part in parts) > MAX_TENSORS:
+            raise too_much(f"its shards list more than {MAX_TENSORS:,} tensors")
+    return parts
 
 
 def _inside(region: Region, file: str) -> Path:
@@ -105,8 +119,6 @@ def _merged(region: Region, files: list[str], parts: list[Contents], places: dic
     notes: list[str] = []
     there: dict[str, str] = {}
     for file, part in zip(files, parts, strict=True):
-        if part.shards:
-            raise region.failure(f"its shard {shown(file)} is an index again")
         tensors = part.tensors
         for at, tensor in enumerate(tensors.name):
             if tensor in there:

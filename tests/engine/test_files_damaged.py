@@ -243,7 +243,7 @@ def plain(value: Any) -> Any:
 @given(value=VALUES, protocol=st.integers(0, 5))
 def test_the_machine_reads_what_pickle_wrote(value: Any, protocol: int) -> None:
     data = pickle.dumps(value, protocol)
-    reading = Reading()
+    reading = Reading(Budget())
     read_back, more = reading.bare(Region(io.BytesIO(data), Path("net.pkl"), len(data)))
     assert plain(read_back) == value
     assert more == 0 and not reading.record.imports

@@ -478,6 +478,23 @@ def test_shards_that_lead_elsewhere(here: Path, shard: str) -> None:
     refused(path, "is not a file beside it")
 
 
+def test_indexes_that_name_each_other(here: Path) -> None:
+    for file, other in (("index.json", "other.json"), ("other.json", "index.json")):
+        (here / file).write_text(json.dumps({"weight_map": {"w": other}}))
+    error = attempt(here / "index.json")
+    assert isinstance(error, LoadError) and "cannot be an index again" in error.message
+
+
+def test_shards_have_one_budget_together(here: Path) -> None:
+    folder = here / "model"
+    folder.mkdir()
+    for index in range(30):
+        (folder / f"s{index}.bin").write_bytes(PROTO + b"N0" * 50_000 + b"N.")
+    places = {f"w{index}": f"s{index}.bin" for index in range(30)}
+    (folder / "index.json").write_text(json.dumps({"weight_map": places}))
+    refused(folder / "index.json", "takes more than 1,200,000 steps")
+
+
 def test_a_shard_that_links_elsewhere(here: Path) -> None:
     (here / "secret").mkdir()
     (here / "secret" / "w.safetensors").write_bytes(safetensors_bytes({}))

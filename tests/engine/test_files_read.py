@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,18 @@ def test_twenty_gigabytes_are_listed_by_their_header(tmp_path: Path) -> None:
     contents = read(path)
     assert contents.size > 20 * 10**9
     assert contents.groups[0].elements == count * each // 2
+
+
+def test_an_archive_with_64_bit_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch writes it from 4 GB on."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
+    module, _ = build(Recurrent)
+    torch.save(module.state_dict(), tmp_path / "small.pt")
+    with zipfile.ZipFile(tmp_path / "small.pt") as small, zipfile.ZipFile(tmp_path / "net.pt", "w") as large:
+        for name in small.namelist():
+            large.writestr(name, small.read(name))
+    assert b"PK\x06\x06" in (tmp_path / "net.pt").read_bytes()
+    assert rows(read(tmp_path / "net.pt")) == expected(module.state_dict())
 
 
 def test_reading_needs_no_framework(files: Files) -> None:
