@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from engine.files import safetensors
 from engine.files.archive import LOCAL_MAGIC
-from engine.files.pickles import could_be_pickle, is_legacy
+from engine.files.pickles import could_be_pickle, is_legacy, is_surely_pickle
 from engine.files.regions import Region
 
 HEAD = 512
@@ -18,6 +18,10 @@ class Foreign(NamedTuple):
     what: str
     advice: str
 
+
+UNKNOWN = Foreign(
+    "none of the kinds of model file that are known", "Give a file that PyTorch saved, or safetensors."
+)
 
 _OTHERS = (
     (
@@ -44,7 +48,8 @@ _OTHERS = (
 
 
 def identify(region: Region) -> str | Foreign:
-    """``zip``, ``legacy``, ``tar``, ``safetensors``, ``json``, ``onnx``, ``pickle``, or what else it is.
+    """``zip``, ``legacy``, ``tar``, ``safetensors``, ``json``, ``onnx``, ``pickle``, ``perhaps pickle``
+    (protocols 0 and 1 have no mark of their own), or what else it is.
 
     The order is torch's own: an archive by its first four bytes, whatever else may be attached to it.
     """
@@ -69,11 +74,9 @@ def identify(region: Region) -> str | Foreign:
         return "json"
     if looks_like_onnx(head):
         return "onnx"
-    if could_be_pickle(head):
+    if is_surely_pickle(head):
         return "pickle"
-    return Foreign(
-        "none of the kinds of model file that are known", "Give a file that PyTorch saved, or safetensors."
-    )
+    return "perhaps pickle" if could_be_pickle(head) else UNKNOWN
 
 
 def looks_like_onnx(head: bytes) -> bool:

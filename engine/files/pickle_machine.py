@@ -31,7 +31,7 @@ from engine.files.values import (
 )
 
 _MIN_CHUNK, _MAX_CHUNK = 2**12, 2**18
-_SKIP_WORK, _COMPUTED_CALL_WORK = 16, 10
+_SKIP_WORK, _COMPUTED_CALL_WORK, _NEW_NAME_WORK = 16, 10, 6
 _MAX_LINE = 2**20
 _MAX_INTEGER_BYTES = 2**12
 
@@ -143,11 +143,24 @@ class Record:
         if self.origins.get(name) != "other":
             self.origins[name] = origin
 
-    def _count(self, counts: dict[str, int], name: str) -> None:
+    def _count(self, counts: dict[str, int], name: str, more: int = 1) -> None:
         if name in counts or len(counts) < MAX_RECORDS:
-            counts[name] = counts.get(name, 0) + 1
+            counts[name] = counts.get(name, 0) + more
         else:
             self.left_out += 1
+
+    def merge(self, other: Record) -> None:
+        """Adds what another pickle would import and call."""
+        for name, count in other.imports.items():
+            self._count(self.imports, name, count)
+        for name, (count, example) in other.calls.items():
+            known = self.calls.get(name)
+            if known is not None or len(self.calls) < MAX_RECORDS:
+                self.calls[name] = (known[0] + count, known[1]) if known is not None else (count, example)
+        for name, origin in other.origins.items():
+            if self.origins.get(name) != "other":
+                self.origins[name] = origin
+        self.left_out += other.left_out
 
     @property
     def foreign(self) -> list[str]:
@@ -242,6 +255,7 @@ class Machine:
         if found is None:
             if len(module) > MAX_NAME or len(name) > MAX_NAME:
                 raise MalformedError(f"the name of an import is longer than {MAX_NAME:,} characters")
+            self.budget.spend_work(_NEW_NAME_WORK)
             found = self.globals[(module, name)] = Global(module, name)
         self.record.note_import(found.full, origin_of(found))
         return found

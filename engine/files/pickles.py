@@ -6,11 +6,11 @@ import struct
 from collections.abc import Callable
 
 from engine.errors import LoadError
-from engine.files.archive import Archive, ZipEntry, is_archive
+from engine.files.archive import LOCAL_MAGIC, Archive, ZipEntry, is_archive
 from engine.files.contents import Call, Import
 from engine.files.dtypes import SIZES
 from engine.files.limits import MAX_NESTED, MAX_TEXT_BYTES, Budget
-from engine.files.pickle_machine import Cursor, Machine, Record
+from engine.files.pickle_machine import HANDLERS, Cursor, Machine, Record
 from engine.files.rebuild import Rebuilder
 from engine.files.regions import Region, shown
 from engine.files.values import MalformedError, Value
@@ -133,23 +133,32 @@ class Reading:
         return archive
 
     def scan(self, region: Region) -> None:
-        """Writes down what bytes would run that are handed to somebody's code, if they are a pickle or torch file."""
-        if (
-            self._depth >= MAX_NESTED
-            or not region.size
-            or not could_be_pickle(region.read(0, min(region.size, 64)))
-        ):
+        """Writes down what bytes would run that are handed to somebody's code, if they are a pickle or torch file.
+
+        Bytes that only by chance begin like a pickle of protocol 0 count when they are a whole one.
+        """
+        head = region.read(0, min(region.size, 64))
+        if not could_be_pickle(head):
             return
+        if self._depth >= MAX_NESTED:
+            self.note(f"Pickles are nested more than {MAX_NESTED} deep; the innermost were not read.")
+            return
+        record, self.record = self.record, Record()
         self._depth += 1
+        complete = False
         try:
             if is_archive(region):
                 self.archive(self._checked(region))
             else:
                 self.bare(region)
+            complete = True
         except LoadError:
             self.budget.check()
         finally:
             self._depth -= 1
+            self.record, found = record, self.record
+        if complete or is_surely_pickle(head):
+            self.record.merge(found)
 
     def imports(self) -> tuple[Import, ...]:
         record = self.record
@@ -194,10 +203,15 @@ def is_legacy(head: bytes) -> bool:
 
 
 def could_be_pickle(head: bytes) -> bool:
-    """Whether it is worth trying to read bytes as a pickle, or as an archive with one."""
-    if head[:1] == b"\x80":
-        return 2 <= head[1] <= 5 if len(head) > 1 else False
-    return head[:4] == b"PK\x03\x04" or head[:1] in (b"c", b"(", b"]", b"}", b"l", b"d")
+    """Whether it is worth trying to read bytes as a pickle, or as an archive with one: any opcode can come first."""
+    return bool(head) and (HANDLERS[head[0]] is not None or head.startswith(LOCAL_MAGIC))
+
+
+def is_surely_pickle(head: bytes) -> bool:
+    """Whether bytes begin with a protocol number, or as an archive."""
+    return (
+        head[:1] == b"\x80" and head[1:2] in (b"\0", b"\1", b"\2", b"\3", b"\4", b"\5")
+    ) or head.startswith(LOCAL_MAGIC)
 
 
 def tar_members(region: Region) -> list[tuple[str, Region]]:

@@ -8,7 +8,7 @@ from engine.errors import LoadError
 from engine.files import pt2, safetensors, shards, torchscript
 from engine.files.archive import Archive
 from engine.files.contents import Contents, Entry
-from engine.files.identify import Foreign, identify
+from engine.files.identify import UNKNOWN, Foreign, identify
 from engine.files.limits import MAX_RECORDS, Budget
 from engine.files.pickles import Reading
 from engine.files.regions import Region, open_file, shown
@@ -41,7 +41,7 @@ def read_file(path: Path, budget: Budget) -> Contents:
         kind = identify(region)
         if kind == "zip":
             return _zip(region, budget)
-        if kind in ("legacy", "pickle", "tar"):
+        if kind in ("legacy", "pickle", "perhaps pickle", "tar"):
             return _pickle(region, kind, budget)
         if kind == "safetensors":
             return _safetensors(region, budget)
@@ -125,7 +125,12 @@ def _pickle(region: Region, kind: str, budget: Budget) -> Contents:
     if kind == "legacy":
         value, text = reading.legacy(region), "torch.save (before 1.6)"
     else:
-        value, more = reading.bare(region)
+        try:
+            value, more = reading.bare(region)
+        except LoadError as error:
+            if kind == "pickle" or reading.record.foreign:
+                raise
+            raise _refusal(region, UNKNOWN) from error
         text = "pickle"
         if more:
             reading.note(

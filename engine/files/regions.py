@@ -46,7 +46,10 @@ class Region:
     def part(self, start: int, size: int, name: str) -> Region:
         """The ``size`` bytes from ``start``. Raises LoadError where they reach beyond the end."""
         if start < 0 or size < 0 or start + size > self.size:
-            raise self.failure(f"{name} should be {size:,} bytes from there, and it ends before", start)
+            raise self.failure(
+                f"{shown(name) or 'a part of it'} should be {size:,} bytes from there, and it ends before",
+                start,
+            )
         return Region(self._handle, self.file, size, name, self._start + start)
 
     def of_bytes(self, data: bytes, name: str) -> Region:

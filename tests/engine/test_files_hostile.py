@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import re
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +67,9 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "subprocess": (pickle.dumps(Runs(subprocess.check_output, ["touch", CANARY])), "subprocess.check_output"),
     "python 2's eval": (b"\x80\x02c__builtin__\neval\n(V" + OPEN.encode() + b"\ntR.", "builtins.eval"),
     "protocol 0": (b"cos\nsystem\n(S'" + TOUCH.encode() + b"'\ntR.", "os.system"),
+    "protocol 0 that begins with a number": (
+        b"I1\n0cos\nsystem\n(S'" + TOUCH.encode() + b"'\ntR.", "os.system",
+    ),
     "INST": (b"(S'" + TOUCH.encode() + b"'\nios\nsystem\n.", "os.system"),
     "OBJ": (b"\x80\x02(cos\nsystem\nX" + struct.pack("<I", len(TOUCH)) + TOUCH.encode() + b"o.", "os.system"),
     "NEWOBJ": (PROTO + stack_global("os", "system") + text(TOUCH) + b"\x85\x81.", "os.system"),
@@ -210,6 +215,19 @@ def write_zip(path: Path, entries: dict[str, bytes], method: int = zipfile.ZIP_S
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in entries.items():
             archive.writestr(name, data)
+
+
+def test_a_tar_of_the_first_torch(here: Path) -> None:
+    path = here / "net.pt"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in (("sys_info", b"."), ("pickle", pickle.dumps(SYSTEM)), ("../escaped", b"x")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    contents = outcome(path)
+    assert isinstance(contents, Contents)
+    assert contents.foreign and contents.foreign[0].endswith(".system")
+    assert any("before 0.1.10" in note for note in contents.notes)
 
 
 def test_a_pickle_beside_the_one_that_torch_reads(here: Path) -> None:
@@ -516,7 +534,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "deep tuple": lambda: PROTO + b")" + b"\x85" * 1_000_000 + b".",
     "deep list": lambda: PROTO + b"]" * 500_000 + b"a" * 499_999 + b".",
     "deep dict": lambda: PROTO + b"}K\x01" * 300_000 + b"N" + b"s" * 300_000 + b".",
-    "list in itself": lambda: PROTO + b"]\x94h\0h\0e." + b"(",
+    "list in itself": lambda: PROTO + b"]\x94h\0a.",
     "tuples that double": lambda: PROTO + b")" + b"2\x86" * 500_000 + b".",
     "dict keys that double": lambda: PROTO + b"}" + b")" + b"2\x86" * 200 + b"Ns.",
     "bytes of 2^63": lambda: PROTO + b"\x8e" + b"\xff" * 7 + b"\x7f.",

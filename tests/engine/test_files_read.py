@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -21,6 +22,9 @@ from engine.errors import LoadError, UnsupportedModelError
 from engine.files import Contents, describe, read
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
+from engine.numbers import THIN
+from engine.protocol import Failed, Open
+from main import main
 from tests.engine.model_files import (
     INPUTS,
     Convolutional,
@@ -30,6 +34,9 @@ from tests.engine.model_files import (
     save_all,
     save_safetensors,
 )
+from tests.engine.test_server import Engine, engine
+
+__all__ = ["engine"]
 
 Files = dict[tuple[type[nn.Module], str], Path]
 
@@ -136,6 +143,26 @@ def test_exported_programs(files: Files, kind: type[nn.Module]) -> None:
     (given,) = contents.inputs
     assert (given.shape, given.dtype) == (tuple(example.shape), str(example.dtype).removeprefix("torch."))
     assert contents.foreign == ()
+
+
+def test_exported_programs_of_older_torch(files: Files, tmp_path: Path) -> None:
+    """torch 2.1 to 2.7 wrote a plain zip, with the weights as a file of torch.save in it."""
+    module, example = build(Convolutional)
+    weights = io.BytesIO()
+    torch.save(module.state_dict(), weights)
+    with (
+        zipfile.ZipFile(files[Convolutional, "exported"]) as new,
+        zipfile.ZipFile(tmp_path / "net.pt2", "w") as old,
+    ):
+        graph = next(name for name in new.namelist() if name.endswith("models/model.json"))
+        old.writestr("serialized_exported_program.json", new.read(graph))
+        old.writestr("serialized_state_dict.pt", weights.getvalue())
+        old.writestr("version", "8.2")
+    contents = read(tmp_path / "net.pt2")
+    assert rows(contents) == expected(module.state_dict())
+    assert contents.groups[0].params == params(module)
+    assert contents.inputs[0].shape == tuple(example.shape)
+    assert contents.operations == read(files[Convolutional, "exported"]).operations
 
 
 def test_a_size_that_varies_is_shown_as_its_symbol(tmp_path: Path) -> None:
@@ -310,6 +337,19 @@ def test_opening_says_what_the_file_is(files: Files) -> None:
         UnsupportedModelError, match=r"would import or call tests\.engine\.model_files\.Recurrent"
     ):
         load(str(files[Recurrent, "module"]), LoadOptions())
+
+
+def test_the_command_and_the_engine_process_say_it_too(
+    files: Files, capsys: pytest.CaptureFixture[str], engine: Engine
+) -> None:
+    path = str(files[Transformer, "state"])
+    assert main(["report", path]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "is a state dict (torch.save, " in captured.err
+    engine.send(Open(1, path))
+    failed = engine.until(Failed)
+    assert failed.error.kind == "unsupported" and failed.error.file == path
+    assert failed.error.sentence.replace(THIN, " ") in captured.err
 
 
 @pytest.mark.parametrize(
