@@ -83,7 +83,7 @@ def _zip(region: Region, budget: Budget) -> Contents:
     _note_other_pickles(archive, reading)
     return _contents(
         region, _kind(value, listing), "torch.save", reading, listing, archive,
-        producer=_version(archive, "torch.save"), classes=module_classes(value, reading.budget),
+        producer=_version(archive, "torch.save"), classes=module_classes(listing.module, reading.budget),
     )  # fmt: skip
 
 
@@ -140,7 +140,12 @@ def _pickle(region: Region, kind: str, budget: Budget) -> Contents:
         reading.note("A zip archive is attached to its end, so other programs may see another file.")
     collect(value, reading.budget, listing)
     return _contents(
-        region, _kind(value, listing), text, reading, listing, classes=module_classes(value, reading.budget)
+        region,
+        _kind(value, listing),
+        text,
+        reading,
+        listing,
+        classes=module_classes(listing.module, reading.budget),
     )
 
 

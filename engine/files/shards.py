@@ -36,6 +36,9 @@ def read_folder(path: Path, budget: Budget, read_file: ReadFile) -> Contents:
             ) from error
     if (path / "saved_model.pb").exists():
         what, advice = "is a TensorFlow SavedModel", "Convert it to ONNX with tf2onnx."
+    elif (path / ".metadata").exists():
+        what = "is a checkpoint of torch.distributed"
+        advice = "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER net.pt."
     elif (path / "config.json").exists():
         what, advice = (
             "has a config.json but no weights",

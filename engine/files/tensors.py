@@ -55,6 +55,8 @@ class Listing:
         self.groups: list[Found] = []
         self.count = 0
         self.too_deep = False
+        self.module: Instance | None = None
+        """The first pickled module."""
 
     def add(self, path: str, role: str, rows: list[Row]) -> None:
         """Raises LoadError when there are more tensors than a listing has room for."""
@@ -159,6 +161,7 @@ def collect(root: Value, budget: Budget, listing: Listing) -> None:
             listing.too_deep = True
             continue
         if isinstance(value, Instance) and is_module(value):
+            listing.module = listing.module or value
             listing.add(path, _role(path, "model"), list(_module_rows(value, budget)))
             continue
         parts = list(_parts(value, budget))
@@ -303,10 +306,8 @@ def _texts(store: Value, budget: Budget) -> list[tuple[str, Value]]:
     return [(key_text(key), value) for key, value in texts.items()]
 
 
-def module_classes(root: Value, budget: Budget) -> tuple[str, ...]:
+def module_classes(root: Instance | None, budget: Budget) -> tuple[str, ...]:
     """Classes of a pickled module and of all below it, the outermost first, each once."""
-    if not is_module(root):
-        return ()
     names: dict[str, None] = {}
     seen: set[int] = set()
     pending: list[Value] = [root]

@@ -159,7 +159,9 @@ def test_exported_programs_of_older_torch(files: Files, tmp_path: Path) -> None:
         old.writestr("serialized_state_dict.pt", weights.getvalue())
         old.writestr("version", "8.2")
     contents = read(tmp_path / "net.pt2")
-    assert rows(contents) == expected(module.state_dict())
+    shapes = rows(contents)
+    assert shapes.pop("scale") == ((8, 1, 1), "float32")
+    assert shapes == expected(module.state_dict())
     assert contents.groups[0].params == params(module)
     assert contents.inputs[0].shape == tuple(example.shape)
     assert contents.operations == read(files[Convolutional, "exported"]).operations
@@ -214,6 +216,15 @@ def test_every_dtype_that_torch_stores(tmp_path: Path) -> None:
     assert dict(zip(contents.tensors.name, contents.tensors.bytes, strict=True)) == {
         name: tensor.numel() * tensor.element_size() for name, tensor in state.items()
     }
+
+
+def test_a_module_inside_a_checkpoint(tmp_path: Path) -> None:
+    module, _ = build(Convolutional)
+    torch.save({"epoch": 3, "model": module, "ema": None}, tmp_path / "net.pt")
+    contents = read(tmp_path / "net.pt")
+    assert contents.kind == "checkpoint"
+    assert contents.groups[0].path == "model" and contents.groups[0].params == params(module)
+    assert contents.classes[0] == "tests.engine.model_files.Convolutional"
 
 
 def test_views_sparse_quantised_meta_and_subclassed_tensors(tmp_path: Path) -> None:
