@@ -29,6 +29,8 @@ _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
+_ARCHIVE_WORK, _ENTRY_WORK = 100, 3
+_BYTES_PER_STEP = 2**10
 _MAX_COMMENT = 2**16
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _UTF8 = 0x800
@@ -53,6 +55,7 @@ class Archive:
         self.region = region
         self._budget = budget
         self.start_of_directory, directory, count = _directory(region)
+        budget.spend_work(_ARCHIVE_WORK + _ENTRY_WORK * count)
         self.entries = _entries(region, directory, count, self.start_of_directory)
         # torch looks records up without regard to case, so two that differ in case alone are one name twice.
         self._by_name: dict[str, ZipEntry] = {}
@@ -103,6 +106,7 @@ class Archive:
             raise too_much(
                 f"{shown(entry.name)} is {entry.size:,} bytes, and {limit:,} is the most of its kind"
             )
+        self._budget.spend_work(entry.size // _BYTES_PER_STEP)
         data = self.open(entry).read(0, entry.size)
         if zlib.crc32(data) != entry.crc:
             self.notes.append(

@@ -32,7 +32,7 @@ _PLAIN_EXPRESSION = re.compile(r"[\w\s+\-*/%().,<>=!&|]*")
 _SYMBOL = re.compile(r"Symbol\('(\w+)'[^()]*\)")
 _QUOTED_NAME = re.compile(r"'[A-Za-z_]\w*'")
 _ATTRIBUTE = re.compile(r"[A-Za-z_)]\s*\.|\.\s*[A-Za-z_]")
-_STRING = re.compile(rb'"((?:[^"\\]|\\.)*)"(\s*:\s*(?="))?', re.DOTALL)
+_STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"(\s*:\s*(?="))?', re.DOTALL)
 _CALLS = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _KNOWN_CALLS = frozenset(
     {"Abs", "Add", "And", "CeilDiv", "CeilToInt", "CleanDiv", "Eq", "Float", "FloatTrueDiv", "FloorDiv",

@@ -12,7 +12,7 @@ from engine.files.identify import UNKNOWN, Foreign, identify
 from engine.files.limits import MAX_RECORDS, Budget
 from engine.files.pickles import Reading
 from engine.files.regions import Region, open_file, shown
-from engine.files.tensors import Listing, collect, is_module, module_classes
+from engine.files.tensors import Listing, collect, module_classes
 from engine.files.values import Dict, Tensor, Value
 
 ZIP_MAGIC_TAIL = b"PK\x05\x06"
@@ -168,7 +168,7 @@ def _version(archive: Archive, writer: str) -> str:
 def _kind(value: Value, listing: Listing) -> str:
     if isinstance(value, Tensor):
         return "tensor"
-    if is_module(value):
+    if listing.module is not None and listing.module is value:
         return "module"
     if not listing.groups:
         return "pickle"

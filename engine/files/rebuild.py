@@ -260,8 +260,8 @@ def rebuild_meta_tensor(_: Rebuilder, args: tuple[Value, ...]) -> Value:
 def rebuild_sparse_tensor(_: Rebuilder, args: tuple[Value, ...]) -> Value:
     """(layout, data): data has indices (one or two tensors), values and size. The dense shape, bytes of the parts."""
     _need(args, 2, "_rebuild_sparse_tensor")
-    parts = [part for part in args[1][:4] if isinstance(part, Tensor)] if isinstance(args[1], tuple) else []
-    size = next((part for part in args[1] if isinstance(part, tuple)), None) if parts else None
+    parts = [part for part in args[1][:5] if isinstance(part, Tensor)] if isinstance(args[1], tuple) else []
+    size = next((part for part in args[1][:5] if isinstance(part, tuple)), None) if parts else None
     if len(parts) < 2 or size is None:
         raise MalformedError("a sparse tensor lacks its indices, values or size")
     return Tensor(shape_of(size), (), parts[-1].dtype, sum(part.bytes for part in parts))

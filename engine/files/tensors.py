@@ -160,7 +160,7 @@ def collect(root: Value, budget: Budget, listing: Listing) -> None:
         if depth > MAX_DEPTH:
             listing.too_deep = True
             continue
-        if isinstance(value, Instance) and is_module(value):
+        if isinstance(value, Instance) and is_module(value, budget):
             listing.module = listing.module or value
             listing.add(path, _role(path, "model"), list(_module_rows(value, budget)))
             continue
@@ -263,10 +263,11 @@ def _role(path: str, otherwise: str) -> str:
     return otherwise
 
 
-def is_module(value: Value) -> bool:
+def is_module(value: Value, budget: Budget) -> bool:
     """Whether an instance is a pickled ``nn.Module``: it keeps its parameters and children in two dicts."""
     if not isinstance(value, Instance):
         return False
+    budget.spend_work(value.state_size())
     attributes = value.attributes()
     return isinstance(attributes.get("_parameters"), Dict) and isinstance(attributes.get("_modules"), Dict)
 
@@ -293,7 +294,7 @@ def _module_rows(root: Instance, budget: Budget) -> Iterator[Row]:
         children = [
             (child, f"{prefix}{key}.", depth + 1)
             for key, child in _texts(attributes.get("_modules"), budget)
-            if is_module(child)
+            if is_module(child, budget)
         ]
         if depth < MAX_DEPTH:
             pending += reversed(children)

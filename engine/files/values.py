@@ -48,6 +48,11 @@ class Instance:
     def class_name(self) -> str:
         return self.callee.full if isinstance(self.callee, Global) else ""
 
+    def state_size(self) -> int:
+        """How many attributes there are to look at."""
+        states = self.state if isinstance(self.state, tuple) and len(self.state) == 2 else (self.state,)
+        return sum(len(state.pairs) for state in states if isinstance(state, Dict))
+
     def attributes(self) -> dict[str, Value]:
         """The instance's ``__dict__``, and its slots, as its pickled state gives them."""
         states = self.state if isinstance(self.state, tuple) and len(self.state) == 2 else (self.state,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -551,6 +552,14 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
     "long names": lambda: PROTO + b"c" + b"m" * 900_000 + b"\nx\n.",
     "modules below themselves": lambda: modules(40),
+    "objects with one large state": lambda: (
+        PROTO + b"}\x940" + b"h\0(" + b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(100_000)) + b"u0"
+        + b"(" + (stack_global("argparse", "Namespace") + b")\x81h\0b") * 20_000 + b"l."
+    ),
+    "one archive handed over often": lambda: (
+        PROTO + b"B" + struct.pack("<I", len(many_entries())) + many_entries() + b"\x85\x940"
+        + (stack_global("pickle", "loads") + b"h\0R0") * 40_000 + b"N."
+    ),
     "nested pickles": lambda: nested_pickles(50),
     "json of empty lists": lambda: safetensors_bytes(b'{"a":[' + b"[]," * 3_000_000 + b"[]]}"),
     "json of keys": lambda: safetensors_bytes(b"{" + b",".join(b'"a%d":[]' % i for i in range(700_000)) + b"}"),
@@ -568,6 +577,17 @@ def modules(depth: int) -> bytes:
         + b"uub\x94"
         for i in range(depth)
     ) + b"."  # fmt: skip
+
+
+@functools.cache
+def many_entries() -> bytes:
+    """An archive of 2,000 empty files and an empty pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a/data.pkl", PROTO + b"N.")
+        for index in range(2_000):
+            archive.writestr(f"a/{index}", b"")
+    return buffer.getvalue()
 
 
 def nested_pickles(depth: int) -> bytes:
