@@ -37,7 +37,7 @@ from tests.engine.model_files import (
 KINDS = ("state", "legacy", "module", "checkpoint", "script", "exported", "safetensors", "pickle", "index")
 DAMAGES = 60
 FUZZ = settings(
-    max_examples=100_000 if EVERYTHING else 60,
+    max_examples=60_000 if EVERYTHING else 60,
     deadline=None,
     derandomize=not EVERYTHING,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
