@@ -12,7 +12,6 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from engine.errors import LoadError
 from engine.files.limits import MAX_DIRECTORY_BYTES, MAX_ENTRIES, MAX_INFLATED_BYTES, Budget, too_much
 from engine.files.regions import Region, shown
 
@@ -255,11 +254,3 @@ def _check_overlaps(region: Region, entries: list[ZipEntry], directory: int) -> 
 def is_archive(region: Region) -> bool:
     """Whether torch would take the region for a zip archive: by its first four bytes."""
     return region.size >= 4 and region.read(0, 4) == LOCAL_MAGIC
-
-
-def quick_directory(region: Region, budget: Budget) -> Archive | None:
-    """The archive at the end of a file that begins as something else; None when there is none."""
-    try:
-        return Archive(region, budget)
-    except LoadError:
-        return None

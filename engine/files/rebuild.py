@@ -211,18 +211,14 @@ def rebuild_tensor(_: Rebuilder, args: tuple[Value, ...]) -> Value:
 def rebuild_tensor_v2(_: Rebuilder, args: tuple[Value, ...]) -> Value:
     """(storage, offset, size, stride, requires_grad, backward_hooks[, metadata])"""
     _need(args, 6, "_rebuild_tensor_v2")
-    tensor = make_tensor(*args[:4])
-    tensor.requires_grad = args[4] is True
-    return tensor
+    return make_tensor(*args[:4])
 
 
 @data_call("torch._utils._rebuild_tensor_v3")
 def rebuild_tensor_v3(_: Rebuilder, args: tuple[Value, ...]) -> Value:
     """(storage, offset, size, stride, requires_grad, backward_hooks, dtype[, metadata]); offset counts its elements."""
     _need(args, 7, "_rebuild_tensor_v3")
-    tensor = make_tensor(args[0], args[1], args[2], args[3], dtype_of(args[6]))
-    tensor.requires_grad = args[4] is True
-    return tensor
+    return make_tensor(args[0], args[1], args[2], args[3], dtype_of(args[6]))
 
 
 @data_call("torch._utils._rebuild_qtensor")
@@ -239,9 +235,7 @@ def rebuild_parameter(_: Rebuilder, args: tuple[Value, ...]) -> Value:
     data = args[0]
     if not isinstance(data, Tensor):
         raise MalformedError("a parameter holds no tensor")
-    parameter = Tensor(
-        data.shape, data.stride, data.dtype, data.bytes, data.storage, data.offset, args[1] is True
-    )
+    parameter = Tensor(data.shape, data.stride, data.dtype, data.bytes, data.storage, data.offset)
     parameter.parameter = True
     return parameter
 
@@ -251,9 +245,7 @@ def rebuild_meta_tensor(_: Rebuilder, args: tuple[Value, ...]) -> Value:
     """(dtype, size, stride, requires_grad)"""
     _need(args, 4, "_rebuild_meta_tensor_no_storage")
     shape, dtype = shape_of(args[1]), dtype_of(args[0])
-    tensor = Tensor(shape, shape_of_stride(args[2]), dtype, math.prod(shape) * SIZES[dtype])
-    tensor.requires_grad = args[3] is True
-    return tensor
+    return Tensor(shape, shape_of_stride(args[2]), dtype, math.prod(shape) * SIZES[dtype])
 
 
 @data_call("torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_sparse_csr_tensor")

@@ -108,7 +108,7 @@ class Storage(NamedTuple):
 class Tensor:
     """A tensor; strides and offset count elements. ``storage`` is None for one without memory (meta, sparse)."""
 
-    __slots__ = ("bytes", "dtype", "offset", "parameter", "requires_grad", "shape", "storage", "stride")
+    __slots__ = ("bytes", "dtype", "offset", "parameter", "shape", "storage", "stride")
 
     def __init__(
         self,
@@ -118,7 +118,6 @@ class Tensor:
         bytes: int,
         storage: Storage | None = None,
         offset: int = 0,
-        requires_grad: bool = False,
     ) -> None:
         self.shape = shape
         self.stride = stride
@@ -126,7 +125,6 @@ class Tensor:
         self.bytes = bytes
         self.storage = storage
         self.offset = offset
-        self.requires_grad = requires_grad
         self.parameter = False
 
 
