@@ -22,6 +22,7 @@ from engine.configuration import Configuration
 from engine.edits import RemoveLayer, SetAttribute
 from engine.latency import compare, measure
 from engine.latency.quiet import quiet_gate
+from engine.latency.reference import Reference
 from engine.latency.setting import Setting, in_setting
 from engine.measurement import Measurement, Verdict
 from engine.session import Session
@@ -64,9 +65,10 @@ class Load:
 
 
 class Series(NamedTuple):
-    """Runs of one configuration."""
+    """Runs of one configuration, and what the gate said before and after each of them where it was not quiet."""
 
     runs: list[Measurement]
+    gate: list[str]
 
     @property
     def plain(self) -> list[float]:
@@ -83,12 +85,15 @@ class Series(NamedTuple):
 
 def series(session: Session, threads: int, best_s: float | None) -> Series:
     configuration = session.default_configuration()
-    runs = []
+    runs: list[Measurement] = []
+    gate: list[str] = []
+    reference = Reference(threads, best_s)
     for _ in range(RUNS):
+        gate += filter(None, [quiet_gate(reference=reference)])
         run = measure(session, configuration, "settled", threads, stop=Event(), reference_best_s=best_s)
         best_s = run.reference_best_s
         runs.append(run)
-    return Series(runs)
+    return Series(runs, gate)
 
 
 def spread(values: list[float]) -> float:
@@ -99,7 +104,7 @@ def spread(values: list[float]) -> float:
 def under_load(name: str, threads: int) -> list[list[str]]:
     """A quiet series, then one beside the load."""
     session = open_session(f"torchvision:{name}")
-    gate = quiet_gate()
+    torch.set_num_threads(threads)
     quiet = series(session, threads, None)
     with Load(threads):
         loaded = series(session, threads, quiet.runs[-1].reference_best_s)
@@ -108,7 +113,9 @@ def under_load(name: str, threads: int) -> list[list[str]]:
     silent = sum(run.quiet for run in disturbed)
     shares = median(len(run.undisturbed_s) / run.n for run in loaded.runs)
     halved = spread(loaded.undisturbed) <= spread(loaded.plain) / 2
-    judged = "not judged: " + gate if gate is not None else _said(quiet.flagged <= QUIET_FLAGS_ALLOWED)
+    judged = _said(quiet.flagged <= QUIET_FLAGS_ALLOWED)
+    if quiet.gate:
+        judged = f"not judged: not quiet {len(quiet.gate)} times, {quiet.gate[0]}"
     label = f"{name}, {threads} thread{'s' if threads > 1 else ''}"
     return [
         [f"{label}, quiet", *_figures(quiet), f"{quiet.flagged} of {RUNS}", "", judged],
@@ -166,11 +173,12 @@ def comparisons() -> list[list[str]]:
     same = Configuration(eleven.inputs, (SetAttribute("layers.3", "stride", (1, 1)),))
     ten = Configuration(eleven.inputs, (RemoveLayer("layers.5"),))
     rows = []
+    reference = Reference(torch.get_num_threads())
     for name, current, baseline, wrong in (
         ("identical", same, eleven, ("faster", "slower")),
         ("10 % slower", eleven, ten, ("faster", "same")),
     ):
-        gate = quiet_gate()
+        gate = quiet_gate(reference=reference)
         started = time.perf_counter()
         found = verdicts(session, current, baseline)
         seconds = (time.perf_counter() - started) / COMPARISONS

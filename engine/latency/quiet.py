@@ -10,11 +10,16 @@ from typing import NamedTuple
 
 import psutil
 
+from engine import statistics
 from engine.errors import CancelledError
 from engine.latency.noise import SLOWED
 from engine.latency.reference import Reference
 
 WINDOW_S = 0.5
+READINGS = 10
+"""Of the reference kernel over the window."""
+VARIES = 0.05
+"""Interquartile range over the median of the reference kernel: a still machine has 2 %."""
 BUSY_OTHERS = 0.1
 """Cores that other programs may keep busy: a desktop's own housekeeping takes a few hundredths."""
 PRESSURE = 0.05
@@ -36,11 +41,17 @@ class _Reading(NamedTuple):
 def quiet_gate(stop: Event | None = None, *, reference: Reference | None = None) -> str | None:
     """Looks at the machine for half a second: None when it is quiet, else what is in the way.
 
-    ``reference`` also finds a core that runs slower than it can. Raises CancelledError when ``stop`` is set meanwhile.
+    ``reference`` also finds a core whose speed varies or is below what it can be: neighbours on the same processor of
+    a virtual machine take speed without taking time. Raises CancelledError when ``stop`` is set meanwhile.
     """
     before = _read()
-    if (stop or Event()).wait(WINDOW_S):
-        raise CancelledError()
+    readings: list[float] = []
+    for _ in range(READINGS):
+        if (stop or Event()).wait(WINDOW_S / READINGS):
+            raise CancelledError()
+        if reference is not None:
+            reference.read()  # the first after a pause is slower
+            readings.append(reference.read())
     after = _read()
     seconds = after.at - before.at
     others = (after.busy - before.busy - (after.own - before.own)) / seconds
@@ -51,9 +62,12 @@ def quiet_gate(stop: Event | None = None, *, reference: Reference | None = None)
         if waiting > PRESSURE:
             return f"programs wait for a core {waiting:.0%} of the time"
     if reference is not None:
-        slower = min(reference.read() for _ in range(3)) / reference.best_s
-        if slower > SLOWED:
-            return f"the machine runs {slower - 1:.0%} slower than it can"
+        slower = statistics.median(readings) / reference.best_s - 1
+        if slower > SLOWED - 1:
+            return f"the machine runs {slower:.0%} slower than it can"
+        varies = statistics.iqr(readings) / statistics.median(readings)
+        if varies > VARIES:
+            return f"the machine's speed varies by {varies:.0%}"
     return None
 
 
