@@ -37,6 +37,7 @@ class Parameters:
         self.trainable = sum(p.numel() for p in distinct if p.requires_grad)
         self.weight_bytes = sum(p.numel() * p.element_size() for p in distinct)
         self.buffers = sum(b.numel() for b in module.buffers())
+        self.buffer_bytes = sum(b.numel() * b.element_size() for b in module.buffers())
         self.elements = {ref.name: ref.elements for ref in refs.values()}
         names: dict[int, list[str]] = {}
         for name, parameter in module.named_parameters(remove_duplicate=False):

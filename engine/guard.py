@@ -33,14 +33,16 @@ SMALL_PART = 1000
 """What is less than this part of a need is not named."""
 RESERVE = 256 * 2**20
 """Left to the rest of the system."""
-THREAD_SPACE = 136 * 2**20
-"""Address space that one thread reserves without using it: a malloc arena (128 MiB) and its stack (8 MiB)."""
+STACK_SPACE, ARENA_SPACE = 8 * 2**20, 128 * 2**20
+"""Address space that a thread reserves without using it: its stack, and a malloc arena."""
+ARENAS_PER_CORE = 8
+"""glibc makes no more arenas than that; further threads share them."""
 WATCH_EVERY_S = 0.2
 OUT_OF_MEMORY = 86
 """Exit status of a process that its watchdog ended."""
 _ADVICE = "Close other programs, make the input or the batch smaller, or take a smaller variant."
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-"""How torch's CPU allocator and the system say it."""
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")
+"""How torch's CPU allocator, the system and C++ libraries say it."""
 
 
 class NotEnoughMemoryError(InputError):
@@ -51,7 +53,7 @@ class Need(Struct, frozen=True):
     """Bytes that a forward pass takes beyond what the process holds already."""
 
     weights: int
-    """0 when they are allocated already."""
+    """Buffers included; 0 when they are allocated already."""
     activations: int = 0
     """With the margin."""
     inputs: int = 0
@@ -68,17 +70,18 @@ def free_bytes() -> int:
     return available if left is None else min(available, left)
 
 
-def check_memory(session: Session, configuration: Configuration) -> None:
+def check_memory(session: Session, configuration: Configuration, stop: threading.Event | None = None) -> None:
     """Raises NotEnoughMemoryError when running ``configuration`` for real needs more than is free.
 
-    Nothing is built for this: the peak comes from the analysis, which raises for what it cannot trace. Where only a
-    real run could, the analysis asks for the weights itself before it builds them.
+    Nothing is built for this: the peak comes from the analysis, which raises for what it cannot trace, and
+    CancelledError when ``stop`` is set. Where only a real run could, it asks for the weights itself before it builds
+    them.
     """
     # A session asks this module before it allocates weights.
     from engine.session import FailedAnalysisError
 
     try:
-        totals = session.analyze(configuration).totals
+        totals = session.analyze(configuration, stop=stop).totals
     except FailedAnalysisError as failed:
         raise failed.error from failed.error.__cause__
     weights = 0 if session.has_real_weights else session.weight_bytes
@@ -128,21 +131,13 @@ def memory_errors(name: str) -> Iterator[None]:
         ) from error
 
 
-def limit_memory() -> None:
-    """From now on an allocation that does not fit fails in this process alone. Call it once, after the imports.
+@contextmanager
+def limited_memory(threads: int = 0) -> Iterator[None]:
+    """While this is open, an allocation that does not fit into what is free now fails in this process alone.
 
     On Linux the address space is limited, so that torch raises a RuntimeError where the kernel would kill some process;
-    elsewhere a thread ends this process when its resident memory grows past what is free now.
+    elsewhere a thread ends this process when its resident memory grows too large. ``threads`` will be started.
     """
-    if sys.platform == "linux":
-        _limit_address_space()
-    else:
-        _watch(_resident() + max(free_bytes() - RESERVE, RESERVE), threading.Event())
-
-
-@contextmanager
-def limited_memory() -> Iterator[None]:
-    """:func:`limit_memory` while this is open: for a process that goes on to do other things."""
     if sys.platform != "linux":
         done = threading.Event()
         _watch(_resident() + max(free_bytes() - RESERVE, RESERVE), done)
@@ -155,18 +150,20 @@ def limited_memory() -> Iterator[None]:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_AS)
-    _limit_address_space()
+    _limit_address_space(threads)
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def _limit_address_space() -> None:
+def _limit_address_space(threads: int) -> None:
     import resource
 
-    threads = THREAD_SPACE * (os.cpu_count() or 1)
-    most = int(psutil.Process().memory_info().vms) + max(free_bytes() - RESERVE, RESERVE) + threads
+    cores = os.cpu_count() or 1
+    threads = max(threads, cores)
+    reserved = threads * STACK_SPACE + min(threads, ARENAS_PER_CORE * cores) * ARENA_SPACE
+    most = int(psutil.Process().memory_info().vms) + max(free_bytes() - RESERVE, RESERVE) + reserved
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     for known in (soft, hard):
         if known != resource.RLIM_INFINITY:

@@ -149,7 +149,7 @@ class Server:
     """Serves one window until its stdin closes."""
 
     def __init__(self, source: BinaryIO, sink: BinaryIO, *, latency: bool = False) -> None:
-        """``latency``: measures, so all of torch's threads are its own and its memory is limited."""
+        """``latency``: measures, so all of torch's threads are its own and its memory is limited meanwhile."""
         self._source = source
         self._sink = sink
         self._latency = latency
@@ -208,7 +208,9 @@ class Server:
         from engine.session import FailedAnalysisError
 
         try:
-            self.send(self._handle(request))
+            with self._limits(request):
+                event = self._handle(request)
+            self.send(event)
         except FailedAnalysisError as failed:
             self.send(Failed(request.id, failed.error.info(), failed.partial))
         except EngineError as error:
@@ -216,6 +218,14 @@ class Server:
         except (Exception, SystemExit) as error:
             log.exception("Request %d failed", request.id)
             self.send(Failed(request.id, describe(error)))
+
+    def _limits(self, request: Request) -> contextlib.AbstractContextManager[None]:
+        """What is free changes, so every request that measures has its own limit."""
+        if not (self._latency and isinstance(request, MEASURING)):
+            return contextlib.nullcontext()
+        from engine.guard import limited_memory
+
+        return limited_memory(request.threads)
 
     def _handle(self, request: Request) -> Event:
         if isinstance(request, Open):
@@ -358,12 +368,10 @@ def _import_for_analysis() -> dict[str, str]:
 def _import_for_latency() -> dict[str, str]:
     """Everything that measuring needs, torchvision too: a spare that takes over has no seconds for imports."""
     import engine.latency  # noqa: F401
-    from engine.guard import limit_memory
 
     # Opening a model tells what is wrong with a torchvision that is missing or does not fit.
     with contextlib.suppress(Exception):
         import torchvision.models.detection  # noqa: F401
-    limit_memory()
     return _versions()
 
 

@@ -23,6 +23,7 @@ from engine.configuration import Configuration
 from engine.edits import Edit
 from engine.errors import (
     EngineError,
+    LoadError,
     MissingShapeError,
     RealRunRequiredError,
     UnsupportedModelError,
@@ -191,8 +192,8 @@ class Session:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the open model's parameters, edits as last applied."""
-        return self._meta.parameters.weight_bytes
+        """Bytes of the open model's parameters and buffers, edits as last applied: what building it allocates."""
+        return self._meta.parameters.weight_bytes + self._meta.parameters.buffer_bytes
 
     @property
     def random_weights(self) -> bool:
@@ -260,17 +261,31 @@ class Session:
         runnable = self._meta
         if mode == "cpu":
             if self._real is None:
-                require(Need(self.weight_bytes), self.info.name)
-                world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
-                with world, torch.random.fork_rng():
-                    torch.manual_seed(0)
-                    self._real = _Runnable(self._loaded.build_real().eval())
+                self._real = _Runnable(self._build_real())
             runnable = self._real
         runnable.apply(configuration.edits)
         return runnable
 
+    def _build_real(self) -> nn.Module:
+        """The model with allocated weights, the same ones in every process. Raises EngineError subclasses."""
+        name = self.info.name
+        require(Need(self.weight_bytes), name)
+        world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
+        try:
+            # Other devices have random states too, but asking for them starts the devices.
+            with world, memory_errors(name), torch.random.fork_rng(devices=()):
+                torch.default_generator.manual_seed(0)
+                return self._loaded.build_real().eval()
+        except EngineError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise LoadError(
+                f"Building {name} with its weights raised {type(error).__name__}: {error}.",
+                hint="Its analysis needs no weights and goes on without them.",
+            ) from error
+
     def _real_run_required(self, failed: Trace) -> RealRunRequiredError:
-        weights = self._meta.parameters.weight_bytes
+        weights = self.weight_bytes
         free = free_bytes()
         why = failed.failure.message if failed.failure is not None else ""
         layer = failed.failure.layer if failed.failure is not None else ""

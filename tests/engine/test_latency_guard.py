@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
@@ -15,9 +16,12 @@ from torch import nn
 
 from engine import cgroup, guard
 from engine.api import open_session
-from engine.errors import InputError
+from engine.configuration import Configuration
+from engine.errors import CancelledError, InputError, LoadError
 from engine.graph import InputShape
 from engine.guard import Need, NotEnoughMemoryError, check_memory, memory_errors, require
+from engine.protocol import Compare, Measure, Open
+from engine.server import Server
 from engine.session import Session
 
 MIB = 2**20
@@ -57,6 +61,38 @@ def test_weights_count_until_they_are_allocated(free: Callable[[int], None]) -> 
     free(need - 4 * 1000 * 500 - 1)
     with pytest.raises(NotEnoughMemoryError, match="activations"):
         check_memory(session, session.default_configuration())
+
+
+def test_buffers_count_as_weights(free: Callable[[int], None]) -> None:
+    module = nn.ReLU()
+    module.register_buffer("mask", torch.zeros(1000, 1000))
+    session = session_of(module, 2, 8)
+    free(4 * 1000 * 1000)
+    with pytest.raises(NotEnoughMemoryError, match="weights"):
+        check_memory(session, session.default_configuration())
+
+
+def test_a_stop_ends_the_analysis_that_the_guard_needs() -> None:
+    session = session_of(nn.Linear(4, 4), 2, 4)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(CancelledError):
+        check_memory(session, session.default_configuration(), stop)
+
+
+def test_no_device_is_started_for_weights_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limited address space has no room for CUDA."""
+
+    def started(device: object) -> None:
+        raise AssertionError("the device was started")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", started)
+    session = session_of(nn.Linear(4, 4), 2, 4)
+    before = torch.get_rng_state()
+    with session.real(session.default_configuration()):
+        pass
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_sentence_has_the_numbers_and_advice(free: Callable[[int], None]) -> None:
@@ -106,6 +142,28 @@ def test_a_small_one_is_built(tmp_path: Path) -> None:
     with session.real(session.default_configuration()) as model, torch.inference_mode():
         assert torch.is_tensor(model.forward())
     assert "built on cpu" in marker.read_text()
+
+
+NO_WEIGHTS = """
+import torch
+from torch import nn
+
+def build():
+    if torch.empty(0).device.type == "cpu":
+        raise FileNotFoundError("no weights.pt")
+    return nn.Linear(4, 4), (torch.zeros(1, 4),)
+"""
+
+
+def test_what_only_fails_with_its_weights_says_so(tmp_path: Path) -> None:
+    source = tmp_path / "lost.py"
+    source.write_text(NO_WEIGHTS)
+    session = open_session(f"{source}:build", trust=True)
+    with (
+        pytest.raises(LoadError, match=r"Building Linear .* raised FileNotFoundError: no weights\.pt\."),
+        session.real(session.default_configuration()),
+    ):
+        pass
 
 
 REAL_ONLY = """
@@ -170,6 +228,8 @@ def test_a_failed_allocation_becomes_a_sentence() -> None:
         memory_errors("big"),
     ):
         torch.empty(2**50)
+    with pytest.raises(NotEnoughMemoryError), memory_errors("net"):
+        raise RuntimeError("std::bad_alloc")
     with pytest.raises(RuntimeError, match="shapes"), memory_errors("net"):
         raise RuntimeError("shapes do not match")
 
@@ -178,12 +238,12 @@ LIMITED = """
 from engine import guard
 import torch
 guard.free_bytes = lambda: 600 * 2**20
-guard.limit_memory()
-small = torch.ones(2**20)
-try:
-    torch.ones(2**30)
-except RuntimeError as error:
-    print("refused:", "allocate memory" in str(error))
+with guard.limited_memory():
+    small = torch.ones(2**20)
+    try:
+        torch.ones(2**30)
+    except RuntimeError as error:
+        print("refused:", "allocate memory" in str(error))
 """
 
 
@@ -204,6 +264,34 @@ def test_a_limit_for_a_while_is_taken_back(free: Callable[[int], None]) -> None:
         with pytest.raises(RuntimeError, match="allocate memory"):
             torch.ones(2**30)
     assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
+def test_threads_get_room_for_their_stacks(free: Callable[[int], None]) -> None:
+    import resource
+
+    free(600 * MIB)
+    with guard.limited_memory(1):
+        few = resource.getrlimit(resource.RLIMIT_AS)[0]
+    with guard.limited_memory(1000):
+        assert resource.getrlimit(resource.RLIMIT_AS)[0] > few + 900 * guard.STACK_SPACE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
+def test_every_measuring_request_has_its_own_limit(free: Callable[[int], None]) -> None:
+    import resource
+
+    server = Server(io.BytesIO(), io.BytesIO(), latency=True)
+    here = Configuration(())
+    limits = []
+    for size, request in ((600 * MIB, Measure(1, here)), (900 * MIB, Compare(2, here, here))):
+        free(size)
+        with server._limits(request):
+            limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    assert limits[1] > limits[0] + 200 * MIB, "memory was freed meanwhile"
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with server._limits(Open(3, "torchvision:resnet18")):
+        assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_a_watchdog_that_is_done_ends() -> None:
