@@ -26,16 +26,14 @@ from engine.export import FORMATS, format_of, read_report, render
 from engine.export.compare import Condition, parse_condition
 from engine.export.files import reason, write_file
 from engine.graph import DTYPE_BYTES, InputShape
-from engine.measured_summary import paired
-from engine.measurement import Tier
+from engine.measured_summary import paired, ratio_words, verdict_words
+from engine.measurement import MAX_THREADS, Tier
 from engine.results import Analysis, Totals
 
 if TYPE_CHECKING:
     from engine.session import Session
 
 OK, BUG, BAD_REQUEST, CONDITION_HOLDS, INTERRUPTED = 0, 1, 2, 3, 130
-
-MAX_THREADS = 1024
 
 _SHAPE = re.compile(r"[\[(]?\s*(\d{1,12}(?:\s*[x×,]\s*\d{1,12})*)\s*,?\s*[\])]?")
 
@@ -259,9 +257,22 @@ def _report(request: Request) -> int:
         write_file(request.output, data)
     else:
         _write_stdout(data)
-    for finding in findings:
+    for finding in (*findings, *_unclear(request.conditions, analysis, baseline)):
         _complain(finding)
     return CONDITION_HOLDS if findings else OK
+
+
+def _unclear(conditions: Sequence[Condition], analysis: Analysis, baseline: Analysis | None) -> Iterator[str]:
+    """A sentence for every condition on the ratio of latencies when their comparison settles nothing."""
+    pair = paired(analysis, baseline) if baseline is not None else None
+    if pair is None or pair.verdict != "unclear":
+        return
+    for condition in conditions:
+        if condition.needs_reference and condition.is_measured and condition.key != "cpu_s":
+            yield (
+                f"--fail-if {condition.text.strip()!r} rests on a comparison without a clear result: "
+                f"latency {ratio_words(pair)}, {verdict_words(pair)}."
+            )
 
 
 def _reference(analysis: Analysis, baseline: Analysis | None) -> Totals | None:
@@ -314,7 +325,7 @@ def _measured(
 
     ours = baseline if request.against is None else None
     options: dict[str, Any] = {"threads": request.threads, "tier": request.tier, "progress": _progress}
-    with limited_memory(), _progress_line():
+    with limited_memory(request.threads), _progress_line():
         analysis = measure_columns(
             session, analysis, against=ours.configuration if ours is not None else None, **options
         )

@@ -33,14 +33,15 @@ def latency_sentences(comparison: Comparison, count_mode: str) -> tuple[Sentence
     pair = paired(analysis, baseline)
     if pair is not None:
         sentences = _interleaved(pair, _counted(analysis, baseline, count_mode))
-        differs = pair.verdict in ("faster", "slower")
+        slower = {"slower": True, "faster": False}.get(pair.verdict)
     else:
         now, before = _measurement(analysis), _measurement(baseline)
         if now is None or before is None:
             return ()
         sentences = [_apart(now, before, _counted(analysis, baseline, count_mode))]
-        differs = abs(now.median_s / before.median_s - 1) > FLAGGED_DEAD_ZONE
-    return (*sentences, *(_reason(comparison) if differs else ()))
+        change = now.median_s / before.median_s - 1
+        slower = change > 0 if abs(change) > FLAGGED_DEAD_ZONE else None
+    return (*sentences, *(_reason(comparison, slower) if slower is not None else ()))
 
 
 def paired(analysis: Analysis, baseline: Analysis) -> measurement.Comparison | None:
@@ -134,14 +135,21 @@ class _Timed:
         return self.seconds - self.seconds_before
 
 
-def _reason(comparison: Comparison) -> tuple[Sentence, ...]:
-    """Which layers the difference is in, and how fast they compute now and before; empty without times of layers."""
+def _reason(comparison: Comparison, slower: bool) -> tuple[Sentence, ...]:
+    """Which layers the difference is in, and how fast they compute now and before.
+
+    Empty without times of layers, and where these differ the other way: they are measured at other times.
+    """
     baseline = comparison.baseline.analysis if comparison.baseline is not None else None
+    doubts: list[str] = []
     for analysis in (comparison.analysis, baseline):
         if analysis is None or analysis.layer_times is None or analysis.stale_times:
             return ()
+        doubts += [flag.words for flag in analysis.layer_times.flags]
     each = [_Timed(comparison, [part]) for part in frontier(comparison, "macs")]
     whole = sum(one.added for one in each)
+    if (whole > 0) != slower:
+        return ()
     same_way = sorted(
         (one for one in each if one.added * whole > 0), key=lambda one: abs(one.added), reverse=True
     )
@@ -154,9 +162,11 @@ def _reason(comparison: Comparison) -> tuple[Sentence, ...]:
     order = {one.parts[0].node: place for place, one in enumerate(each)}
     parts = sorted((one.parts[0] for one in named), key=lambda part: order[part.node])
     group = _Timed(comparison, parts)
-    word = "added" if whole > 0 else "saved"
-    start = Span(f"{numbers.share(abs(group.added), abs(moved))} of the {word} time is in ")
-    return ((start, *listed(parts), *_speeds(group)),)
+    word = "added" if slower else "saved"
+    start = f"{numbers.share(abs(group.added), abs(moved))} of the {word} time is in "
+    if doubts:
+        start = f"Measured apart, layer by layer ({' and '.join(dict.fromkeys(doubts))}): {start}"
+    return ((Span(start), *listed(parts), *_speeds(group)),)
 
 
 def _speeds(group: _Timed) -> list[Span]:

@@ -19,12 +19,21 @@ from engine.statistics import Interval, Outliers
 Tier = Literal["live", "settled", "report"]
 """How much time a measurement may take: right after a drag, when nothing moves, on request."""
 StopReason = Literal["precise", "plateau", "time", "single", "samples"]
-"""Why sampling ended: the interval is narrow enough; it stopped getting narrower; the time is up; one forward pass
-took longer than the time there is; there are as many samples as are kept."""
+STOPPED: dict[StopReason, str] = {
+    "precise": "the interval is narrow enough",
+    "plateau": "more samples made the interval no narrower",
+    "time": "the time was up",
+    "single": "one forward pass takes longer than there was time",
+    "samples": "there are as many samples as are kept",
+}
+"""Why sampling ended, in words."""
 Verdict = Literal["faster", "slower", "same", "unclear"]
 
 UNDISTURBED_DELAY = 0.02
 """A sample is undisturbed when its threads waited for a core for at most this share of its wall time."""
+PERCENTILES = (0.9, 0.95, 0.99)
+"""Those that are told, where there are samples enough."""
+MAX_THREADS = 1024
 DEAD_ZONE = 0.02
 """Ratios nearer to 1 than this are no difference that matters."""
 FLAGGED_DEAD_ZONE = 0.05
@@ -39,6 +48,7 @@ FLAGS: dict[str, str] = {
     "denormals": "subnormal numbers slow it down",
     "oversubscribed": "more threads than cores",
     "battery": "on battery",
+    "threads": "the model sets its own number of threads",
     "cold": "only the first forward pass was measured",
     "coverage": "the layers do not add up to the whole",
     "overhead": "timing the layers slowed it down",
@@ -138,6 +148,12 @@ class Measurement(Struct, frozen=True, dict=True):
         if not statistics.supports_percentile(self.n, share):
             return None
         return statistics.quantile(self.samples_s, share)
+
+    @property
+    def percentiles(self) -> dict[str, float]:
+        """``p90`` and the like, those that so many samples support."""
+        found = {f"p{share * 100:.0f}": self.percentile_s(share) for share in PERCENTILES}
+        return {name: value for name, value in found.items() if value is not None}
 
     @cached_property
     def undisturbed_s(self) -> tuple[float, ...]:

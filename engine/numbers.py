@@ -119,6 +119,12 @@ def _fixed(number: float, places: int) -> str:
     return f"{round(number, places):,.{max(places, 0)}f}".replace("-", MINUS)
 
 
+def many(number: int, noun: str) -> str:
+    """``1 thread``, ``2 threads``, ``3 passes``."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{ending}"
+
+
 def exact(number: Number) -> str:
     """``4,089,184,256``; a ratio with six significant digits."""
     if number is None:

@@ -55,7 +55,7 @@ def iqr(values: Sequence[float]) -> float:
 
 
 def median_interval(values: Sequence[float], *, z: float = 1.96) -> Interval | None:
-    """Order-statistic interval of the median; None below SMALLEST_N values.
+    """Order-statistic interval of the median; None for too few values: below SMALLEST_N, at z = 2.58 below 7.
 
     0-based ``x[k]`` and ``x[n−1−k]`` of the sorted values with ``k = ⌊n/2 − z/2 · √n⌋``; z = 1.96 is 95 %, 2.58 99 %.
     """
@@ -67,7 +67,9 @@ def sorted_median_interval(ordered: Sequence[float], z: float = 1.96) -> Interva
     count = len(ordered)
     if count < SMALLEST_N:
         return None
-    k = max(math.floor(count / 2 - z / 2 * math.sqrt(count)), 0)
+    k = math.floor(count / 2 - z / 2 * math.sqrt(count))
+    if k < 0:
+        return None
     return Interval(ordered[k], ordered[count - 1 - k])
 
 

@@ -57,7 +57,8 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
         cells += [_shapes(each[index]) if row is not None else "" for each in shapes]
         cells.append(_safe(layers.formula[index].translate(_ASCII)) if row is not None else "")
         if times:
-            cells.append(_safe(notes[layers.id[index]][2]) if row is not None and notes else "")
+            note = notes.get(layers.id[index]) if row is not None else None
+            cells.append(_safe(note[2]) if note is not None else "")
         if baseline is not None:
             mine, theirs = _numbers(now, row), _numbers(before, old)
             cells.append(_change(row, old, mine[:counted] == theirs[:counted]))

@@ -5,21 +5,12 @@ from __future__ import annotations
 from msgspec import Struct
 
 from engine import numbers
-from engine.export.measured import percentiles
 from engine.measured_summary import measured_times, paired, ratio_words, verdict_words
-from engine.measurement import Flag, LayerTimes, Measurement, MemoryReadings, StopReason
+from engine.measurement import STOPPED, Flag, LayerTimes, Measurement, MemoryReadings
 from engine.metrics import column
 from engine.results import Analysis
 
 SLOWEST = 15
-
-STOPPED: dict[StopReason, str] = {
-    "precise": "the interval was narrow enough",
-    "plateau": "the interval did not get narrower any more",
-    "time": "the time was up",
-    "single": "one forward pass takes longer than the time there is",
-    "samples": "there were as many samples as are kept",
-}
 
 Fact = tuple[str, str]
 """Label and text."""
@@ -61,10 +52,17 @@ def latency_section(analysis: Analysis, baseline: Analysis | None) -> LatencySec
     if latency is None:
         return None
     measurement, times = latency.measurement, latency.layers
+    pair = paired(analysis, baseline) if baseline is not None else None
     return LatencySection(
         headline=_headline(measurement),
         facts=(*_facts(measurement), *_against(analysis, baseline)),
-        doubts=_doubts((*measurement.flags, *(times.flags if times is not None else ()))),
+        doubts=_doubts(
+            (
+                *measurement.flags,
+                *(times.flags if times is not None else ()),
+                *(pair.flags if pair is not None else ()),
+            )
+        ),
         memory=_memory(latency.memory),
         layers=_slowest(analysis, times, baseline) if times is not None else (),
         layers_sentence=_layers_sentence(times) if times is not None else "",
@@ -74,20 +72,10 @@ def latency_section(analysis: Analysis, baseline: Analysis | None) -> LatencySec
 
 def _headline(measurement: Measurement) -> str:
     passes = f"median of {measurement.n:,}" if measurement.n > 1 else "one forward pass, no interval"
-    words = [measured_times(measurement), passes, threads_words(measurement.threads)]
+    words = [measured_times(measurement), passes, numbers.many(measurement.threads, "thread")]
     if measurement.batch is not None:
         words.append(f"batch {measurement.batch:,}")
     return ", ".join([*words, measurement.dtype, measurement.device.upper()])
-
-
-def threads_words(threads: int) -> str:
-    return _many(threads, "thread")
-
-
-def _many(number: int, noun: str) -> str:
-    """``1 thread``, ``2 threads``, ``3 passes``."""
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number:,} {noun}{ending}"
 
 
 def _facts(measurement: Measurement) -> list[Fact]:
@@ -106,7 +94,7 @@ def _facts(measurement: Measurement) -> list[Fact]:
             f"interquartile range {duration(measurement.iqr_s)}",
             f"slowest {duration(measurement.max_s)}",
         ]
-        spread += [f"{name} {duration(value)}" for name, value in percentiles(measurement).items()]
+        spread += [f"{name} {duration(value)}" for name, value in measurement.percentiles.items()]
     facts.append(("Samples", f"{measurement.n:,}; {', '.join(spread)}"))
     if measurement.forwards_per_sample > 1:
         facts.append(("One sample", f"mean of {measurement.forwards_per_sample:,} forward passes"))
@@ -117,7 +105,7 @@ def _facts(measurement: Measurement) -> list[Fact]:
         facts.append(("Undisturbed", _undisturbed(measurement)))
     if measurement.stop_reason != "single":
         facts.append(("First forward pass", f"{duration(measurement.first_s)}, not among the samples"))
-        facts.append(("Warm-up", _many(measurement.warmups, "forward pass")))
+        facts.append(("Warm-up", numbers.many(measurement.warmups, "forward pass")))
     facts.append(("Stopped because", STOPPED[measurement.stop_reason]))
     return facts
 
@@ -127,8 +115,8 @@ def _undisturbed(measurement: Measurement) -> str:
     median = measurement.undisturbed_median_s
     if median is None:
         return "no sample: threads waited for a core in all of them"
-    count = len(measurement.undisturbed_s)
-    return f"{numbers.duration(median)}, median of the {_many(count, 'sample')} whose threads hardly waited for a core"
+    samples = numbers.many(len(measurement.undisturbed_s), "sample")
+    return f"{numbers.duration(median)}, median of the {samples} whose threads hardly waited for a core"
 
 
 def _against(analysis: Analysis, baseline: Analysis | None) -> list[Fact]:
@@ -140,7 +128,7 @@ def _against(analysis: Analysis, baseline: Analysis | None) -> list[Fact]:
         facts.append(
             (
                 "In alternation with it",
-                f"{ratio_words(pair)}, {verdict_words(pair)}; {_many(len(pair.ratios), 'pair')}"
+                f"{ratio_words(pair)}, {verdict_words(pair)}; {numbers.many(len(pair.ratios), 'pair')}"
                 + (", 99 % interval" if pair.interval else ""),
             )
         )
@@ -188,7 +176,7 @@ def _slowest(analysis: Analysis, times: LayerTimes, baseline: Analysis | None) -
         )
         for row in order[:SLOWEST]
     ]
-    hooks = times.hook_s * times.hook_calls
+    hooks, calls = times.hook_s * times.hook_calls, numbers.many(times.hook_calls, "module call")
     rest = sum(wall[row] or 0 for row in order[SLOWEST:])
     if len(order) > SLOWEST:
         rows.append(
@@ -209,7 +197,7 @@ def _slowest(analysis: Analysis, times: LayerTimes, baseline: Analysis | None) -
             "timing itself",
             _time(hooks),
             _share(hooks, times),
-            note=f"{_many(times.hook_calls, 'module call')} at {numbers.duration(times.hook_s)}; not in the rows above",
+            note=f"{calls} at {numbers.duration(times.hook_s)}; not in the rows above",
         ),
     )
 

@@ -29,8 +29,6 @@ from engine.measurement import (
 from engine.metrics import METRICS, Metric
 from engine.results import Analysis, with_latency
 
-PERCENTILES = (0.9, 0.95, 0.99)
-
 RowTimes = Mapping[str, tuple[float | None, float | None, str]]
 """Row id → wall seconds, CPU seconds, note."""
 
@@ -187,7 +185,7 @@ def latency_report(latency: Latency) -> LatencyReport:
         iqr_s=measurement.iqr_s,
         min_s=measurement.min_s,
         n=measurement.n,
-        percentiles=percentiles(measurement),
+        percentiles=measurement.percentiles,
         outliers=OutlierCounts(outliers.mild, outliers.severe),
         undisturbed=Undisturbed(len(measurement.undisturbed_s), undisturbed)
         if undisturbed is not None
@@ -197,12 +195,6 @@ def latency_report(latency: Latency) -> LatencyReport:
         memory=_memory(latency.memory),
         comparison=_comparison(latency.comparison),
     )
-
-
-def percentiles(measurement: Measurement) -> dict[str, float]:
-    """``p90`` and the like, those that the number of samples supports."""
-    found = {f"p{share * 100:.0f}": measurement.percentile_s(share) for share in PERCENTILES}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def latency_of(report: LatencyReport, configuration: Configuration, rows: RowTimes) -> Latency:

@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from engine import numbers
 from engine.edits import attribute_text
-from engine.export.latency_words import threads_words
 from engine.export.measured import shown
 from engine.measured_summary import latency_sentences, measured_times, paired, ratio_words
 from engine.metrics import METRIC, Metric, Number, column, combined, ratio
@@ -144,7 +143,7 @@ def _measured_card(metric: Metric, analysis: Analysis, baseline: Analysis | None
     latency = analysis.latency
     text, detail = _measured_value(metric, analysis), metric.description.partition(":")[0].rstrip(".")
     if metric.key == "latency_s" and latency is not None:
-        detail = f"n = {latency.measurement.n:,}, {threads_words(latency.measurement.threads)}"
+        detail = f"n = {latency.measurement.n:,}, {numbers.many(latency.measurement.threads, 'thread')}"
     if baseline is None:
         return Card(metric, text, detail)
     before: Number = getattr(baseline.totals, metric.key)

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -18,10 +19,12 @@ from torch import nn
 from engine import analyze
 from engine.api import analyze_columns, open_session
 from engine.cli import main, parse_input
+from engine.configuration import Configuration
 from engine.edits import RemoveLayer
 from engine.errors import InputError
 from engine.export import render
 from engine.graph import InputShape
+from engine.measurement import Comparison
 from engine.results import Analysis
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -352,3 +355,22 @@ def test_the_python_call_measures_too() -> None:
     assert report.latency.layers is not None
     with pytest.raises(InputError, match="measures on the CPU"):
         analyze(nn.Linear(8, 4), (2, 8), latency="cuda")
+
+
+def test_a_condition_on_an_unclear_comparison_says_so(
+    tiny: str, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unclear(
+        session: object, current: Configuration, baseline: Configuration, *args: object, **more: object
+    ) -> Any:
+        ratios = (0.9, 1.1) * 4
+        return Comparison(baseline, current, 1, ratios, (1.0,) * 8, ratios, "time")
+
+    monkeypatch.setattr("engine.latency.compare", unclear)
+    argv = [tiny, "--trust", "--set", "conv.padding=1", "--latency", "cpu", "--tier", "live"]
+    status, _, err = run(capfdbinary, *argv, "--fail-if", "latency>+50%", "--fail-if", "macs>+900%")
+    assert status == 0
+    assert err == (
+        "misnomer: --fail-if 'latency>+50%' rests on a comparison without a clear result: "
+        "latency ×\u202f1.0 (0.9–1.1), unclear: the samples do not settle it."
+    )

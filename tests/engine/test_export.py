@@ -334,6 +334,36 @@ def test_csv_has_measured_columns_only_when_layers_were_timed() -> None:
         assert not {"latency_s", "cpu_s", "cores_busy", "macs_per_s", "latency_note"} & table(data)[0].keys()
 
 
+def test_csv_can_do_without_the_time_of_a_row() -> None:
+    """Another process timed the layers; it may have found others."""
+    assert MEASURED.latency is not None
+    assert MEASURED.latency.layers is not None
+    latency = MEASURED.latency.with_part(
+        msgspec.structs.replace(
+            MEASURED.latency.layers,
+            **{
+                name: getattr(MEASURED.latency.layers, name)[1:]
+                for name in ("row_id", "latency_s", "cpu_s", "note")
+            },
+        )
+    )
+    rows = table(render(with_latency(NOW, latency), "csv"))
+    assert [row["latency_s"] for row in rows] == ["", "0.01", "0.0", "0.005"]
+
+
+@pytest.mark.parametrize("key", ["md", "html"])
+def test_what_disturbed_the_comparison_is_a_doubt_too(key: str) -> None:
+    now = measured(NOW, 0.040, against=BEFORE, ratio=2.0)
+    assert now.latency is not None
+    assert now.latency.comparison is not None
+    disturbed = msgspec.structs.replace(
+        now.latency.comparison, flags=(Flag("slowed", "in 9 of 20 readings"),)
+    )
+    page = render(with_latency(now, now.latency.with_part(disturbed)), key, measured(BEFORE, 0.02)).decode()
+    assert "in 9 of 20 readings" in page
+    assert "The machine was quiet" not in page
+
+
 def test_csv_does_not_call_a_layer_changed_for_its_time() -> None:
     rows = table(render(measured(NOW, 0.05, {"a:linear": 0.03}), "csv", MEASURED))
     assert {row["change"] for row in rows} == {"same"}
@@ -346,7 +376,7 @@ def test_the_latency_is_told_with_all_that_it_holds_for(key: str) -> None:
     page = re.sub(r"\\(.)", r"\1", render(now, key, MEASURED_BEFORE).decode())
     for words in (
         f"40.0 ± 0.4{THIN}ms, median of 10, 2 threads, batch 1, float32, CPU.",
-        "the interval was narrow enough",
+        "the interval is narrow enough",
         "ther programs took the cores: run-queue delay above 2 % in 5 of 10 samples",
         f"{THIN}ms, median of the 8 samples whose threads hardly waited for a core",
         f"120{THIN}ms, not among the samples",

@@ -112,3 +112,24 @@ def test_times_of_another_configuration_explain_nothing() -> None:
     stale = with_latency(now, now.latency, before.layer_times)
     assert stale.stale_times
     assert said(stale, before).endswith("slower.")
+
+
+def with_layer_flags(analysis: Analysis, *flags: Flag) -> Analysis:
+    assert analysis.latency is not None
+    assert analysis.latency.layers is not None
+    layers = msgspec.structs.replace(analysis.latency.layers, flags=flags)
+    return with_latency(analysis, analysis.latency.with_part(layers))
+
+
+def test_layers_of_a_busy_machine_are_said_to_be_measured_apart() -> None:
+    now = measured(NOW, 0.070, LAYERS_NOW, against=BEFORE, ratio=2.1)
+    before = with_layer_flags(measured(BEFORE, 0.033, LAYERS_BEFORE), Flag("preempted", "9 of 20"))
+    sentence = "Measured apart, layer by layer (other programs took the cores): 100 % of the added time is in blocks.0"
+    assert sentence in said(now, before)
+    both = said(with_layer_flags(now, Flag("preempted", "3 of 9")), before)
+    assert both.count("took the cores") == 1
+
+
+def test_layers_that_say_the_opposite_say_nothing() -> None:
+    now = measured(NOW, 0.070, LAYERS_BEFORE, against=BEFORE, ratio=2.9)
+    assert said(now, measured(BEFORE, 0.033, LAYERS_NOW)).endswith("slower.")

@@ -129,3 +129,12 @@ def test_ratio_with_its_interval(ratio: float, low: float | None, high: float | 
 
 def test_exact_seconds_have_their_unit() -> None:
     assert numbers.exact_value(numbers.METRIC["latency_s"], 0.0382) == f"0.0382{THIN}s"
+
+
+def test_nouns_follow_their_number() -> None:
+    assert [numbers.many(count, "thread") for count in (0, 1, 2000)] == [
+        "0 threads",
+        "1 thread",
+        "2,000 threads",
+    ]
+    assert numbers.many(3, "forward pass") == "3 forward passes"

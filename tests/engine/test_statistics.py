@@ -63,6 +63,7 @@ def test_an_interval_holds_the_median_of_what_was_drawn_in_most_draws() -> None:
 def test_five_values_are_too_few_for_an_interval() -> None:
     assert statistics.median_interval(values(5)) is None
     assert statistics.median_interval(values(6)) is not None
+    assert statistics.median_interval(values(6), z=2.58) is None, "96.9 % is not 99 %"
 
 
 def test_outliers_are_counted_by_fence() -> None:
