@@ -46,7 +46,8 @@ def match_rows(executed: Iterable[Executed], called: Collection[str], layers: La
     for one in distinct:
         similar = alike.get((one.row_path, one.op), "") if one.row_id else ""
         row_of[one] = one.row_id if one.row_id in known else similar
-    idle = [index for index, id in enumerate(layers.id) if id not in set(row_of.values())]
+    ran = set(row_of.values())
+    idle = [index for index, id in enumerate(layers.id) if id not in ran]
     fused: dict[str, str] = {}
     notes: dict[str, str] = {}
     for one in sorted(distinct, key=lambda one: -one.path.count(".")):
@@ -55,7 +56,8 @@ def match_rows(executed: Iterable[Executed], called: Collection[str], layers: La
         group = [index for index in idle if _inside(layers.path[index], one.path, called)]
         if not group:
             continue
-        idle = [index for index in idle if index not in set(group)]
+        taken = set(group)
+        idle = [index for index in idle if index not in taken]
         carrier = layers.id[next((index for index in group if layers.macs[index]), group[0])]
         row_of[one] = carrier
         for index in group:

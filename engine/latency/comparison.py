@@ -12,9 +12,11 @@ from engine.configuration import Configuration
 from engine.errors import CancelledError
 from engine.latency.circumstances import machine_flags
 from engine.latency.noise import RunQueue, reference_flags, sample_flags
+from engine.latency.passes import timed
 from engine.latency.reference import Reference
-from engine.latency.sampler import timed, warm_up
-from engine.latency.setting import no_collection
+from engine.latency.sampler import warm_up
+from engine.latency.setting import collect_young, no_collection
+from engine.latency.side_effects import SideEffects
 from engine.measurement import (
     DEAD_ZONE,
     FLAGGED_DEAD_ZONE,
@@ -47,20 +49,23 @@ class _Side:
         self.cpu_s: list[float] = []
         self.delay_s: list[float] = []
 
-    def warm_up(self, stop: Event) -> float:
-        """Shortest of the first passes. Raises CancelledError."""
+    def warm_up(self, stop: Event) -> None:
+        """The first passes. Raises CancelledError."""
         with self._session.real(self.configuration) as model, torch.inference_mode():
-            return min(warm_up(model.forward, WARMUPS, CAP_S, stop))
+            warm_up(model.forward, WARMUPS, CAP_S, stop, SideEffects(model).undo)
 
     def block(self, queue: RunQueue, stop: Event, switched: bool) -> None:
         """One block's median more; the first pass after a switch is not in it. Raises CancelledError."""
         times: list[float] = []
         with self._session.real(self.configuration) as model, torch.inference_mode():
+            effects = SideEffects(model)
             if switched:
                 timed(model.forward, stop)
+                effects.undo()
             delay, cpu, started = queue.read_s(), time.process_time(), time.perf_counter()
             while True:
                 times.append(timed(model.forward, stop))
+                effects.undo()
                 elapsed = time.perf_counter() - started
                 if elapsed >= LONG_BLOCK_S or (elapsed >= BLOCK_S and len(times) >= BLOCK_PASSES):
                     break
@@ -99,6 +104,8 @@ def compare(
             if stop.is_set():
                 raise CancelledError()
             reference.read()
+            queue.refresh()  # the pool's threads are made by the first passes
+            collect_young()
             pair = (before, current) if len(current.medians_s) % 2 == 0 else (current, before)
             for side in pair:
                 side.block(queue, stop, switched=side is not last)

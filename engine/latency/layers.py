@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from statistics import median
 from threading import Event
 from typing import NamedTuple, TypeVar
 
@@ -12,15 +11,18 @@ import msgspec
 import torch
 
 from engine.configuration import Configuration
+from engine.errors import CancelledError
 from engine.latency.attribution import divide, how, match_rows, shares, without_hooks
-from engine.latency.module_timer import PassTimes, hook_cost, time_modules
-from engine.latency.noise import RunQueue
+from engine.latency.module_timer import Clock, PassTimes, hook_cost, time_modules
+from engine.latency.noise import CPU_TICK_S, RunQueue
 from engine.latency.ops import Executed, OpPass, op_cost, op_pass
 from engine.latency.passes import paced, timed
-from engine.latency.setting import no_collection
+from engine.latency.setting import collect_young, no_collection
+from engine.latency.side_effects import SideEffects
 from engine.measurement import UNDISTURBED_DELAY, Flag, LayerTimes
 from engine.results import Layers
 from engine.session import RealModel, Session
+from engine.statistics import median
 
 T = TypeVar("T")
 
@@ -35,12 +37,12 @@ OP_BUDGET_S = 0.5
 CPU_EVERY = 3
 """Every so many rounds, one pass reads CPU time instead of wall time."""
 CPU_RESOLUTION = 1e-4
-"""Seconds; a CPU clock that ticks more slowly says nothing about layers. Windows: 0.016."""
+"""Seconds; a CPU clock that ticks more slowly says nothing about layers."""
 WARMUPS = 2
 COVERAGE = (0.9, 1.1)
 OVERHEAD = 1.1
 
-has_cpu_clock = time.get_clock_info("process_time").resolution <= CPU_RESOLUTION
+has_cpu_clock = CPU_TICK_S <= CPU_RESOLUTION
 
 
 class Passes(NamedTuple):
@@ -87,24 +89,36 @@ def layer_times(session: Session, configuration: Configuration, threads: int, st
 def _run(model: RealModel, stop: Event) -> Passes:
     paths = model.target.paths
     passes = Passes([], [], [], [])
+    effects = SideEffects(model)
+
+    def instrumented(clock: Clock) -> PassTimes:
+        if stop.is_set():
+            raise CancelledError()
+        return time_modules(model.forward, paths, clock)
+
     for _ in paced((1, WARMUPS), BUDGET_S, stop):
         model.forward()
+        effects.undo()
     with RunQueue() as queue:
         for number in paced(REPEATS, BUDGET_S, stop):
+            collect_young()
             for turn in ("plain", "timed") if number % 2 else ("timed", "plain"):
                 waited = queue.read_s()
                 if turn == "plain":
-                    seconds = timed(model.forward)
+                    seconds = timed(model.forward, stop)
                     passes.plain_s.append((seconds, (queue.read_s() - waited) / seconds))
                 else:
-                    times = time_modules(model.forward, paths, time.perf_counter)
+                    times = instrumented(time.perf_counter)
                     passes.wall.append((times, (queue.read_s() - waited) / times.total_s))
+                effects.undo()
             if has_cpu_clock and number % CPU_EVERY == 0:
-                passes.cpu.append(time_modules(model.forward, paths, time.process_time))
+                passes.cpu.append(instrumented(time.process_time))
+                effects.undo()
             if passes.enough:
                 break
     for _ in paced(OP_REPEATS, OP_BUDGET_S, stop):
         passes.ops.append(op_pass(model))
+        effects.undo()
     return passes
 
 
@@ -134,8 +148,8 @@ def summarize(configuration: Configuration, threads: int, layers: Layers, passes
         note=tuple(notes.get(row, "") for row in layers.id),
         unattributed_s=rest,
         hook_s=hook_s,
-        hook_calls=round(median(one.calls for one in timed_passes)),
-        instrumented_s=median(one.total_s for one in timed_passes),
+        hook_calls=round(median([one.calls for one in timed_passes])),
+        instrumented_s=median([one.total_s for one in timed_passes]),
         end_to_end_s=median(plain_s),
         repeats=len(timed_passes),
     )
@@ -156,7 +170,7 @@ def _medians(passes: Sequence[PassTimes], hook_s: float) -> dict[str, float]:
     """Exclusive seconds by module path, the cost of timing subtracted."""
     each = [without_hooks(one, hook_s) for one in passes]
     paths = dict.fromkeys(path for one in each for path in one)
-    return {path: median(one.get(path, 0.0) for one in each) for path in paths}
+    return {path: median([one.get(path, 0.0) for one in each]) for path in paths}
 
 
 def _op_seconds(passes: Sequence[OpPass], row_of: Mapping[Executed, str]) -> dict[str, dict[str, float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from statistics import median
 from threading import Event
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -18,8 +17,10 @@ from engine.configuration import Configuration
 from engine.graph import Shape
 from engine.latency.passes import paced, timed
 from engine.latency.setting import no_collection
+from engine.latency.side_effects import SideEffects
 from engine.measurement import OpTimes
 from engine.session import RealModel, Session
+from engine.statistics import median
 from engine.trace.modules import ModuleStack
 from engine.trace.ops import op_info
 from engine.trace.recorder import Recorder
@@ -101,11 +102,16 @@ def op_times(session: Session, configuration: Configuration, threads: int, stop:
     plain: list[float] = []
     passes: list[OpPass] = []
     with session.real(configuration) as model, torch.inference_mode(), no_collection():
-        model.forward()
+        effects = SideEffects(model)
+        timed(model.forward, stop)
+        effects.undo()
         op_pass(model)
+        effects.undo()
         for _ in paced(REPEATS, BUDGET_S, stop):
-            plain.append(timed(model.forward))
+            plain.append(timed(model.forward, stop))
+            effects.undo()
             passes.append(op_pass(model))
+            effects.undo()
     executed = passes[-1].executed
     alike = [one.seconds for one in passes if one.executed == executed]
     kept = executed[:MAX_OPS]
@@ -149,7 +155,9 @@ def op_cost() -> float:
 
     with torch.inference_mode():
         for _ in range(10):
-            plain.append(timed(lambda: run(x.add_)) / calls)
+            started = perf_counter()
+            run(x.add_)
+            plain.append((perf_counter() - started) / calls)
             with Timer():  # type: ignore[no-untyped-call]
                 run(x.add_)
     return max(median(seconds) - median(plain), 0.0)

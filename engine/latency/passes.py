@@ -1,19 +1,21 @@
-"""Repeated forward passes: how many there are, where they can be stopped."""
+"""Repeated forward passes: the time of one, how many there are, where they can be stopped."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from threading import Event
-from time import perf_counter
 
 from engine.errors import CancelledError
 
 
-def timed(forward: Callable[[], object]) -> float:
-    """Wall seconds of one call."""
-    start = perf_counter()
+def timed(forward: Callable[[], object], stop: Event) -> float:
+    """Wall seconds of one call. Raises CancelledError instead of starting it when ``stop`` is set."""
+    if stop.is_set():
+        raise CancelledError()
+    started = time.perf_counter()
     forward()
-    return perf_counter() - start
+    return time.perf_counter() - started
 
 
 def paced(repeats: tuple[int, int], budget_s: float, stop: Event) -> Iterator[int]:
@@ -23,11 +25,11 @@ def paced(repeats: tuple[int, int], budget_s: float, stop: Event) -> Iterator[in
     Raises CancelledError before a round when ``stop`` is set.
     """
     fewest, most = repeats
-    start = perf_counter()
+    start = time.perf_counter()
     for number in range(most):
         if stop.is_set():
             raise CancelledError()
-        spent = perf_counter() - start
+        spent = time.perf_counter() - start
         after_next = spent * (number + 1) / number if number else 0.0
         if after_next > budget_s * (1 if number >= fewest else 2):
             return

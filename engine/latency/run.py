@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from threading import Event
 from typing import TypeVar
@@ -10,9 +11,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 import torch
 
-from engine import statistics
 from engine.configuration import Configuration
-from engine.errors import EngineError
+from engine.errors import EngineError, InputError, UnsupportedModelError
 from engine.graph import InputSpec
 from engine.guard import check_memory
 from engine.latency import comparison, layers, memory, ops
@@ -23,8 +23,18 @@ from engine.latency.quiet import wait_until_quiet
 from engine.latency.reference import Reference
 from engine.latency.sampler import Report, Samples, sample, single, warm_up
 from engine.latency.setting import Setting, in_setting, no_collection
+from engine.latency.side_effects import SideEffects
 from engine.latency.stopping import LIMITS
-from engine.measurement import Comparison, Flag, LayerTimes, Measurement, MemoryReadings, OpTimes, Tier
+from engine.measurement import (
+    MAX_THREADS,
+    Comparison,
+    Flag,
+    LayerTimes,
+    Measurement,
+    MemoryReadings,
+    OpTimes,
+    Tier,
+)
 from engine.session import RealModel, Session
 from engine.trace.ops import dtype_name
 from engine.trace.run import trace
@@ -57,21 +67,21 @@ def measure(
     Raises CancelledError soon after ``stop`` is set, between two passes; the errors of ``Session.real``; LayerError for
     a forward pass that raises.
     """
-    configuration = _complete(session, configuration)
-    check_memory(session, configuration)
-    setting = _setting(session, threads)
+    configuration, setting = _complete(session, configuration), _setting(session, threads)
+    check_memory(session, configuration, stop)
 
     def work() -> Measurement:
-        reference = Reference(setting.threads, reference_best_s)
         if when_quiet:
-            wait_until_quiet(reference, stop, progress)
+            # Its readings are of the time when the machine was not quiet.
+            wait_until_quiet(Reference(setting.threads, reference_best_s), stop, progress)
+        reference = Reference(setting.threads, reference_best_s)
         built = not session.has_real_weights
         if built:
             progress(f"Building {session.info.name}")
         with session.real(configuration) as model, torch.inference_mode(), no_collection():
             return _measurement(session, configuration, tier, setting, model, reference, built, stop, report)
 
-    return _explained(session, configuration, stop, lambda: in_setting(setting, stop, work))
+    return _explained(session, (configuration,), stop, lambda: in_setting(setting, stop, work))
 
 
 def compare(
@@ -85,16 +95,16 @@ def compare(
 ) -> Comparison:
     """Both configurations timed in alternation on the same weights. Raises as ``measure`` does."""
     configuration, baseline = _complete(session, configuration), _complete(session, baseline)
-    for each in (configuration, baseline):
-        check_memory(session, each)
     setting = _setting(session, threads)
+    for each in (configuration, baseline):
+        check_memory(session, each, stop)
     _first.pop(session, None)
 
     def work() -> Comparison:
         reference = Reference(setting.threads, reference_best_s)
         return comparison.compare(session, configuration, baseline, setting.threads, reference, stop)
 
-    return _explained(session, configuration, stop, lambda: in_setting(setting, stop, work))
+    return _explained(session, (configuration, baseline), stop, lambda: in_setting(setting, stop, work))
 
 
 def layer_times(session: Session, configuration: Configuration, threads: int, stop: Event) -> LayerTimes:
@@ -114,9 +124,9 @@ def memory_readings(session: Session, configuration: Configuration, stop: Event)
     subnormal numbers are treated decides no memory.
     """
     configuration = _complete(session, configuration)
-    check_memory(session, configuration)
+    check_memory(session, configuration, stop)
     return _explained(
-        session, configuration, stop, lambda: memory.memory_readings(session, configuration, stop)
+        session, (configuration,), stop, lambda: memory.memory_readings(session, configuration, stop)
     )
 
 
@@ -127,12 +137,11 @@ def _in_own_setting(
     stop: Event,
     work: Callable[[Session, Configuration, int, Event], T],
 ) -> T:
-    configuration = _complete(session, configuration)
-    check_memory(session, configuration)
-    setting = _setting(session, threads)
+    configuration, setting = _complete(session, configuration), _setting(session, threads)
+    check_memory(session, configuration, stop)
     return _explained(
         session,
-        configuration,
+        (configuration,),
         stop,
         lambda: in_setting(setting, stop, lambda: work(session, configuration, setting.threads, stop)),
     )
@@ -150,17 +159,20 @@ def _measurement(
     report: Report,
 ) -> Measurement:
     """In the measuring thread and in inference mode, with the model ready."""
-    warmups = warm_up(model.forward, WARMUPS_BUILT if built else WARMUPS_SHAPE, LIMITS[tier].cap_s, stop)
+    taken, effects = circumstances(_settings(session, setting)), SideEffects(model)
+    passes = WARMUPS_BUILT if built else WARMUPS_SHAPE
+    warmups = warm_up(model.forward, passes, LIMITS[tier].cap_s, stop, effects.undo)
     known = _first.get(session)
     first_s = known[1] if known is not None and known[0] == configuration else warmups[0]
     _first[session] = (configuration, first_s)
     if len(warmups) == 1:
         samples = single(warmups[0])
     else:
-        samples = sample(model.forward, tier, min(warmups), reference, stop, report)
+        undo = effects.undo if effects.found else None
+        samples = sample(model.forward, tier, min(warmups), reference, stop, report, undo=undo)
     flags = _flags(samples, reference, setting.threads)
     if samples.stop_reason != "single" and tier != "live" and not setting.flush:
-        found = denormals_flag(model, statistics.median(samples.samples_s), setting.threads, stop)
+        found = denormals_flag(model, min(samples.samples_s), setting.threads, stop)
         flags += (found,) if found is not None else ()
     return Measurement(
         configuration=configuration,
@@ -178,7 +190,7 @@ def _measurement(
         reference_s=tuple(reference.readings),
         reference_best_s=reference.best_s,
         flags=flags,
-        circumstances=circumstances(_settings(session, setting)),
+        circumstances=taken,
     )
 
 
@@ -189,11 +201,21 @@ def _flags(samples: Samples, reference: Reference, threads: int) -> tuple[Flag, 
     else:
         own = sample_flags(samples.walls_s, samples.cpu_s, samples.delay_s, threads)
         own += reference_flags(reference.readings, reference.best_s)
-    return own + machine_flags(threads)
+    used = torch.get_num_threads()
+    if used != threads:
+        own += (Flag("threads", f"{threads} were set, and {used} by forward()"),)
+    return own + machine_flags(used)
 
 
 def _setting(session: Session, threads: int) -> Setting:
-    """Subnormal numbers of random weights are an artefact; those of loaded weights are what the user will meet."""
+    """Subnormal numbers of random weights are an artefact; those of loaded weights are what the user will meet.
+
+    Raises InputError for a number of threads that cannot be: OpenMP would end the process.
+    """
+    if not 0 <= threads <= MAX_THREADS:
+        raise InputError(
+            f"{threads:,} threads are not between 1 and {MAX_THREADS:,}.", hint="0 is torch's own number."
+        )
     return Setting(threads or torch.get_num_threads(), flush=session.random_weights)
 
 
@@ -232,15 +254,32 @@ def batch_of(specs: Sequence[InputSpec], configuration: Configuration) -> int | 
     return None
 
 
-def _explained(session: Session, configuration: Configuration, stop: Event, work: Callable[[], T]) -> T:
-    """``work()``; what the model's own forward pass raises becomes the LayerError that a traced pass gives."""
+def _explained(
+    session: Session, configurations: Sequence[Configuration], stop: Event, work: Callable[[], T]
+) -> T:
+    """``work()``; what the model's own forward pass raises becomes the LayerError that a traced pass gives.
+
+    UnsupportedModelError for one that runs when it is traced: it failed when it was repeated.
+    """
     try:
         return work()
     except EngineError:
         raise
-    except (Exception, SystemExit):
-        with session.real(configuration) as model:
-            again = trace(model.target, model.args, model.kwargs, fast=False, on_meta=False, stop=stop)
-        if again.failure is not None:
-            raise again.failure from again.cause
-        raise
+    except (Exception, SystemExit) as error:
+        for configuration in configurations:
+            with session.real(configuration) as model:
+                again = trace(model.target, model.args, model.kwargs, fast=False, on_meta=False, stop=stop)
+            if again.failure is not None:
+                raise again.failure from again.cause
+        if not _in_forward(error):
+            raise
+        raise UnsupportedModelError(
+            f"{session.info.name} cannot be measured: a repeated forward pass raised {type(error).__name__}: {error}.",
+            hint="A measurement calls forward() many times with the same input.",
+        ) from error
+
+
+def _in_forward(error: BaseException) -> bool:
+    """Whether the model raised it, and not what measures it."""
+    code = RealModel.forward.__code__
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -9,7 +9,9 @@ from typing import TypeAlias
 
 from engine.errors import CancelledError
 from engine.latency.noise import RunQueue
+from engine.latency.passes import timed
 from engine.latency.reference import Reference
+from engine.latency.setting import collect_young
 from engine.latency.stopping import LIMITS, Stopping, forwards_per_sample
 from engine.measurement import StopReason, Tier
 
@@ -52,20 +54,21 @@ class Samples:
         return wall
 
 
-def timed(forward: Forward, stop: Event) -> float:
-    """Wall time of one pass. Raises CancelledError instead of starting it when ``stop`` is set."""
-    if stop.is_set():
-        raise CancelledError()
-    started = time.perf_counter()
-    forward()
-    return time.perf_counter() - started
+def nothing() -> None:
+    """What there is to undo after a pass without side effects."""
 
 
-def warm_up(forward: Forward, passes: int, cap_s: float, stop: Event) -> list[float]:
-    """Times of the first passes; only one when it took longer than ``cap_s``. Raises CancelledError."""
-    times = [timed(forward, stop)]
-    while len(times) < passes and times[0] <= cap_s:
+def warm_up(
+    forward: Forward, passes: int, cap_s: float, stop: Event, undo: Callable[[], None] = nothing
+) -> list[float]:
+    """Times of the first passes; only one when it took longer than ``cap_s``. Raises CancelledError.
+
+    ``undo`` is called after each.
+    """
+    times: list[float] = []
+    while not times or (len(times) < passes and times[0] <= cap_s):
         times.append(timed(forward, stop))
+        undo()
     return times
 
 
@@ -78,22 +81,34 @@ def single(first_s: float) -> Samples:
 
 
 def sample(
-    forward: Forward, tier: Tier, forward_s: float, reference: Reference, stop: Event, report: Report
+    forward: Forward,
+    tier: Tier,
+    forward_s: float,
+    reference: Reference,
+    stop: Event,
+    report: Report,
+    *,
+    undo: Callable[[], None] | None = None,
 ) -> Samples:
     """Samples until the tier's limits say stop. Raises CancelledError when ``stop`` is set, between two samples.
 
-    ``forward_s`` is about what a pass takes. What is read and reported between samples is not in their time.
+    ``forward_s`` is about what a pass takes. What is read and reported between samples is not in their time. ``undo``
+    is called after every pass, each of which then is a sample.
     """
     limits = LIMITS[tier]
-    samples = Samples(forwards_per_sample(forward_s, limits.cap_s))
+    samples = Samples(1 if undo is not None else forwards_per_sample(forward_s, limits.cap_s))
+    undo = undo or nothing
     stopping = Stopping(limits)
     outbox = _Outbox(samples, report)
     elapsed = 0.0
     reason: StopReason | None = None
     with RunQueue() as queue:
         for block in range(1, limits.blocks + 1):
+            if elapsed >= limits.cap_s * block / limits.blocks:
+                continue  # one pass takes longer than a block
             if block > 1:
                 _pause(forward, stop)
+                undo()
             started, before = time.perf_counter(), elapsed
             next_reading = 0.0
             while reason is None and elapsed < limits.cap_s * block / limits.blocks:
@@ -102,8 +117,10 @@ def sample(
                 if elapsed >= next_reading:
                     reference.read()
                     queue.refresh()
+                    collect_young()
                     next_reading = elapsed + REFERENCE_EVERY_S
                 wall = samples.take(forward, queue)
+                undo()
                 elapsed = before + time.perf_counter() - started
                 reason = stopping.add(wall, elapsed)
                 outbox.post()

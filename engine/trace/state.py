@@ -30,15 +30,19 @@ class ModuleState:
     def _save(self, mapping: dict[Any, Any]) -> None:
         self._dicts.append((mapping, list(mapping), list(mapping.values())))
 
-    def restore(self) -> None:
-        """Undo every change since; costs a microsecond per module when there is none."""
+    def restore(self) -> bool:
+        """Undo every change since, if there was any; costs a microsecond per module when there is none."""
+        changed = False
         for mapping, keys, values in self._dicts:
             if not _same(mapping.values(), values) or len(mapping) != len(keys):
                 mapping.clear()
                 mapping.update(zip(keys, values, strict=True))
+                changed = True
         for items, saved in self._lists:
             if len(items) != len(saved) or not _same(items, saved):
                 items[:] = saved
+                changed = True
+        return changed
 
 
 def _same(now: Iterable[Any], before: list[Any]) -> bool:

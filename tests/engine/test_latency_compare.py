@@ -8,7 +8,7 @@ from threading import Event
 
 import msgspec
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from engine import latency
 from engine.api import open_session
@@ -17,7 +17,8 @@ from engine.edits import RemoveLayer
 from engine.errors import CancelledError, LayerError
 from engine.graph import InputShape
 from engine.latency import comparison as comparing
-from engine.latency import sampler
+from engine.latency import noise, passes, sampler
+from engine.latency.setting import Setting, in_setting
 from engine.measurement import Comparison
 from engine.session import Session
 from tests.engine.fake_clock import Busy, FakeClock, clock
@@ -27,7 +28,7 @@ from tests.engine.fake_clock import Busy, FakeClock, clock
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Neither the machine's load nor its batteries reach the flags."""
     clock.__init__()  # type: ignore[misc]
-    clock.install(monkeypatch, sampler, comparing)
+    clock.install(monkeypatch, sampler, passes, comparing)
     monkeypatch.setattr(comparing, "_flags", lambda *sides: ())
     return clock
 
@@ -92,16 +93,16 @@ def test_the_order_is_a_b_b_a_and_the_first_pass_after_a_switch_is_dropped(
     fake: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, whole, without = pair(0.1, 0.1)
-    passes: list[float] = []
+    starts: list[float] = []
     advance = FakeClock.advance
 
     def noted(self: FakeClock, seconds: float) -> None:
-        passes.append(self.now)
+        starts.append(self.now)
         advance(self, seconds)
 
     comparison = compared(session, whole, without)
     monkeypatch.setattr(FakeClock, "advance", noted)
-    passes.clear()
+    starts.clear()
     start = fake.now
     again = compared(session, whole, without)
     blocks = len(again.ratios)
@@ -178,3 +179,41 @@ def test_a_real_clock_and_real_layers() -> None:
     assert len(comparison.ratios) == len(comparison.baseline_s) == len(comparison.current_s)
     assert all(ratio > 0 for ratio in comparison.ratios)
     assert comparison.threads == 1
+
+
+@pytest.mark.skipif(not noise.TASKS.exists(), reason="no schedstat on this system")
+def test_the_pools_threads_are_watched_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made by the first passes, after the watching began."""
+    watched: list[int] = []
+    entered: list[int] = []
+
+    class Watching(noise.RunQueue):
+        def __enter__(self) -> noise.RunQueue:
+            super().__enter__()
+            entered.append(len(self._files))
+            return self
+
+        def read_s(self) -> float:
+            watched.append(len(self._files))
+            return super().read_s()
+
+    monkeypatch.setattr(comparing, "RunQueue", Watching)
+    in_setting(Setting(2, True), Event(), lambda: comparing.Reference(2))  # calibrated: runs nothing any more
+    session = open_session(nn.Linear(512, 512), (512, 512))
+    whole = session.default_configuration()
+    latency.compare(session, whole, whole, 2, stop=Event())
+    assert watched[0] > entered[0]
+
+
+def test_a_baseline_that_cannot_run_is_told_as_by_the_analysis_too() -> None:
+    class Picky(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not x.is_meta:
+                raise ValueError("not with these numbers")
+            return x + 1
+
+    session = open_session(nn.Sequential(nn.ReLU(), Picky()), (2, 4))
+    whole = session.default_configuration()
+    without = msgspec.structs.replace(whole, edits=(RemoveLayer("1"),))
+    with pytest.raises(LayerError, match="not with these numbers"):
+        latency.compare(session, without, whole, 1, stop=Event())

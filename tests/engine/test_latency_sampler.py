@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import random
 import signal
 import threading
-from collections.abc import Sequence
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Event
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -18,10 +24,10 @@ from engine import latency
 from engine.api import open_session
 from engine.configuration import Configuration
 from engine.edits import RemoveLayer
-from engine.errors import CancelledError, InputError, LayerError
+from engine.errors import CancelledError, InputError, LayerError, UnsupportedModelError
 from engine.graph import InputShape
-from engine.latency import noise, quiet, sampler, setting
-from engine.latency.denormals import count_subnormals
+from engine.latency import noise, passes, quiet, sampler, setting
+from engine.latency.denormals import count_subnormals, denormals_flag
 from engine.latency.noise import RunQueue, reference_flags, sample_flags
 from engine.latency.quiet import quiet_gate, wait_until_quiet
 from engine.latency.reference import Reference
@@ -29,7 +35,7 @@ from engine.latency.sampler import sample, warm_up
 from engine.latency.setting import Setting, in_setting
 from engine.latency.stopping import LIMITS, MOST_SAMPLES, Stopping, forwards_per_sample
 from engine.measurement import StopReason, Tier
-from engine.session import Session
+from engine.session import RealModel, Session
 from engine.statistics import median_interval
 from tests.engine.fake_clock import Busy, FakeClock, clock
 
@@ -37,7 +43,7 @@ from tests.engine.fake_clock import Busy, FakeClock, clock
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     clock.__init__()  # type: ignore[misc]
-    clock.install(monkeypatch, sampler)
+    clock.install(monkeypatch, sampler, passes)
     return clock
 
 
@@ -127,6 +133,16 @@ def test_without_a_run_queue_cpu_time_tells() -> None:
     assert keys([1.0] * 10, [3.6] * 7 + [1.8] * 3, threads=4) == {"preempted"}
 
 
+def test_a_cpu_clock_that_ticks_slowly_is_read_over_many_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows: a sample of 20 ms has the CPU time of one or of two ticks of 15.6 ms."""
+    monkeypatch.setattr(noise, "CPU_TICK_S", 1 / 64)
+    ticks = [1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 2, 1, 2, 1, 1, 2]
+    assert sum(ticks) / 64 == 0.02 * 25
+    assert keys([0.02] * 100, [tick / 64 for tick in ticks * 4]) == set()
+    assert keys([0.02] * 100, [tick / 128 for tick in ticks * 4]) == {"preempted"}
+    assert keys([0.02] * 10, [0.0] * 10) == set(), "too short to tell"
+
+
 def test_drift_and_spread() -> None:
     assert keys([1.0] * 10 + [1.08] * 20) == {"drift"}
     assert keys([1.0] * 4 + [1.08] * 8) == set(), "too few to tell"
@@ -157,6 +173,21 @@ def test_the_run_queue_sees_threads_come_and_go() -> None:
         other.join()
         assert queue.read_s() >= 0
     assert not queue.known
+
+
+def test_a_kernel_that_keeps_no_statistics_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    task = tmp_path / str(os.getpid())
+    task.mkdir()
+    (task / "schedstat").write_text("0 0 0\n")
+    monkeypatch.setattr(noise, "TASKS", tmp_path)
+    noise._tells.cache_clear()
+    try:
+        with RunQueue() as queue:
+            assert not queue.known
+    finally:
+        noise._tells.cache_clear()
 
 
 # -- the setting -------------------------------------------------------------------------------------------------
@@ -206,6 +237,25 @@ def test_errors_come_out_of_the_setting() -> None:
 
     with pytest.raises(InputError, match="no"):
         in_setting(Setting(1, False), Event(), work)
+
+
+def test_what_a_failed_pass_held_is_free_at_once() -> None:
+    """Every move of the slider ends a measurement so; tensors must not wait for the collector."""
+
+    class Held:
+        pass
+
+    alive: list[weakref.ref[Held]] = []
+
+    def work() -> None:
+        held = Held()
+        alive.append(weakref.ref(held))
+        raise CancelledError()
+
+    with setting.no_collection():
+        with contextlib.suppress(CancelledError):
+            in_setting(Setting(1, False), Event(), work)
+        assert alive[0]() is None
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to one thread on this system")
@@ -271,6 +321,41 @@ def test_a_report_has_three_blocks(fake: FakeClock) -> None:
     assert calls == len(samples.walls_s) + 2, "one pass after each pause is not counted"
     assert sum(samples.walls_s) >= 10.0
     assert len(reference.readings) == len(samples.walls_s) + 1, "every 100 ms, and at the end"
+
+
+def test_a_pass_longer_than_a_block_of_a_report_is_not_waited_for_in_vain(fake: FakeClock) -> None:
+    calls = 0
+    layer, x = Busy(8.0), torch.zeros(1)
+
+    def forward() -> Tensor:
+        nonlocal calls
+        calls += 1
+        return layer(x)  # type: ignore[no-any-return]
+
+    samples = sample(forward, "report", 8.0, Reference(1), Event(), lambda a, b: None)
+    assert len(samples.walls_s) == 2
+    assert calls == 3, "one of them after the pause before the last block"
+
+
+def test_cycles_that_passes_leave_are_freed_while_sampling(fake: FakeClock) -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.itself = self
+
+    layer, x = Busy(0.1), torch.zeros(1)
+    made: list[weakref.ref[Node]] = []
+    most = 0
+
+    def forward() -> None:
+        nonlocal most
+        layer(x)
+        made.append(weakref.ref(Node()))
+        most = max(most, sum(node() is not None for node in made))
+
+    with setting.no_collection():
+        sample(forward, "settled", 0.1, Reference(1), Event(), lambda a, b: None)
+    assert len(made) == 10
+    assert most <= 2
 
 
 def test_warm_up_ends_when_the_first_pass_takes_all_the_time(fake: FakeClock) -> None:
@@ -359,6 +444,36 @@ def test_a_pass_that_raises_is_told_as_a_layer_error() -> None:
         latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
 
 
+class Once(nn.Module):
+    """Fails in its fifth real pass, and in no other."""
+
+    runs: ClassVar[list[int]] = []  # of the class: instances are copied
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_meta:
+            self.runs.append(1)
+            if len(self.runs) == 5:
+                raise ValueError("five")
+        return x + 1
+
+
+def test_a_repeated_pass_that_raises_is_the_models_fault() -> None:
+    Once.runs.clear()
+    session = open_session(Once(), (2, 4))
+    with pytest.raises(UnsupportedModelError, match=r"Once cannot be measured: .* raised ValueError: five"):
+        latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
+
+
+def test_what_measures_takes_the_blame_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **more: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("engine.latency.run.sample", broken)
+    session = small()
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
+
+
 def test_a_configuration_that_does_not_fit_is_told_as_by_the_analysis() -> None:
     session = small()
     bad = msgspec.structs.replace(session.default_configuration(), edits=(RemoveLayer("0"),))
@@ -381,6 +496,129 @@ class Hungry(nn.Module):
         if not x.is_meta:
             torch.empty(1 << 50)
         return x + 1
+
+
+@pytest.mark.parametrize("threads", [-1, 100_000])
+def test_impossible_numbers_of_threads_are_refused(threads: int) -> None:
+    session = small()
+    here = session.default_configuration()
+    for measure in (
+        lambda: latency.measure(session, here, "live", threads, stop=Event()),
+        lambda: latency.layer_times(session, here, threads, Event()),
+        lambda: latency.compare(session, here, here, threads, stop=Event()),
+    ):
+        with pytest.raises(InputError, match="threads are not between 1 and 1,024"):
+            measure()
+
+
+class Greedy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        torch.set_num_threads(3)
+        return x + 1
+
+
+def test_a_model_that_sets_threads_itself_is_told() -> None:
+    session = open_session(Greedy(), (2, 4))
+    before = torch.get_num_threads()
+    measurement = latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
+    (flag,) = [flag for flag in measurement.flags if flag.key == "threads"]
+    assert flag.detail == "1 were set, and 3 by forward()"
+    torch.set_num_threads(before)
+
+
+def test_circumstances_are_those_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.latency import run as running
+
+    runs_before: list[int] = []
+    taken = running.circumstances
+
+    def noted(settings: Any) -> Any:
+        runs_before.append(len(Once.runs))
+        return taken(settings)
+
+    monkeypatch.setattr(running, "circumstances", noted)
+    Once.runs[:] = [1] * 10
+    session = open_session(Once(), (2, 4))
+    latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
+    assert runs_before == [10], "the load is not yet that of the measurement"
+
+
+def test_readings_of_a_busy_machine_are_no_part_of_what_waited_for_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def waited(reference: Reference, stop: Event, progress: object) -> None:
+        reference.readings.extend([1e6] * 20)
+
+    monkeypatch.setattr("engine.latency.run.wait_until_quiet", waited)
+    session = small()
+    here = session.default_configuration()
+    measurement = latency.measure(session, here, "live", 1, stop=Event(), when_quiet=True)
+    assert max(measurement.reference_s) < 1e6
+
+
+# -- side effects ------------------------------------------------------------------------------------------------
+
+
+class Changes(nn.Module):
+    """Writes to its input and to a buffer, grows, and computes a table once; notes what it finds."""
+
+    found: ClassVar[list[tuple[float, int, int, float]]] = []
+    tables: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[Tensor] = []
+        self.calls = 0
+        self.table: Tensor | None = None
+        self.register_buffer("total", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(self.total, Tensor)
+        if not x.is_meta:
+            self.found.append((float(x[0, 0]), len(self.history), self.calls, float(self.total)))
+        if self.table is None:
+            self.table = x + 1
+            self.tables.append(1)
+        x.mul_(0.5)
+        self.history.append(x)
+        self.calls += 1
+        self.total += 1
+        return x + self.table
+
+
+def changes_of(measure: Callable[[Session, Configuration], object]) -> set[tuple[float, int, int, float]]:
+    """What the passes of a measurement found, without the first."""
+    session = open_session(Changes(), (2, 4))
+    Changes.found.clear()
+    Changes.tables.clear()
+    measure(session, session.default_configuration())
+    assert len(Changes.found) > 3
+    assert Changes.found[0][1:] == (0, 0, 0.0)
+    return set(Changes.found[1:])
+
+
+def test_every_pass_of_a_measurement_finds_what_the_first_one_left() -> None:
+    taken = []
+
+    def measure(session: Session, here: Configuration) -> None:
+        taken.append(latency.measure(session, here, "live", 1, stop=Event()))
+
+    (found,) = changes_of(measure)
+    assert found == (Changes.found[0][0], 1, 1, 1.0)
+    assert len(Changes.tables) <= 2, "once on meta, once for real: what is computed once stays"
+    assert taken[0].forwards_per_sample == 1
+
+
+def test_every_pass_of_the_layers_and_operations_does_too() -> None:
+    for measure in (latency.layer_times, latency.op_times):
+        (found,) = changes_of(lambda session, here, measure=measure: measure(session, here, 1, Event()))  # type: ignore[misc]
+        assert found == (Changes.found[0][0], 1, 1, 1.0)
+
+
+def test_passes_of_a_comparison_are_first_ones_or_follow_one() -> None:
+    found = changes_of(lambda session, here: latency.compare(session, here, here, 1, stop=Event()))
+    value = Changes.found[0][0]
+    assert {each[:3] for each in found} == {(value, 0, 0), (value, 1, 1)}
 
 
 # -- subnormal numbers -------------------------------------------------------------------------------------------
@@ -421,6 +659,37 @@ def test_subnormal_numbers_that_cost_time_are_flagged(
     assert "2.00 times as long" in flag.detail
     live = latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
     assert "denormals" not in {flag.key for flag in live.flags}, "there is no time for it while dragging"
+
+
+def test_a_pass_that_is_slower_when_it_flushes_carries_no_flag(
+    fake: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.latency import denormals
+
+    fake.install(monkeypatch, denormals)
+    monkeypatch.setattr(denormals, "count_subnormals", lambda model: 5)
+    session = open_session(Busy(0.01), (2, 4))
+    with session.real(session.default_configuration()) as model:
+        assert denormals_flag(model, 0.005, 1, Event()) is None
+        assert denormals_flag(model, 0.020, 1, Event()) is not None
+
+
+class Sparse(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu().to_sparse()
+
+
+class Dense(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to_dense() * 1e-39
+
+
+def test_what_cannot_be_looked_at_is_not_counted() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch wants other ways to compile
+        scripted = torch.jit.script(nn.ReLU())
+    model = RealModel(nn.Sequential(scripted, Sparse(), Dense()), (torch.ones(3),), {}, None, None)  # type: ignore[arg-type]
+    assert count_subnormals(model) == 3
 
 
 # -- a quiet machine ---------------------------------------------------------------------------------------------
