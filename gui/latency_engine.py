@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -50,7 +51,7 @@ class LatencyEngine(QObject):
         self, python: str = "", parent: QObject | None = None, *, arguments: Sequence[str] = ARGUMENTS
     ) -> None:
         super().__init__(parent)
-        self.python = python
+        self.python = python or sys.executable
         self.refusal: ErrorInfo | None = None
         """Why the model cannot be opened here, or no process be started; until :meth:`open` is called again."""
         self._arguments = tuple(arguments)
@@ -96,6 +97,11 @@ class LatencyEngine(QObject):
         return self._spare is not None and self._spare.state == "starting"
 
     @property
+    def lacks_spare(self) -> bool:
+        """Whether :meth:`prepare` would start a spare: the model is open, and nobody waits to take over."""
+        return self._is_open and not self._resting and self._spare is None and self._spare_deaths < MAX_DEATHS
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """Of the process that measures and of the spare, 0 where there is none."""
         return tuple(client.pid if client is not None else 0 for client in (self._active, self._spare))
@@ -127,7 +133,7 @@ class LatencyEngine(QObject):
 
     def close_model(self) -> None:
         """Nothing is open any more, as when a report is shown."""
-        self._source = None
+        self._source = self._job = None  # an answer on its way is of a model that is gone
         self.rest()
 
     def set_python(self, python: str) -> None:
@@ -149,9 +155,17 @@ class LatencyEngine(QObject):
             self._give_up_running()
         self._pump()
 
+    def prepare(self) -> None:
+        """Start the spare now instead of once nothing was measured for a while."""
+        if self.lacks_spare and not self._request:
+            self._keep_ready(self._start())
+            self.changed.emit()
+
     def cancel(self) -> None:
         """Stop measuring, within GRACE_MS or with the process."""
         if self.job is None:
+            if self._idle.isActive():
+                self._idle.start()  # something moves: an import would disturb it
             return
         self._waiting = None
         if self._job is not None:
@@ -253,9 +267,8 @@ class LatencyEngine(QObject):
         if self._active is None:
             self._employ(self._start())
             self._pump()
-        elif self._spare is None and self._spare_deaths < MAX_DEATHS:
-            self._keep_ready(self._start())
-            self.changed.emit()
+        else:
+            self.prepare()
 
     # -- processes -----------------------------------------------------------------------------------------------
 
@@ -366,7 +379,7 @@ class LatencyEngine(QObject):
         job, given_up = self._job, self._given_up
         self._grace.stop()
         self._request, self._job, self._given_up = 0, None, False
-        self._deaths = self._spare_deaths = 0
+        self._deaths = 0
         if isinstance(event, Opened):
             self._on_opened(event, given_up)
         elif job is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -25,7 +25,7 @@ from engine.protocol import (
     Progress,
     Sampled,
 )
-from engine.results import Analysis
+from engine.results import Analysis, ModelInfo
 from gui import sizes
 from gui.latency_engine import Job, LatencyEngine
 from gui.settings import Settings
@@ -42,6 +42,12 @@ PATIENCE_MS = 5000
 SAMPLES_MS = 250
 """``samples_changed`` comes at most so often: painting disturbs what it shows."""
 HISTORY = 12
+BUDGET_S = {"live": 1.0, "settled": 3.0, "report": 10.0}
+"""Most time that sampling takes, by ``phase``."""
+SLOW_S = 0.1
+"""A forward pass that takes longer is often killed: its process needs a spare before it is measured well."""
+
+Since = Literal["", "threads", "reload", "interpreter"]
 
 
 @dataclass
@@ -88,8 +94,9 @@ class Measuring(QObject):
         self.threads = max(settings.number("measuring/threads"), 0)
         """Asked for; 0 is the framework's default. Kept in the settings."""
         self.phase = ""
-        """``""`` (idle), ``waiting``, ``starting``, ``live``, ``settled``, ``report``, ``layers``, ``comparing``,
-        ``ops``, ``quiet`` (waits for a quiet machine) or ``sweep``."""
+        """``""`` (idle), ``waiting``, ``cancelled`` (until something is changed or asked for), ``starting``,
+        ``live``, ``settled``, ``report``, ``layers``, ``comparing``, ``ops``, ``quiet`` (waits for a quiet machine) or
+        ``sweep``."""
         self.words = ""
         """What is being done, for the status bar; ``""`` for nothing."""
         self.running: Running | None = None
@@ -99,6 +106,8 @@ class Measuring(QObject):
         """The latest measurement of each of the last dozen configurations, newest last."""
         self.shown: Measurement | None = None
         """Of the configuration asked for where it is known, else the last there was: the card shows it."""
+        self.since: Since = ""
+        """What else than the configuration is another one since ``shown`` was measured."""
         self.sweep: Sweep | None = None
         self._sweep_sizes: list[int] = []
         self._requested: Job | None = None
@@ -108,7 +117,8 @@ class Measuring(QObject):
         self._progress = ""
         self._state: tuple[object, ...] = ()
         self._halted = False
-        self._compared_with: Configuration | None = None
+        self._against: tuple[ModelInfo, Configuration] | None = None
+        """The baseline when it was looked at last."""
         self._timers: list[QTimer] = []
         self._debounce = self._timer(LIVE_MS, self._advance)
         self._idle = self._timer(SETTLED_MS, self._advance)
@@ -176,12 +186,12 @@ class Measuring(QObject):
         return self.engine.measuring
 
     @property
-    def badge(self) -> tuple[str, bool]:
-        """What speaks against the measurement shown, and whether severely; ``quiet`` if nothing does."""
-        if self.shown is None:
-            return "", False
-        flags = self.shown.flags
-        return ", ".join(flag.words for flag in flags) or "quiet", any(flag.severe for flag in flags)
+    def progress(self) -> float | None:
+        """Share of the time that the measurement under way may take (it often ends sooner); None for none."""
+        budget = BUDGET_S.get(self.phase)
+        if budget is None or self.running is None:
+            return None
+        return min(sum(self.running.samples_s) / budget, 1.0)
 
     @property
     def settled(self) -> bool:
@@ -221,6 +231,7 @@ class Measuring(QObject):
         if enabled == self.enabled:
             return
         self.enabled = enabled
+        self._halted = False
         self._settings.set("measuring/enabled", enabled)
         if enabled:
             self._open()
@@ -236,15 +247,22 @@ class Measuring(QObject):
             return
         self.threads = threads
         self._settings.set("measuring/threads", threads)
+        self._outdate("threads")
+        self._advance()
+
+    def _outdate(self, since: Since) -> None:
+        """Nothing that was measured of the model on the screen holds any more; a report's own times do."""
         self._requested = None
+        self._halted = False
         self._errors.clear()
         if self.workspace.editable:
+            self.since = since
             self._stop_running()
             self.engine.cancel()
-            self.workspace.drop_latencies()
             self.history.clear()
+            self.workspace.drop_latencies()
+            self._count_sweep()
             self.latency_changed.emit()
-        self._advance()
 
     def measure_again(self, *, when_quiet: bool = False, report: bool = False) -> None:
         """Measure the configuration asked for once more: settled, or ten seconds for a ``report``."""
@@ -268,6 +286,7 @@ class Measuring(QObject):
         self._halted = False
         self._stop_running()
         self.engine.cancel()
+        self._open_again()
         self._advance()
 
     def cancel(self) -> None:
@@ -312,7 +331,9 @@ class Measuring(QObject):
         if self.engine.job is None and not self._debounce.isActive():
             self._stop_running()
             job = self._next(self._is_calm)
-            if job is not None:
+            if self._spare_comes_before(job):
+                self.engine.prepare()
+            elif job is not None:
                 self._start(job)
         elif self.running is not None and self.running.samples_s and not self.engine.is_open:
             # Its process is gone; the next one starts from the beginning.
@@ -333,23 +354,42 @@ class Measuring(QObject):
 
     def _next(self, calm: bool) -> Job | None:
         """The most urgent job that has not failed, None for nothing; only what can wait no longer unless ``calm``."""
-        workspace = self.workspace
-        if (
-            not self.enabled
-            or self._halted
-            or not workspace.editable
-            or not workspace.is_current
-            or workspace.failure is not None
-            or self.engine.refusal is not None
-        ):
+        configuration = self.workspace.configuration
+        if not self._is_able or configuration is None:
             return None
-        assert workspace.configuration is not None
-        jobs = self._jobs(workspace.configuration, calm)
+        jobs = self._jobs(configuration, calm)
         return next((job for job in jobs if job not in self._errors), None)
+
+    @property
+    def _is_able(self) -> bool:
+        """Whether the configuration asked for can be measured, as far as is known, and shall be."""
+        workspace = self.workspace
+        return (
+            self.enabled
+            and not self._halted
+            and workspace.editable
+            and workspace.is_current
+            and workspace.failure is None
+            and self.engine.refusal is None
+        )
+
+    def _spare_comes_before(self, job: Job | None) -> bool:
+        """Whether to have a spare ready is worth more than ``job``.
+
+        Without one, a pass that does not stop and is killed leaves the user waiting for an import. Nothing can be
+        measured well meanwhile, so what the user looks at goes first, unless its passes are long.
+        """
+        known = self._known
+        if known is None or self._idle.isActive() or not (self._is_able and self.engine.lacks_spare):
+            return False
+        if known.measurement.median_s > SLOW_S:
+            return job is None or job != self._requested
+        looked_at = job is not None and job.configuration == known.configuration
+        return self._is_calm and (not looked_at or isinstance(job, Compare))
 
     def _jobs(self, configuration: Configuration, calm: bool) -> Iterator[Job]:
         """Everything that is still to be measured, most urgent first."""
-        if self._requested is not None:
+        if self._requested is not None and (calm or not self.engine.preparing):
             yield self._requested
         latency = self.latencies.get(configuration)
         if latency is None:
@@ -403,7 +443,8 @@ class Measuring(QObject):
         )
 
     def _count_sweep(self) -> None:
-        if self.sweep is not None:
+        """How far it is now; one that is finished is not begun again by a change of something else."""
+        if self.sweep is not None and not self.sweep.finished:
             total = len(self._sweep_sizes)
             done = total - len(self._sweep_positions())
             paused = self.sweep.paused and done < total
@@ -432,6 +473,7 @@ class Measuring(QObject):
 
     def _on_reloaded(self) -> None:
         """Another model, or the same file with another content: nothing measured holds any more."""
+        self.since = "reload" if self.shown is not None else ""
         self._requested = None
         self._errors.clear()
         self.history.clear()
@@ -474,8 +516,11 @@ class Measuring(QObject):
         job = self.engine.job
         if isinstance(job, Compare) and job.baseline != baseline:
             self.engine.cancel()
-        if baseline != self._compared_with:
-            self._compared_with = baseline
+        known = self.workspace.baseline
+        against = (known.model, known.configuration) if known is not None else None
+        if against != self._against:
+            self._against = against
+            self._halted = False
             self.latency_changed.emit()
         self._advance()
 
@@ -484,7 +529,15 @@ class Measuring(QObject):
         client = self.workspace.engine
         if client.python != self.engine.python:
             self.engine.set_python(client.python)
+            self._reference_best.clear()
+            self._outdate("interpreter")
+        self._open_again()
         self._advance()
+
+    def _open_again(self) -> None:
+        """What could not be opened may be tried again."""
+        if self.engine.refusal is not None:
+            self._open()
 
     # -- the engine's events -------------------------------------------------------------------------------------
 
@@ -553,7 +606,7 @@ class Measuring(QObject):
         """Show what is known of the configuration asked for; else what was shown stays, and is not current."""
         known = self._known
         if known is not None:
-            self.shown = known.measurement
+            self.shown, self.since = known.measurement, ""
         self.latency_changed.emit()
 
     def _stop_running(self) -> None:
@@ -590,8 +643,10 @@ class Measuring(QObject):
         """``phase`` and ``words``."""
         job = self.engine.job
         if job is None:
-            waits = self.enabled and self.workspace.editable and not self.settled
-            return ("waiting", "") if waits else ("", "")
+            if not self.enabled or not self.workspace.editable:
+                return "", ""
+            words = "Measuring in a moment" if self._requested is not None else ""
+            return "cancelled" if self._halted else "" if self.settled else "waiting", words
         if not self.engine.is_open:
             return "starting", "Starting to measure"
         size = sizes.size_text(job.configuration.inputs)

@@ -303,22 +303,14 @@ class LiveChart(ChartCanvas):
         return self.width() >= ROOMY_PX
 
     def _paint_samples(self, painter: QPainter, trace: Trace) -> None:
-        dots: list[QPointF] = []
-        crosses: list[QPointF] = []
-        arrows: list[QPointF] = []
-        for index, value in enumerate(trace.samples_s):
-            x = self.x(index)
-            if self._above(value):
-                arrows.append(QPointF(x, self._plot.top()))
-            elif trace.disturbed and trace.disturbed[index]:
-                crosses.append(QPointF(x, self._y(value)))
-            else:
-                dots.append(QPointF(x, self._y(value)))
+        found = samples.marks(
+            trace, self._scale, self._room, self._field.left(), self._field.width(), self._plot.bottom()
+        )
         radius = min(DOT, max(1.0, 0.45 * self._field.width() / self._room))
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, len(trace.samples_s) <= MOST_SMOOTH)
-        self._paint_dots(painter, dots, radius)
-        self._paint_crosses(painter, crosses, radius)
-        self._paint_arrows(painter, arrows)
+        self._paint_dots(painter, _points(found.dots), radius)
+        self._paint_crosses(painter, _points(found.crosses), radius)
+        self._paint_arrows(painter, _points(found.above))
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
 
     def _paint_dots(self, painter: QPainter, points: list[QPointF], radius: float) -> None:
@@ -473,6 +465,10 @@ class LiveChart(ChartCanvas):
         self.describe(", ".join(self.sample_lines(self._walked)))
         self.refresh_overlay()
         return True
+
+
+def _points(pixels: list[samples.Pixel]) -> list[QPointF]:
+    return [QPointF(x, y) for x, y in pixels]
 
 
 def _lines(label: tuple[str, str]) -> list[str]:

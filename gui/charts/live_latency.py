@@ -7,14 +7,13 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QWidget
 
 from engine.measurement import Measurement
-from gui.charts import samples
 from gui.charts.entry import ChartEntry
 from gui.charts.header import LogButton, Panel
 from gui.charts.live_chart import LiveChart, LiveData
 from gui.charts.measured_words import facts, unmeasured
 from gui.charts.samples import Trace, running_trace, trace_of
 from gui.desk import Desk
-from gui.models.latency_words import threads_text, time_text
+from gui.models.latency_words import since_words, time_text
 from gui.state_words import belongs_to
 
 PACE_MS = 250
@@ -72,9 +71,7 @@ class LiveLatencyPanel(Panel):
         trace = self._trace()
         words = "" if trace is not None else unmeasured(self._workspace, measuring)
         self.chart.set_data(LiveData(trace, words, self._earlier(trace), self._before(trace)))
-        running = measuring.running
-        done = None if running is None else samples.progress(measuring.phase, running.samples_s)
-        self.chart.set_progress(done)
+        self.chart.set_progress(measuring.progress)
         stale = self._stale_words(trace)
         self.chart.set_stale(stale)
         self._caption(trace, shown, stale)
@@ -102,7 +99,7 @@ class LiveLatencyPanel(Panel):
         shown = self._measuring.shown
         if trace.running or shown is None or self._measuring.is_current:
             return ""
-        return f"with {threads_text(shown.threads)}"
+        return since_words(self._measuring.since, shown)
 
     def _earlier(self, trace: Trace | None) -> tuple[Measurement, ...]:
         """The history without what is on the screen anyway."""

@@ -11,6 +11,7 @@ from gui.workspace import Workspace
 
 PAUSED = "Measuring is paused. Switch Measure on to see what the model costs on this machine."
 PHASES = {
+    "cancelled": "Measuring was cancelled. Change something or choose Measure again.",
     "waiting": "It is measured as soon as nothing moves.",
     "starting": "The latency engine starts: it loads the model with its weights.",
     "live": "Timing the forward pass. The layers follow.",
@@ -35,6 +36,8 @@ def unmeasured(workspace: Workspace, measuring: Measuring) -> str:
         return PAUSED
     if measuring.error is not None:
         return measuring.error.sentence
+    if workspace.failure is not None:
+        return "What cannot be computed is not measured."
     return PHASES.get(measuring.phase, "Times appear here a moment after the numbers stand still.")
 
 

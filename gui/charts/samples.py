@@ -10,11 +10,18 @@ from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer
 from engine.measurement import UNDISTURBED_DELAY, Measurement
 from engine.statistics import Interval
+from gui.charts.ticks import Scale
+
+Pixel = tuple[float, float]
 
 CLIP_FACTOR = 1.5
 """Samples up to this many times the axis's natural end stretch the axis; beyond, they are marked at its top."""
 FEWEST = 16
 """Samples that the axis has room for at least, so that the first few are no row of boulders."""
+APART_PX = 1.0
+"""Samples nearer to each other than this are too many to draw them all, four times a second."""
+COVERED_PX = 2.0
+"""Of those, two within this many pixels cannot be told apart."""
 STRIP_PX = 58.0
 """Width of an earlier measurement; its label has to fit."""
 STRIPS_SHARE = 0.42
@@ -59,12 +66,13 @@ def running_trace(
     """The samples so far of a measurement under way; None before the first one."""
     if not samples_s:
         return None
+    ordered = sorted(samples_s)
     return Trace(
         configuration,
         tuple(samples_s),
         disturbed(samples_s, delay_s),
-        statistics.median(samples_s),
-        statistics.median_interval(samples_s),
+        statistics.sorted_median(ordered),
+        statistics.sorted_median_interval(ordered),
         running=True,
     )
 
@@ -88,10 +96,11 @@ def highest_shown(samples_s: Sequence[float], always: Sequence[float] = ()) -> f
     """
     if not samples_s:
         return max(always, default=0.0)
-    median, third = statistics.median(samples_s), statistics.quantile(samples_s, 0.75)
-    fence = third + statistics.SEVERE_FENCE * statistics.iqr(samples_s)
+    ordered = sorted(samples_s)  # sorting what is in order takes no time
+    median, third = statistics.sorted_median(ordered), statistics.quantile(ordered, 0.75)
+    fence = third + statistics.SEVERE_FENCE * statistics.iqr(ordered)
     natural = max(1.25 * median, fence, *always)
-    highest = max(*samples_s, *always) if always else max(samples_s)
+    highest = max((ordered[-1], *always))
     return highest if highest <= CLIP_FACTOR * natural else natural
 
 
@@ -106,6 +115,39 @@ def room_for(count: int) -> int:
 def place(index: int, room: int, left: float, width: float) -> float:
     """Pixel of the middle of a sample's place."""
     return left + (index + 0.5) * width / room
+
+
+class Marks(NamedTuple):
+    """Pixels of the samples, by how they are drawn."""
+
+    dots: list[Pixel]
+    crosses: list[Pixel]
+    """Samples that waited for a core."""
+    above: list[Pixel]
+    """Samples beyond the axis, at its top."""
+
+
+def marks(trace: Trace, scale: Scale, room: int, left: float, width: float, bottom: float) -> Marks:
+    """Where the samples of ``trace`` are drawn; of those that would cover each other, one."""
+    found = Marks([], [], [])
+    waited = trace.disturbed or (False,) * len(trace.samples_s)
+    pitch, top = width / room, bottom - scale.pixels
+    height = scale.height if scale.log else (scale.pixels / scale.high).__mul__
+    thin = pitch < APART_PX
+    seen: set[tuple[bool, int, int]] = set()
+    for index, value in enumerate(trace.samples_s):
+        x = left + (index + 0.5) * pitch
+        if value > scale.high:
+            found.above.append((x, top))
+            continue
+        y = bottom - height(value)
+        if thin:
+            place = (waited[index], int(x / COVERED_PX), int(y / COVERED_PX))
+            if place in seen:
+                continue
+            seen.add(place)
+        (found.crosses if waited[index] else found.dots).append((x, y))
+    return found
 
 
 def nearest(x: float, count: int, room: int, left: float, width: float) -> int | None:
@@ -144,13 +186,3 @@ def edits_text(edits: tuple[Edit, ...]) -> str:
     if len(edits) == 1 and isinstance(edits[0], RemoveLayer):
         return f"− {edits[0].layer.rpartition('.')[2]}"
     return f"{len(edits)} edit{'s' if len(edits) > 1 else ''}"
-
-
-BUDGET_S = {"live": 1.0, "settled": 3.0, "report": 10.0}
-"""Sampling takes at most this long, by ``Measuring.phase``."""
-
-
-def progress(phase: str, samples_s: Sequence[float]) -> float | None:
-    """Share of the time that a measurement may take (it often ends sooner); None where there is no such time."""
-    budget = BUDGET_S.get(phase)
-    return None if budget is None else min(sum(samples_s) / budget, 1.0)

@@ -20,6 +20,7 @@ DOUBTS = "Doubts"
 APART = "measured apart"
 """Two medians without alternation: no verdict."""
 PAUSED = "Paused"
+CANCELLED = "Cancelled"
 STOP_WORDS = {
     "precise": "the interval is narrow enough",
     "plateau": "more samples made the interval no narrower",
@@ -59,6 +60,8 @@ class Situation:
     error: ErrorInfo | None = None
     doing: str = ""
     """What is being measured, in words; empty for nothing."""
+    since: str = ""
+    """What else than the configuration changed since it was measured: ``Measuring.since``."""
 
     @property
     def measurement(self) -> Measurement | None:
@@ -69,10 +72,9 @@ class Situation:
         """What the numbers belong to; empty while they are current."""
         if self.measurement is None or self.current:
             return ""
-        words = belongs_to(self.measurement.configuration, self.asked)
         if self.asked == self.measurement.configuration:
-            words = f"with {threads_text(self.measurement.threads)}"
-        return words
+            return since_words(self.since, self.measurement)
+        return belongs_to(self.measurement.configuration, self.asked)
 
 
 # -- cards ---------------------------------------------------------------------------------------------------------
@@ -209,6 +211,15 @@ def rate_text(measurement: Measurement) -> str:
     if rate >= 1000:
         return numbers.count(float(numbers.significant(rate, digits).replace(",", "")))
     return numbers.significant(rate, digits)
+
+
+def since_words(since: str, measurement: Measurement) -> str:
+    """What a measurement of the configuration asked for belongs to, after a change of something else."""
+    if since == "reload":
+        return "before it was opened again"
+    if since == "interpreter":
+        return "with another Python"
+    return f"with {threads_text(measurement.threads)}"
 
 
 def threads_text(threads: int) -> str:

@@ -18,7 +18,7 @@ from gui.models.latency_words import latency_words, throughput_words
 from gui.state_words import STALE_OPACITY, belongs_to
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
 from gui.views.elided_label import plain_tooltip
-from gui.views.latency_state import progress, situation
+from gui.views.latency_state import situation
 from gui.workspace import Workspace
 
 TOTALS = ("params", "headline", "activation_bytes", "peak_activation_bytes")
@@ -234,4 +234,4 @@ class CardsBar(QWidget):
         self._show_progress()
 
     def _show_progress(self) -> None:
-        self.cards["latency_s"].set_progress(progress(self._measuring))
+        self.cards["latency_s"].set_progress(self._measuring.progress)

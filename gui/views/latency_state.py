@@ -6,11 +6,8 @@ from engine.measured_summary import paired
 from engine.measurement import Latency, Measurement
 from engine.tree_values import is_same
 from gui.measuring import Measuring
-from gui.models.latency_words import Situation
+from gui.models.latency_words import CANCELLED, Situation
 from gui.workspace import Workspace
-
-BUDGET_S = {"live": 1.0, "settled": 3.0, "report": 10.0}
-"""Most time that sampling takes in each phase that samples."""
 
 
 def situation(workspace: Workspace, measuring: Measuring) -> Situation:
@@ -30,16 +27,9 @@ def situation(workspace: Workspace, measuring: Measuring) -> Situation:
         measuring.comparison if measuring.is_current else None,
         paused=not measuring.enabled,
         error=measuring.error,
-        doing=measuring.words,
+        doing=measuring.words or CANCELLED * (measuring.phase == "cancelled"),
+        since=measuring.since,
     )
-
-
-def progress(measuring: Measuring) -> float | None:
-    """Share of the time that the running measurement may take at most; None while nothing is sampled."""
-    budget = BUDGET_S.get(measuring.phase)
-    if budget is None or measuring.running is None:
-        return None
-    return min(sum(measuring.running.samples_s) / budget, 1.0)
 
 
 def _latency(measuring: Measuring) -> Latency | None:

@@ -56,6 +56,25 @@ def test_the_sample_under_a_pixel() -> None:
     assert samples.nearest(samples.place(12, 16, 40.0, 320.0), 12, 16, 40.0, 320.0) is None
 
 
+def test_samples_that_would_cover_each_other_are_drawn_once() -> None:
+    scale = scale_for(0.009, 0.012, 100.0)
+    times = [0.010 + 0.001 * (index % 7) / 7 for index in range(4000)] + [0.5]
+    delays = [0.01 if index % 50 == 0 else 0.0 for index in range(4001)]
+    trace = samples.running_trace(configuration(224), times, delays)
+    assert trace is not None
+    room = samples.room_for(4001)
+    found = samples.marks(trace, scale, room, 40.0, 300.0, 120.0)
+    assert len(found.dots) + len(found.crosses) < 1500
+    assert len(found.above) == 1 and found.above[0][1] == 20.0
+    assert {x for x, _ in found.dots} <= {samples.place(index, room, 40.0, 300.0) for index in range(4001)}
+    assert max(x for x, _ in found.dots) > 40.0 + 300.0 * 3990 / room
+    assert all(120.0 - scale.height(0.011) <= y <= 120.0 - scale.height(0.010) for _, y in found.dots)
+    few = samples.running_trace(configuration(224), times[:100], delays[:100])
+    assert few is not None
+    every = samples.marks(few, scale, 128, 40.0, 300.0, 120.0)
+    assert (len(every.dots), len(every.crosses)) == (98, 2)
+
+
 def test_a_sample_that_waited_is_told_from_one_that_did_not() -> None:
     assert samples.disturbed([0.1, 0.1, 0.1], [0.0, 0.002, 0.0021]) == (False, False, True)
     assert samples.disturbed([0.1, 0.1], [0.004, 0.005], forwards=2) == (False, True)
@@ -110,12 +129,6 @@ def test_earlier_measurements_take_no_more_than_their_share() -> None:
         assert taken == count * samples.STRIP_PX <= samples.STRIPS_SHARE * width
     assert samples.strips_width(2, 900.0)[0] == 2
     assert samples.strips_width(12, 80.0) == (0, 0.0)
-
-
-def test_progress_is_a_share_of_the_time_there_is() -> None:
-    assert samples.progress("live", [0.25, 0.25]) == 0.5
-    assert samples.progress("settled", [2.0, 2.0]) == 1.0
-    assert samples.progress("layers", [0.25]) is None
 
 
 @pytest.mark.parametrize(

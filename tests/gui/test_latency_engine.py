@@ -16,7 +16,7 @@ from engine.graph import InputShape
 from engine.protocol import Failed, Measure, Measured
 from gui.latency_engine import MAX_DEATHS, Job, LatencyEngine
 from tests.gui.conftest import READY_MS
-from tests.gui.fake_latency import DIES, DIES_ONCE, HANGS, REFUSES
+from tests.gui.fake_latency import DIES, DIES_ONCE, FINISHES, HANGS, REFUSES
 
 FAKE = Path(__file__).with_name("fake_latency.py")
 Start = Callable[[], LatencyEngine]
@@ -254,6 +254,48 @@ def test_an_answer_about_the_model_before_is_dropped(
     latency.ask(job(96))
     qtbot.waitUntil(lambda: measured(answers, 96), timeout=READY_MS)
     assert [each.configuration for each, _ in answers] == [job(96).configuration]
+
+
+def test_what_is_finished_after_the_model_is_gone_is_no_answer(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    with qtbot.waitSignal(latency.sampled, timeout=READY_MS):
+        latency.ask(job(FINISHES))
+    pid = latency.pids[0]
+    latency.close_model()
+    with qtbot.waitSignal(latency.changed, timeout=READY_MS):
+        pass
+    assert latency.pids[0] == pid, "it finished and was not killed"
+    assert answers == []
+
+
+def test_the_spare_can_be_had_at_once(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    latency.prepare()
+    assert latency.pids == (0, 0), "there is nothing to take over yet"
+    latency.ask(job(64))
+    latency.prepare()
+    assert latency.pids[1] == 0
+    qtbot.waitUntil(lambda: bool(answers), timeout=READY_MS)
+    assert latency.lacks_spare
+    latency.prepare()
+    assert latency.pids[1] != 0
+    assert not latency.lacks_spare
+
+
+@pytest.mark.expects_log
+def test_a_spare_that_always_dies_is_given_up(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    for death in range(MAX_DEATHS):
+        latency.ask(job(64))
+        qtbot.waitUntil(lambda count=death: len(answers) > count, timeout=READY_MS)  # type: ignore[misc]
+        latency.prepare()
+        qtbot.waitUntil(lambda: latency.pids[1] != 0, timeout=READY_MS)
+        os.kill(latency.pids[1], signal.SIGKILL)
+        qtbot.waitUntil(lambda: latency.pids[1] == 0, timeout=READY_MS)
+    assert not latency.lacks_spare
 
 
 def test_a_file_that_changed_waits_for_its_reopening(

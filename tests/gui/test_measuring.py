@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import QCoreApplication, QEvent, QTimer
 from pytestqt.qtbot import QtBot
 
+from engine.errors import ErrorInfo
 from engine.graph import Dim
 from engine.measurement import Measurement, OpTimes
 from engine.protocol import Compare, Measure, MeasureLayers
@@ -26,7 +27,7 @@ from gui.settings import Settings
 from gui.sweep import POSITIONS, bisected, positions
 from gui.workspace import Workspace
 from tests.gui.conftest import ANSWER_MS, READY_MS, open_model, wait_current
-from tests.gui.fake_latency import DIES, HANGS, REFUSES
+from tests.gui.fake_latency import DIES, HANGS, REFUSES, SLOW
 from tests.gui.test_latency_engine import FAKE, alive, gone
 
 SQUEEZENET = "torchvision:squeezenet1_1"
@@ -41,6 +42,8 @@ class Watch:
         self.broken: list[str] = []
         self.jobs: list[Job] = []
         self.phases: list[str] = []
+        self.spares: list[bool] = []
+        """Whether there was one at the start of each job."""
         workspace = measuring.workspace
         for changed in (
             measuring.state_changed,
@@ -58,6 +61,7 @@ class Watch:
         job = self.measuring.engine.job
         if job is not None and (not self.jobs or job != self.jobs[-1]):
             self.jobs.append(job)
+            self.spares.append(self.measuring.engine.pids[1] != 0 and not self.measuring.engine.preparing)
 
     def check(self) -> None:
         measuring, workspace = self.measuring, self.measuring.workspace
@@ -72,6 +76,15 @@ class Watch:
         for analysis in (workspace.analysis, workspace.baseline):
             if analysis is not None and not consistent(analysis):
                 self.broken.append("an analysis has times of another configuration as its own")
+
+    def had_spare(self, kind: type[Job], tier: str = "") -> bool:
+        """Whether there was a spare at the last job of this kind."""
+        found = [
+            spare
+            for job, spare in zip(self.jobs, self.spares, strict=True)
+            if isinstance(job, kind) and getattr(job, "tier", "") == tier
+        ]
+        return found[-1]
 
     def count(self, kind: type[Job]) -> int:
         return sum(isinstance(job, kind) for job in self.jobs)
@@ -114,6 +127,11 @@ def watch(measuring: Measuring) -> Iterator[Watch]:
 
 def wait_settled(qtbot: QtBot, measuring: Measuring) -> None:
     qtbot.waitUntil(lambda: measuring.settled and measuring.workspace.settled, timeout=READY_MS)
+
+
+def wait_spare(qtbot: QtBot, measuring: Measuring) -> None:
+    engine = measuring.engine
+    qtbot.waitUntil(lambda: engine.pids[1] != 0 and not engine.preparing, timeout=READY_MS)
 
 
 @pytest.fixture
@@ -165,7 +183,6 @@ def test_live_then_settled_then_the_layers(opened: Measuring, watch: Watch) -> N
     assert opened.is_current
     assert opened.shown is not None
     assert opened.shown.tier == "settled"
-    assert opened.badge == ("quiet", False)
     assert opened.error is None
     assert opened.running is None
     assert (opened.phase, opened.words) == ("", "")
@@ -225,6 +242,7 @@ def test_the_baseline_is_compared_and_its_layers_are_measured(
     workspace.set_sizes({"height": 128})
     wait_settled(qtbot, opened)
     assert opened.comparison is not None
+    assert watch.had_spare(Compare)
     assert workspace.baseline is not None
     assert opened.comparison.baseline == workspace.baseline.configuration
     workspace.set_sizes({"height": 160})
@@ -303,7 +321,27 @@ def test_cancelling_holds_until_something_is_asked(opened: Measuring, watch: Wat
     wait_settled(qtbot, opened)
     assert not opened.is_current
     assert len(watch.jobs) == count
+    assert opened.phase == "cancelled"
     opened.measure_again()
+    qtbot.waitUntil(lambda: opened.is_current, timeout=READY_MS)
+    wait_settled(qtbot, opened)
+
+
+@pytest.mark.parametrize("what", ["pause", "threads", "baseline"])
+def test_what_the_user_does_after_cancelling_measures_again(
+    opened: Measuring, qtbot: QtBot, what: str
+) -> None:
+    opened.workspace.set_sizes({"height": 128})
+    wait_current(qtbot, opened.workspace)
+    opened.cancel()
+    assert opened._next(calm=True) is None
+    if what == "pause":
+        opened.set_enabled(False)
+        opened.set_enabled(True)
+    elif what == "threads":
+        opened.set_threads(1)
+    else:
+        opened.workspace.set_baseline_here()
     qtbot.waitUntil(lambda: opened.is_current, timeout=READY_MS)
     wait_settled(qtbot, opened)
 
@@ -348,6 +386,42 @@ def test_killed_while_sampling_loses_nothing(opened: Measuring, qtbot: QtBot) ->
     assert 224 in {each.inputs[0].shape[-1] for each in opened.latencies}
 
 
+def test_what_could_not_be_opened_is_opened_again_on_request(opened: Measuring, qtbot: QtBot) -> None:
+    opened.engine.refusal = ErrorInfo("crash", "It died.")
+    opened.workspace.set_sizes({"height": 96})
+    wait_current(qtbot, opened.workspace)
+    assert opened.settled
+    opened.measure_again()
+    qtbot.waitUntil(lambda: opened.is_current, timeout=READY_MS)
+    wait_settled(qtbot, opened)
+
+
+@pytest.mark.expects_log
+def test_long_passes_are_not_measured_well_without_a_spare(
+    opened: Measuring, watch: Watch, qtbot: QtBot
+) -> None:
+    wait_spare(qtbot, opened)
+    os.kill(opened.engine.pids[1], signal.SIGKILL)
+    opened.workspace.set_sizes({"height": SLOW})
+    wait_settled(qtbot, opened)
+    assert watch.had_spare(Measure, "settled")
+
+
+@pytest.mark.expects_log
+def test_what_is_asked_for_is_not_disturbed_by_the_spare(
+    opened: Measuring, watch: Watch, qtbot: QtBot
+) -> None:
+    wait_spare(qtbot, opened)
+    os.kill(opened.engine.pids[1], signal.SIGKILL)
+    qtbot.waitUntil(lambda: opened.engine.preparing, timeout=READY_MS)
+    opened.measure_again()
+    assert opened.engine.job is None
+    assert opened.words == "Measuring in a moment"
+    assert not opened.settled
+    wait_settled(qtbot, opened)
+    assert watch.had_spare(Measure, "settled")
+
+
 def test_what_hangs_gives_way(opened: Measuring, qtbot: QtBot) -> None:
     opened.workspace.set_sizes({"height": HANGS})
     qtbot.waitUntil(lambda: opened.sampling, timeout=READY_MS)
@@ -383,6 +457,7 @@ def test_other_threads_make_everything_old(opened: Measuring, settings: Settings
     opened.set_threads(1)
     assert not opened.is_current
     assert opened.latencies == {}
+    assert opened.since == "threads"
     assert workspace.analysis is not None
     assert workspace.analysis.latency is None
     assert workspace.analysis.layer_times is None
@@ -390,6 +465,26 @@ def test_other_threads_make_everything_old(opened: Measuring, settings: Settings
     qtbot.waitUntil(lambda: opened.is_current, timeout=READY_MS)
     assert opened.shown is not None
     assert opened.shown.threads == 1
+    assert opened.since == ""
+    wait_settled(qtbot, opened)
+
+
+def test_another_interpreter_makes_everything_old(
+    opened: Measuring, tmp_path: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its frameworks may be other ones."""
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    script.chmod(0o755)
+    client = opened.workspace.engine
+    client.restarted.emit()
+    assert opened.is_current, "the same interpreter"
+    monkeypatch.setattr(client, "python", str(script))
+    client.restarted.emit()
+    assert not opened.is_current
+    assert opened.latencies == {}
+    assert opened.since == "interpreter"
+    qtbot.waitUntil(lambda: opened.is_current, timeout=READY_MS)
     wait_settled(qtbot, opened)
 
 
@@ -452,6 +547,9 @@ def test_a_sweep_measures_the_range(opened: Measuring, watch: Watch, qtbot: QtBo
     workspace.undo_stack.undo()
     assert workspace.configuration == asked
     assert opened.is_current
+    workspace.set_sizes({"batch": 2})
+    assert opened.sweep.finished, "what is finished begins again only when it is asked for"
+    wait_settled(qtbot, opened)
 
 
 def test_a_slider_move_goes_before_the_sweep(opened: Measuring, watch: Watch, qtbot: QtBot) -> None:
@@ -470,6 +568,9 @@ def test_a_slider_move_goes_before_the_sweep(opened: Measuring, watch: Watch, qt
 
 
 # -- a hundred moves -------------------------------------------------------------------------------------------
+
+PAUSES_MS = (2, 20, 130, 180)
+"""Shorter and longer than what a live measurement waits for."""
 
 
 def move_at_random(qtbot: QtBot, workspace: Workspace, sizes: list[int], pause: Callable[[], float]) -> None:
@@ -490,7 +591,7 @@ def move_at_random(qtbot: QtBot, workspace: Workspace, sizes: list[int], pause: 
 def test_a_hundred_moves(opened: Measuring, watch: Watch, tmp_path: Path, qtbot: QtBot) -> None:
     chance = random.Random(0)
     sizes = [chance.choice([64, 96, 128, 160, 192, 256, HANGS]) for _ in range(100)]
-    move_at_random(qtbot, opened.workspace, [*sizes, 250], lambda: chance.choice([5, 40, 150, 300]))
+    move_at_random(qtbot, opened.workspace, [*sizes, 250], lambda: chance.choice(PAUSES_MS))
     qtbot.waitUntil(lambda: opened.is_current, timeout=READY_MS)
     assert size_shown(opened) == 250
     wait_settled(qtbot, opened)
@@ -522,19 +623,30 @@ def net(tmp_path: Path) -> str:
     return f"{tmp_path / 'net.py'}:build"
 
 
+@pytest.fixture(scope="module")
+def real_engine(qapp: object) -> Iterator[LatencyEngine]:
+    """The real processes, which import their frameworks once for all tests."""
+    engine = LatencyEngine()
+    yield engine
+    pids = [pid for pid in engine.pids if pid]
+    engine.stop()
+    assert all(gone(pid) for pid in pids)
+
+
 @pytest.fixture
-def real(workspace: Workspace, settings: Settings, net: str, qtbot: QtBot) -> Iterator[Measuring]:
+def real(
+    workspace: Workspace, settings: Settings, net: str, real_engine: LatencyEngine, qtbot: QtBot
+) -> Iterator[Measuring]:
     """The small net, measured by the real engine."""
     settings.set("measuring/enabled", True)
-    engine = LatencyEngine()
-    measuring = Measuring(workspace, engine, settings)
+    measuring = Measuring(workspace, real_engine, settings)
     watch = Watch(measuring)
     open_model(qtbot, workspace, net, trust=True)
     wait_settled(qtbot, measuring)
     yield measuring
-    pids = [pid for pid in engine.pids if pid]
-    measuring.close()
-    assert all(gone(pid) for pid in pids)
+    real_engine.close_model()
+    measuring.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     assert watch.broken == []
 
 
@@ -564,13 +676,14 @@ def test_a_changed_file_makes_everything_old(real: Measuring, tmp_path: Path, qt
     with qtbot.waitSignal(real.workspace.reloaded, timeout=ANSWER_MS):
         (tmp_path / "net.py").write_text(NET.format(channels=16))
     assert not real.is_current
+    assert real.since == "reload"
     assert real.shown is not None
     qtbot.waitUntil(lambda: real.is_current, timeout=READY_MS)
     wait_settled(qtbot, real)
 
 
 def test_a_long_forward_pass_is_replaced(real: Measuring, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: real.engine.pids[1] != 0 and not real.engine.preparing, timeout=READY_MS)
+    wait_spare(qtbot, real)
     first, spare = real.engine.pids
     real.workspace.set_sizes({"height": 96})
     qtbot.waitUntil(lambda: real.sampling, timeout=READY_MS)
@@ -587,7 +700,7 @@ def test_a_long_forward_pass_is_replaced(real: Measuring, qtbot: QtBot) -> None:
 def test_a_hundred_moves_with_the_real_engine(real: Measuring, qtbot: QtBot) -> None:
     chance = random.Random(1)
     sizes = [chance.choice([33, 40, 48, 56, 64, 80, 96]) for _ in range(100)]
-    move_at_random(qtbot, real.workspace, [*sizes, 72], lambda: chance.choice([5, 40, 150, 300]))
+    move_at_random(qtbot, real.workspace, [*sizes, 72], lambda: chance.choice(PAUSES_MS))
     qtbot.waitUntil(lambda: real.is_current, timeout=READY_MS)
     assert size_shown(real) == 72
     wait_settled(qtbot, real)
