@@ -120,14 +120,23 @@ class BreakdownPanel(Panel):
         """Fade the bars and say what they belong to while that is not what is asked for."""
         analysis, words = self._workspace.analysis, ""
         if analysis is not None:
-            if self._workspace.stale:
+            if self._workspace.stale or self._shows_left_times:
                 words = belongs_to(analysis.configuration, self._workspace.configuration)
             self.caption.set_text(" · ".join(part for part in (words, self._words) if part))
         for chart in (self.bars, self.icicle):
             chart.set_stale(words)
 
+    @property
+    def _shows_left_times(self) -> bool:
+        """Whether times of the analysis on the screen are shown while something else is asked for already."""
+        analysis = self._workspace.analysis
+        if analysis is None or self._workspace.is_current:
+            return False
+        own = analysis.layer_times is not None and not analysis.stale_times
+        return own and any(METRIC[key].measured for key in self.metric_button.keys)
+
     def _on_configuration_changed(self) -> None:
-        if self._workspace.stale:
+        if self._workspace.stale or self._shows_left_times:
             self._on_stale_changed()
 
     def showEvent(self, event: QShowEvent) -> None:

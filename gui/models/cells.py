@@ -50,6 +50,8 @@ class LayerCells(Comparison):
         """``failed``: path of the layer that stops the configuration asked for; empty for none."""
         super().__init__(values, baseline)
         self._failed = self.structure.node_of_path.get(failed) if failed else None
+        self.outdated = False
+        """Whether something else is asked for meanwhile: times must look old at once, also those of this analysis."""
 
     def cell(self, node: int, column: LayerColumn, with_bar: bool) -> Cell:
         """The cell of ``node`` in ``column``; ``with_bar`` asks for the inline bar of a value column."""
@@ -116,7 +118,7 @@ class LayerCells(Comparison):
 
     def is_stale(self, metric: Metric) -> bool:
         """Whether the numbers of ``metric`` belong to another configuration and must be shown as old."""
-        return metric.measured and self.analysis.stale_times
+        return metric.measured and (self.outdated or self.analysis.stale_times)
 
     def state(self, node: int) -> str:
         """``cannot run``, ``removed``, ``not used`` or empty; an operation is always used."""

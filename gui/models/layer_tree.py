@@ -47,6 +47,7 @@ class LayerTreeModel(QAbstractItemModel):
         """A search, in lower case: rows that cost nothing and are asked for by it have a place all the same."""
         self.failed = ""
         """Layer that stops the configuration asked for; counts from the next `show`."""
+        self._outdated = False
         self._comparer = Comparer()
         self._hidden: frozenset[int] = frozenset()
         self._hidden_of: Analysis | None = None
@@ -67,6 +68,7 @@ class LayerTreeModel(QAbstractItemModel):
         cells = self._comparer.compare(
             analysis, baseline, hidden=self.hidden_rows(analysis), failed=self.failed
         )
+        cells.outdated = self._outdated
         if cells.structure is self.structure:
             self.cells = cells
             self._made.clear()
@@ -77,6 +79,17 @@ class LayerTreeModel(QAbstractItemModel):
         self._made.clear()
         self.endResetModel()
         return True
+
+    def set_outdated(self, outdated: bool) -> None:
+        """Whether something else than what is shown is asked for: measured times look old then, also the next ones."""
+        self._outdated = outdated
+        cells = self.cells
+        if cells is None or cells.outdated == outdated:
+            return
+        cells.outdated = outdated
+        if cells.analysis.layer_times is not None and not cells.analysis.stale_times:
+            self._made.clear()
+            self._numbers_changed()
 
     def keeps_tree(self, analysis: Analysis) -> bool:
         """Whether showing ``analysis`` changes numbers only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 from PySide6.QtCore import Qt
@@ -181,6 +182,12 @@ class InspectorPanel(QFrame):
     def _on_configuration_changed(self) -> None:
         if self._workspace.stale:
             self._show_stale()
+        if not self._workspace.is_current and any(_is_fresh_time(line) for line in self._metrics):
+            # What was measured looks old at once; counted numbers may take a moment.
+            self._metrics = tuple(
+                replace(line, faded=True) if line.metric.measured else line for line in self._metrics
+            )
+            self._show_numbers()
 
     def _details(self, analysis: Analysis | None, current: str | None) -> Details | None:
         if analysis is None or current is None:
@@ -191,6 +198,7 @@ class InspectorPanel(QFrame):
             # A row that costs nothing has a page of its own when it is asked for.
             hidden -= {analysis.layers.id.index(current)}
         cells = self._comparer.compare(analysis, baseline, hidden=hidden, failed=failing_layer(failure))
+        cells.outdated = not self._workspace.is_current
         node = cells.structure.find(current)
         if node is None:
             node = cells.structure.find(module_path(current))
@@ -285,6 +293,10 @@ class InspectorPanel(QFrame):
     def _on_theme_changed(self) -> None:
         self._formula.setFont(mono_font())
         self.refresh()
+
+
+def _is_fresh_time(line: MetricLine) -> bool:
+    return line.metric.measured and not line.faded
 
 
 def _elided(parent: QWidget, name: str, role: str) -> QLabel:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, QPoint, Qt
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from engine.results import Analysis
 from gui import sizes
@@ -25,6 +25,7 @@ from gui.views.elided_label import ElidedLabel
 from gui.views.layer_rest import LayerRest
 from gui.views.layer_rows_menu import RowsMenu
 from gui.views.layer_view import LayerView, ViewState
+from gui.views.search_box import SearchBox
 from gui.workspace import Workspace
 
 
@@ -76,7 +77,7 @@ class LayerPanel(QFrame):
         self._meta.setObjectName("layer_meta")
         self._meta.setProperty("role", "secondary")
         self._meta.setContentsMargins(12, 0, 12, 4)
-        self.search = QLineEdit(self)
+        self.search = SearchBox(self)
         self.search.setObjectName("layer_search")
         self.search.setPlaceholderText("Search layers")
         self.search.setAccessibleName("Search layers")
@@ -142,6 +143,7 @@ class LayerPanel(QFrame):
         view.customContextMenuRequested.connect(self._on_context_menu)
         self.search.textChanged.connect(self._on_search)
         self.search.returnPressed.connect(self._on_search_return)
+        self.search.left.connect(self._on_search_left)
         self.columns_menu.changed.connect(self._on_columns_changed)
         self.columns_menu.aboutToShow.connect(self._on_columns_menu_opened)
         self.columns_menu.defaults_chosen.connect(view.columns.forget_widths)
@@ -150,9 +152,6 @@ class LayerPanel(QFrame):
         find = QShortcut(QKeySequence(QKeySequence.StandardKey.Find), self)
         find.setContext(Qt.ShortcutContext.WindowShortcut)
         find.activated.connect(self.focus_search)
-        leave = QShortcut(QKeySequence(Qt.Key.Key_Escape), self.search)
-        leave.setContext(Qt.ShortcutContext.WidgetShortcut)
-        leave.activated.connect(self._on_search_left)
 
     # -- for others ----------------------------------------------------------------------------------------------
 
@@ -207,7 +206,7 @@ class LayerPanel(QFrame):
         analysis = self._workspace.analysis
         self.view.setVisible(analysis is not None)
         self._empty.setVisible(analysis is None)
-        self.rest.show_rest(analysis)
+        self._show_outdated()
         if analysis is None:
             with self._quietly():
                 self.model.show(None, None)
@@ -238,7 +237,14 @@ class LayerPanel(QFrame):
         if self._workspace.analysis is not None:
             self._show_meta(self._workspace.analysis)
 
+    def _show_outdated(self) -> None:
+        """What was measured looks old as soon as something else is asked for; counted numbers may take a moment."""
+        outdated = not self._workspace.is_current
+        self.model.set_outdated(outdated)
+        self.rest.show_rest(self._workspace.analysis, outdated=outdated)
+
     def _on_configuration_changed(self) -> None:
+        self._show_outdated()
         if self._workspace.stale:
             self._on_stale_changed()
 

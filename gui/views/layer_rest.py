@@ -29,8 +29,8 @@ class LayerRest(ElidedLabel):
         self.setContentsMargins(12, 4, 12, 6)
         self._dimmer = Dimmer((self,))
 
-    def show_rest(self, analysis: Analysis | None) -> None:
-        """Of ``analysis``'s layer times; faded while they are of another configuration."""
+    def show_rest(self, analysis: Analysis | None, *, outdated: bool = False) -> None:
+        """Of ``analysis``'s layer times; faded while they are of another configuration, or ``outdated``."""
         times = analysis.layer_times if analysis is not None else None
         self.setVisible(times is not None)
         if times is None or analysis is None:
@@ -40,7 +40,7 @@ class LayerRest(ElidedLabel):
         if analysis.stale_times:
             lines.insert(0, measured_of(times.configuration, analysis.configuration))
         self.setToolTip("\n".join(lines))
-        self._dimmer.set_dimmed(analysis.stale_times)
+        self._dimmer.set_dimmed(outdated or analysis.stale_times)
 
 
 def _words(times: LayerTimes) -> str:

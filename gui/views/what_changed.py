@@ -54,13 +54,15 @@ class WhatChangedPanel(QFrame):
         self._selection = selection
         self._theme = theme
         self._comparer = Comparer()
+        self._timed: Summary | None = None
+        """What is on the screen together with sentences about measured times; None without such sentences."""
         self._build()
         self._later = Throttle(self.refresh, self)
         workspace.analysis_changed.connect(self._later.request)
         workspace.model_changed.connect(self.refresh)
         workspace.baseline_changed.connect(self.refresh)
         workspace.count_mode_changed.connect(self.refresh)
-        workspace.configuration_changed.connect(self._show_edits)
+        workspace.configuration_changed.connect(self._on_configuration_changed)
         workspace.failure_changed.connect(self.refresh)
         workspace.stale_changed.connect(self._show_failure)
         theme.changed.connect(self._on_theme_changed)
@@ -136,6 +138,7 @@ class WhatChangedPanel(QFrame):
         """Compare the workspace's analysis with its baseline."""
         analysis, baseline = self._workspace.analysis, self._workspace.baseline
         theme = self._theme.current
+        self._timed = None
         self._show_edits()
         self._show_failure()
         if analysis is None:
@@ -159,7 +162,9 @@ class WhatChangedPanel(QFrame):
         self._against.setToolTip(against)
         self._headline.setText(_html(summary.headline, theme))
         self._headline.show()
-        self._show_where(summary, latency_sentences(comparison, mode), theme)
+        measured = latency_sentences(comparison, mode) if self._workspace.is_current else ()
+        self._timed = summary if measured else None
+        self._show_where(summary, measured, theme)
         self._parts.setText(
             _contributors_html(summary.contributors, METRIC[self._workspace.count_mode].label, theme)
         )
@@ -196,6 +201,13 @@ class WhatChangedPanel(QFrame):
             shown = f"The numbers shown belong to the last good state: {last_state(analysis)}."
             lines.append(f"<span style='color:{theme.secondary}'>{escape(shown)}</span>")
         self._failure.setText("<br>".join(lines))
+
+    def _on_configuration_changed(self) -> None:
+        self._show_edits()
+        if self._timed is not None and not self._workspace.is_current:
+            # Times of what is no longer asked for are not for a moment told as if they were of it.
+            self._show_where(self._timed, (), self._theme.current)
+            self._timed = None
 
     def _show_edits(self) -> None:
         """The edits asked for, also while (or because) their result is not there."""

@@ -501,6 +501,21 @@ def test_the_icicle_of_times_adds_up_and_fades(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("view", [0, 1])
+def test_times_are_old_as_soon_as_something_else_is_asked_for(stage: Stage, view: int) -> None:
+    stage.panel.segments.choose(view)
+    stage.panel.segments.chosen.emit(view)
+    stage.panel.metric_button.set_keys(["latency_s"])
+    stage.show(timed(deep_net(blocks=2)))
+    chart = stage.icicle if view else stage.bars
+    assert not chart.stale_words
+    stage.workspace.configuration = deep_net(160, blocks=2).configuration
+    stage.workspace.configuration_changed.emit()
+    assert chart.stale_words == "of 1×3×224×224"
+    stage.panel.metric_button.set_keys(["macs"])
+    assert not chart.stale_words, "counted numbers may take a moment"
+
+
+@pytest.mark.parametrize("view", [0, 1])
 def test_until_layers_are_timed_a_sentence_says_why(stage: Stage, view: int) -> None:
     stage.panel.segments.choose(view)
     stage.panel.segments.chosen.emit(view)

@@ -22,6 +22,7 @@ from gui.views.attribute_editors import AttributeEditor
 from gui.views.inspector import InspectorPanel
 from gui.workspace import Workspace
 from tests.gui.analyses import CONV_FIELDS, Mod, Row, make, small_net
+from tests.gui.measurements import measured
 from tests.gui.panels import bring, workspace_of
 
 
@@ -280,3 +281,19 @@ def test_nothing_is_clipped_in_a_narrow_panel(
     qtbot.waitUntil(lambda: scroll.widget().minimumSizeHint().width() <= scroll.viewport().width())
     assert "Before" not in text(panel, "inspector_numbers")
     assert spin(panel, "attribute_stride_0").y() == spin(panel, "attribute_stride_1").y()
+
+
+def test_times_are_old_as_soon_as_something_else_is_asked_for(
+    panel: InspectorPanel, workspace: Workspace, selection: Selection, qapp: QApplication
+) -> None:
+    selection.set_current("conv1:conv2d")
+    bring(workspace, measured(small_net()), panel)
+    faint = ThemeManager(qapp, "light").current.disabled
+    assert faint not in text(panel, "inspector_numbers")
+    workspace.configuration = small_net(112).configuration
+    workspace.configuration_changed.emit()
+    assert faint in text(panel, "inspector_numbers")
+    panel.refresh()
+    assert faint in text(panel, "inspector_numbers"), "the analysis is still that of before"
+    bring(workspace, measured(small_net(112)), panel)
+    assert faint not in text(panel, "inspector_numbers")

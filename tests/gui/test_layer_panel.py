@@ -25,6 +25,7 @@ from gui.views.layer_panel import LayerPanel
 from gui.views.layer_rows_menu import RowsMenu
 from gui.workspace import Workspace
 from tests.gui.analyses import Mod, Row, make, small_net
+from tests.gui.measurements import measured
 from tests.gui.panels import bring, workspace_of
 
 
@@ -432,3 +433,22 @@ def test_the_failing_layer_is_marked(panel: LayerPanel, workspace: Workspace) ->
     workspace.failure = None
     workspace.failure_changed.emit()
     assert panel.model.cell(panel.model.index_of("fc").internalId(), 0).flag == ""
+
+
+def test_times_are_old_as_soon_as_something_else_is_asked_for(
+    panel: LayerPanel, workspace: Workspace
+) -> None:
+    bring(workspace, measured(small_net()))
+    model = panel.model
+
+    def faded(key: str) -> bool:
+        return model.cell(0, model.section_of(key)).faded
+
+    assert not faded("latency_s")
+    assert panel.rest.graphicsEffect() is None
+    workspace.configuration = small_net(112).configuration
+    workspace.configuration_changed.emit()
+    assert faded("latency_s") and not faded("params")
+    assert panel.rest.graphicsEffect() is not None
+    bring(workspace, measured(small_net(112)))
+    assert not faded("latency_s")

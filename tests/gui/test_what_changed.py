@@ -125,5 +125,8 @@ def test_what_was_measured_stands_beside_the_macs(workspace: Workspace, panel: W
     bring(workspace, measured(analysis, 0.07, against=baseline, ratio=3.2), panel)
     text = label(panel, "what_changed_where").text()
     assert "latency" in text and "slower" in text
+    workspace.configuration = small_net(112).configuration
+    workspace.configuration_changed.emit()
+    assert "latency" not in label(panel, "what_changed_where").text(), "it is of what was asked for before"
     bring(workspace, analysis, panel)
     assert "latency" not in label(panel, "what_changed_where").text()
