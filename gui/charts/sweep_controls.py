@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QWidget
 from gui.measuring import Measuring
 from gui.workspace import Workspace
 
+HOLD = "Hold; what is measured stays"
 READY = "Measure positions over the slider's range, one after the other; the ones known are kept"
 
 
@@ -22,7 +23,7 @@ class SweepControls(QWidget):
         self.progress = QLabel(self)
         self.progress.setObjectName("curveMeasureProgress")
         self.progress.setProperty("role", "secondary")
-        self.pause = self._button("Pause", "curveMeasurePause", "Hold; what is measured stays")
+        self.pause = self._button("Pause", "curveMeasurePause", HOLD)
         self.cancel = self._button("Cancel", "curveMeasureCancel", "Stop; what is measured stays")
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -70,7 +71,10 @@ class SweepControls(QWidget):
             widget.setVisible(running)
         if sweep is not None:
             self.progress.setText(f"{sweep.done}{'/' if self._short else ' of '}{sweep.total}")
-            state = "held" if sweep.paused else "measuring"
+            refusal = self.refusal
+            state = "held" if sweep.paused or refusal else "measuring"
+            self.pause.setEnabled(not refusal)
+            self.pause.setToolTip(refusal or HOLD)
             self.progress.setToolTip(f"{sweep.done} of {sweep.total} positions measured, {state}")
             self.pause.setText("Go on" if sweep.paused else "Pause")
             self.pause.setAccessibleName(f"{self.pause.text()} measuring the range")

@@ -17,6 +17,7 @@ EXPORTS: tuple[tuple[str, str, str, str], ...] = (
 )
 """Format, words, shortcut and what it is good for; formats that are not named here come from the engine."""
 
+REPORT_TIMES = "This is an opened report with the times it came with; open its model to measure it."
 THEMES = (("system", "Like the system"), ("light", "Light"), ("dark", "Dark"))
 
 
@@ -27,6 +28,7 @@ class Actions:
         self._window = window
         self._workspace = workspace
         self._measuring = measuring
+        self._tips: dict[str, str] = {}
         make = self._make
         self.open_file = make("open_file", "Open file…", "Ctrl+O", "Open a Python file or an exported report")
         self.open_zoo = make("open_zoo", "Model zoo…", "Ctrl+L", "Pick one of torchvision's models")
@@ -119,6 +121,7 @@ class Actions:
             sequence = QKeySequence(shortcut)
             action.setShortcut(sequence)
             action.setToolTip(f"{what} ({sequence.toString(QKeySequence.SequenceFormat.NativeText)})")
+        self._tips[action.objectName()] = action.toolTip()
         self._window.addAction(action)
         return action
 
@@ -167,11 +170,11 @@ class Actions:
         self.baseline_first.setEnabled(has_result)
         self.baseline_report.setEnabled(has_result)
         self.baseline_none.setEnabled(workspace.baseline is not None)
-        self.reload.setEnabled(workspace.editable)
-        self.retry.setEnabled(workspace.editable)
-        if workspace.model is not None and not workspace.editable:
-            self.reload.setToolTip(REPORT_REASON)
-            self.retry.setToolTip(REPORT_REASON)
+        why = (
+            "" if workspace.editable else "Open a model first." if workspace.model is None else REPORT_REASON
+        )
+        for action in (self.reload, self.retry):
+            self._able(action, why)
         stack = workspace.undo_stack
         for action, can, text, verb in (
             (self.undo, stack.canUndo(), stack.undoText(), "Undo"),
@@ -192,9 +195,18 @@ class Actions:
         keys = self.measure.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
         self.measure.setChecked(measuring.enabled)
         what = "Pause measuring" if measuring.enabled else "Measure how long a forward pass takes"
-        self.measure.setToolTip(REPORT_REASON if is_report else f"{what} ({keys})")
+        self.measure.setToolTip(REPORT_TIMES if is_report else f"{what} ({keys})")
         self.measure.setEnabled(not is_report)
-        able = measuring.enabled and workspace.analysis is not None and workspace.editable
+        why = REPORT_TIMES if is_report else ""
+        self._able(self.threads, why)
+        if not why and workspace.analysis is None:
+            why = "Open a model first."
+        elif not why and not measuring.enabled:
+            why = f"Measuring is paused: press Measure first ({keys})."
         for action in (self.measure_again, self.measure_quiet, self.measure_report, self.measure_ops):
-            action.setEnabled(able)
-        self.threads.setEnabled(not is_report)
+            self._able(action, why)
+
+    def _able(self, action: QAction, why_not: str) -> None:
+        """Enable ``action``, or let its tooltip say why it cannot work."""
+        action.setEnabled(not why_not)
+        action.setToolTip(why_not or self._tips[action.objectName()])

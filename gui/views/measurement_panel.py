@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QFrame,
@@ -63,7 +63,9 @@ class MeasurementPanel(QFrame):
         self._theme = theme
         self.operations = OperationsView(workspace, measuring, selection, actions, self)
         self._build()
-        self._later = Throttle(self.refresh, self, MEASURING_MS)
+        self._waiting = False
+        """Whether something changed that a hidden panel did not show."""
+        self._later = Throttle(self._refresh_seen, self, MEASURING_MS)
         for signal in (
             measuring.latency_changed,
             measuring.state_changed,
@@ -158,6 +160,17 @@ class MeasurementPanel(QFrame):
         else:
             self._facts.setText(f"<span style='color:{theme.secondary}'>{escape(_nothing(now))}</span>")
         self._show_stale(now)
+
+    def _refresh_seen(self) -> None:
+        """Behind other panels it lays out nothing: that takes time from what is measured."""
+        self._waiting = not self.isVisible()
+        if not self._waiting:
+            self.refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if self._waiting:
+            self._refresh_seen()
 
     def copy(self) -> None:
         """All facts to the clipboard."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
@@ -27,7 +29,9 @@ class NoiseDialog(QDialog):
         layout.setSpacing(8)
         for flag in flags:
             tone = theme.worse if flag.severe else theme.caution
-            self._add(layout, f"<b style='color:{tone}'>{flag.words.capitalize()}</b><br>{flag.detail}")
+            self._add(
+                layout, f"<b style='color:{tone}'>{flag.words.capitalize()}</b><br>{escape(flag.detail)}"
+            )
         if not flags:
             self._add(layout, QUIET)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)

@@ -9,6 +9,7 @@ from engine import numbers
 from engine.measurement import OpTimes
 from gui.measuring import Measuring
 from gui.models import op_times
+from gui.models.latency_words import threads_text
 from gui.selection import Selection
 from gui.state_words import belongs_to
 from gui.views.actions import Actions
@@ -36,6 +37,8 @@ class OperationsView(QWidget):
         self._workspace = workspace
         self._measuring = measuring
         self._selection = selection
+        self._threads = 0
+        """Asked for when the operations were timed."""
         self.model = op_times.OpTimesModel(self)
         self.proxy = op_times.OpTimesProxy(self)
         self.proxy.setSourceModel(self.model)
@@ -56,6 +59,7 @@ class OperationsView(QWidget):
         self._dimmer = Dimmer((self.table,))
         measuring.ops_measured.connect(self._on_ops_measured)
         measuring.state_changed.connect(self._show_words)
+        measuring.latency_changed.connect(self._on_latency_changed)
         workspace.configuration_changed.connect(self._show_words)
         workspace.model_changed.connect(self._on_model_changed)
         self._show_words()
@@ -83,11 +87,16 @@ class OperationsView(QWidget):
         return table
 
     def _on_ops_measured(self, times: OpTimes) -> None:
+        self._threads = self._measuring.threads
         self.model.show(times)
         for column in range(len(op_times.HEADERS)):
             if column != op_times.PATH:
                 self.table.resizeColumnToContents(column)
         self._show_words()
+
+    def _on_latency_changed(self) -> None:
+        if self._measuring.since in ("reload", "interpreter") and self.model.times is not None:
+            self._on_model_changed()
 
     def _on_model_changed(self) -> None:
         self.model.show(None)
@@ -97,13 +106,19 @@ class OperationsView(QWidget):
         times, asked = self.model.times, self._workspace.configuration
         self.table.setVisible(times is not None)
         if times is None:
-            self.words.setText(self._measuring.words if self._measuring.phase == "ops" else NOTHING)
+            error = self._measuring.error
+            instead = error.sentence if error is not None else NOTHING
+            self.words.setText(self._measuring.words if self._measuring.phase == "ops" else instead)
             return
-        old = times.configuration != asked
+        others = self._threads != self._measuring.threads
+        old = others or times.configuration != asked
         self._dimmer.set_dimmed(old)
         total, plain = numbers.duration(sum(times.latency_s)), numbers.duration(times.end_to_end_s)
         words = f"{len(times.op):,} operations, {total} together; a plain pass takes {plain}"
-        self.words.setText(f"{belongs_to(times.configuration, asked)} · {words}" if old else words)
+        if old:
+            of = f"with {threads_text(times.threads)}" if others else belongs_to(times.configuration, asked)
+            words = f"{of} · {words}"
+        self.words.setText(words)
 
     def _on_current_changed(self, index: QModelIndex) -> None:
         node = index.data(op_times.NODE_ROLE)

@@ -163,9 +163,7 @@ class StatusBar(QFrame):
     def _refresh_engine(self) -> None:
         words, tone = ENGINE_WORDS[self._workspace.engine.state]
         self.engine.setText(f"● {words}")
-        self.engine.setProperty("tone", tone)
-        self.engine.style().unpolish(self.engine)
-        self.engine.style().polish(self.engine)
+        _set_tone(self.engine, tone)
         self._keep_seat(self.engine.text())
         versions = ", ".join(f"{name} {version}" for name, version in self._workspace.engine.versions.items())
         self.engine.setToolTip(f"{words.capitalize()}: {self._workspace.engine.python}\n{versions}".strip())
@@ -244,9 +242,7 @@ class StatusBar(QFrame):
         words, tone = badge(measurement.flags)
         self.noise.setText(words)
         self.noise.setEnabled(now.current)
-        self.noise.setProperty("tone", tone if now.current else "")
-        self.noise.style().unpolish(self.noise)
-        self.noise.style().polish(self.noise)
+        _set_tone(self.noise, tone if now.current else "")
         lines = [f"{flag.words}: {flag.detail}" for flag in measurement.flags]
         if now.stale_words:
             lines.insert(0, f"An earlier measurement, {now.stale_words}")
@@ -278,3 +274,11 @@ class StatusBar(QFrame):
         self.load.setText(
             f"CPU {psutil.cpu_percent(None):.0f}{numbers.THIN}%   RAM {used} of {numbers.size(memory.total)}"
         )
+
+
+def _set_tone(button: QToolButton, tone: str) -> None:
+    """Its colour in the style sheet, which has to be asked again."""
+    if button.property("tone") != tone:
+        button.setProperty("tone", tone)
+        button.style().unpolish(button)
+        button.style().polish(button)

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from gui.measuring import Measuring
 from gui.models.latency_words import threads_text
+from gui.views.actions import REPORT_TIMES
 
 EVERY_UP_TO = 8
 """Beyond this many cores the menu has powers of two and all cores only."""
@@ -61,13 +62,18 @@ class ThreadsButton(QToolButton):
         self.setText(f"{threads_text(asked)} ▾" if asked else "Threads ▾")
         words = threads_text(asked) if asked else f"as many threads as torch chooses: {default.lower()}"
         self.setToolTip(f"Measure with {words} (Ctrl+Alt+H)")
+        workspace = self._measuring.workspace
+        if workspace.model is not None and not workspace.editable:
+            self.setToolTip(REPORT_TIMES)
+        self.setEnabled(workspace.model is None or workspace.editable)
 
     def _engine_default(self) -> int:
         """How many threads the engine used when nobody chose; 0 while it is not known."""
         running, shown = self._measuring.running, self._measuring.shown
         if running is not None and running.threads:
             return running.threads
-        return shown.threads if shown is not None and self._measuring.is_current else 0
+        own = self._measuring.is_current and self._measuring.workspace.editable
+        return shown.threads if shown is not None and own else 0
 
 
 def allowed_cores() -> int:

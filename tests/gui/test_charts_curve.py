@@ -391,6 +391,13 @@ def test_the_range_is_measured_held_and_stopped_by_buttons(stage: Stage, qtbot: 
     assert controls.pause.text() == "Go on"
     qtbot.mouseClick(controls.pause, Qt.MouseButton.LeftButton)
     assert not stage.measuring.sweep.paused
+    stage.measuring.enabled = False
+    stage.measuring.state_changed.emit()
+    assert not controls.pause.isEnabled() and "Switch Measure on" in controls.pause.toolTip()
+    assert controls.progress.toolTip().endswith("held")
+    stage.measuring.enabled = True
+    stage.measuring.state_changed.emit()
+    assert controls.pause.isEnabled()
     # a sweep that runs can be stopped whatever the curve shows
     stage.panel.metric_button.set_keys(["macs"])
     assert controls.cancel.isVisible()

@@ -47,6 +47,7 @@ def selection() -> Selection:
 def window(qtbot: QtBot) -> QWidget:
     window = QWidget()
     qtbot.addWidget(window)
+    window.show()
     return window
 
 
@@ -56,7 +57,9 @@ def panel(
 ) -> MeasurementPanel:
     actions = Actions(window, workspace, measuring)
     theme = ThemeManager(qapp, "light")
-    return MeasurementPanel(workspace, measuring, selection, theme, actions, window)
+    panel = MeasurementPanel(workspace, measuring, selection, theme, actions, window)
+    panel.show()
+    return panel
 
 
 def facts(panel: MeasurementPanel) -> QLabel:
@@ -101,6 +104,16 @@ def test_another_size_makes_it_old_at_once(
     assert facts(panel).graphicsEffect() is None
 
 
+def test_a_hidden_panel_lays_nothing_out_until_it_is_seen(
+    panel: MeasurementPanel, measuring: Measuring
+) -> None:
+    panel.hide()
+    learn(measuring, latency_of(small_net()), panel)
+    assert "Kernel workspace" not in facts(panel).text()
+    panel.show()
+    assert "Kernel workspace" in facts(panel).text()
+
+
 def test_operations_are_a_table_that_selects_layers(
     panel: MeasurementPanel, measuring: Measuring, selection: Selection, qtbot: QtBot
 ) -> None:
@@ -131,6 +144,17 @@ def test_operations_of_another_size_are_faded_and_say_so(
     assert panel.operations.model.rowCount() == 0
 
 
+def test_operations_timed_with_other_threads_are_old_and_of_another_file_gone(
+    panel: MeasurementPanel, measuring: Measuring, workspace: Workspace
+) -> None:
+    measuring.ops_measured.emit(op_times(small_net()))
+    measuring.set_threads(1)
+    assert panel.operations.words.text().startswith("with 2 threads · ")
+    assert panel.operations.table.graphicsEffect() is not None
+    workspace.reloaded.emit()
+    assert panel.operations.model.rowCount() == 0
+
+
 def test_the_table_model_is_sound(qtmodeltester: ModelTester) -> None:
     table = model.OpTimesModel()
     table.show(op_times(small_net()))
@@ -148,6 +172,8 @@ def test_time_that_belongs_to_no_layer_stands_below_the_tree(qapp: QApplication,
     rest.show_rest(measured(small_net()))
     assert f"Unattributed 2.00{THIN}ms" in rest.text() and "Hook cost" in rest.text()
     assert rest.graphicsEffect() is None
+    rest.show_rest(measured(small_net()), outdated=True)
+    assert rest.graphicsEffect() is not None
     rest.show_rest(with_latency(small_net(), None, layer_times(small_net(112))))
     assert rest.graphicsEffect() is not None
     assert "of 1×3×112×112" in rest.toolTip()
@@ -172,3 +198,15 @@ def test_the_default_is_named_once_something_was_measured(measuring: Measuring, 
     assert button.menu().actions()[0].text() == "Default"
     learn(measuring, latency_of(small_net()))
     assert button.menu().actions()[0].text() == "Default (2)"
+
+
+def test_a_report_says_nothing_of_the_threads_of_this_machine(
+    workspace: Workspace, measuring: Measuring, qtbot: QtBot
+) -> None:
+    button = ThreadsButton(measuring)
+    qtbot.addWidget(button)
+    workspace.editable = False
+    learn(measuring, latency_of(small_net()))
+    assert button.menu().actions()[0].text() == "Default"
+    assert not button.isEnabled()
+    assert "report" in button.toolTip()

@@ -49,6 +49,7 @@ def test_actions_ask_for_what_they_say(calls: list[object], window: MainWindow) 
     actions = window.actions_
     for name in ("measure_again", "measure_quiet", "measure_report", "measure_ops"):
         assert not getattr(actions, name).isEnabled(), "nothing is open, and measuring is paused"
+        assert getattr(actions, name).toolTip() == "Open a model first."
         getattr(actions, name).setEnabled(True)
         getattr(actions, name).trigger()
     actions.measure.trigger()
@@ -60,6 +61,7 @@ def test_a_measurement_in_the_window(window: MainWindow, qtbot: QtBot) -> None:
     open_model(qtbot, window.workspace, "torchvision:squeezenet1_1")
     wait_current(qtbot, window.workspace)
     assert not window.status.noise.isVisible()
+    assert "press Measure first (Ctrl+R)" in window.actions_.measure_again.toolTip()
     analysis, measuring = window.workspace.analysis, window.measuring
     assert analysis is not None
     window.workspace.add_latency(latency_of(analysis, flags=[PREEMPTED]))
@@ -109,3 +111,25 @@ def test_clicking_an_operation_does_not_hide_the_table(window: MainWindow, qtbot
     window.layers.view.setFocus()
     window.selection.set_current("features.3.squeeze:conv2d")
     qtbot.waitUntil(lambda: dock.visibleRegion().isEmpty())
+
+
+def test_escape_in_the_search_box_cancels_nothing(
+    calls: list[object], window: MainWindow, qtbot: QtBot
+) -> None:
+    open_model(qtbot, window.workspace, "torchvision:squeezenet1_1")
+    wait_current(qtbot, window.workspace)
+    window.measuring.words = "Measuring 1×3×224×224"
+    window.measuring.state_changed.emit()
+    assert window.actions_.cancel.isEnabled()
+    window.activateWindow()
+    search = window.layers.search
+    search.setFocus()
+    qtbot.waitUntil(search.hasFocus)
+    qtbot.keyClicks(search, "fire")
+    qtbot.keyClick(search, Qt.Key.Key_Escape)
+    assert search.text() == ""
+    qtbot.keyClick(search, Qt.Key.Key_Escape)
+    assert window.layers.view.hasFocus()
+    assert calls == []
+    qtbot.keyClick(window.layers.view, Qt.Key.Key_Escape)
+    assert calls == ["cancel"]
