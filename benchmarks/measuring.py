@@ -98,6 +98,7 @@ class Bench:
         stale = 0
         # What is known is not measured again: every move goes to a size of its own.
         sizes = chance.sample(range(97, 97 + 2 * MOVES), MOVES)
+        self.slider.setValue(96)
         for size in sizes:
             wait(lambda: self.engine.measuring)
             idle(chance.randrange(0, 400))
