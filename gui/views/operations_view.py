@@ -62,6 +62,7 @@ class OperationsView(QWidget):
         measuring.latency_changed.connect(self._on_latency_changed)
         workspace.configuration_changed.connect(self._show_words)
         workspace.model_changed.connect(self._on_model_changed)
+        workspace.reloaded.connect(self._on_model_changed)
         self._show_words()
 
     def _make_table(self) -> QTableView:
@@ -95,7 +96,7 @@ class OperationsView(QWidget):
         self._show_words()
 
     def _on_latency_changed(self) -> None:
-        if self._measuring.since in ("reload", "interpreter") and self.model.times is not None:
+        if self._measuring.since == "interpreter" and self.model.times is not None:
             self._on_model_changed()
 
     def _on_model_changed(self) -> None:
