@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from engine import numbers
-from engine.measurement import Measurement
+from engine.measurement import STOPPED, Measurement
 from engine.results import Analysis
 from gui.measuring import Measuring
-from gui.models.latency_words import STOP_WORDS, threads_text, time_text
+from gui.models.latency_words import threads_text, time_text
 from gui.workspace import Workspace
 
 PAUSED = "Measuring is paused. Switch Measure on to see what the model costs on this machine."
@@ -76,5 +76,5 @@ def facts(measurement: Measurement) -> list[str]:
     outliers = sum(measurement.outliers)
     if outliers:
         found.append(f"{outliers} outlier{'s' if outliers > 1 else ''}, kept")
-    found.append(f"ended: {STOP_WORDS[measurement.stop_reason]}")
+    found.append(f"ended: {STOPPED[measurement.stop_reason]}")
     return found

@@ -9,7 +9,7 @@ from engine import numbers
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo
 from engine.measured_summary import measured_times, ratio_words, verdict_words
-from engine.measurement import Comparison, Flag, Latency, Measurement, Verdict
+from engine.measurement import STOPPED, Comparison, Flag, Latency, Measurement, Verdict
 from engine.statistics import Interval, median
 from gui import sizes
 from gui.models.card_words import CardWords
@@ -21,16 +21,7 @@ APART = "measured apart"
 """Two medians without alternation: no verdict."""
 PAUSED = "Paused"
 CANCELLED = "Cancelled"
-STOP_WORDS = {
-    "precise": "the interval is narrow enough",
-    "plateau": "more samples made the interval no narrower",
-    "time": "the time was up",
-    "single": "one forward pass takes longer than there was time",
-    "samples": "there are as many samples as are kept",
-}
-"""Why sampling ended."""
 TIER_WORDS = {"live": "live, up to 1 s", "settled": "settled, up to 3 s", "report": "for a report, 10 s"}
-PERCENTILES = (0.9, 0.95, 0.99)
 TONES: dict[Verdict, str] = {
     "faster": "better",
     "slower": "worse",
@@ -223,7 +214,7 @@ def since_words(since: str, measurement: Measurement) -> str:
 
 
 def threads_text(threads: int) -> str:
-    return f"{threads} thread{'s' if threads != 1 else ''}"
+    return numbers.many(threads, "thread")
 
 
 # -- badge ---------------------------------------------------------------------------------------------------------
@@ -275,7 +266,7 @@ def sample_facts(measurement: Measurement) -> list[Fact]:
         found.append(("Interquartile range", numbers.duration(measurement.iqr_s)))
         extremes = f"{numbers.duration(measurement.min_s)}, {numbers.duration(measurement.max_s)}"
         found.append(("Minimum, maximum", extremes))
-    found += _percentile_facts(measurement)
+    found += [(name, numbers.duration(value)) for name, value in measurement.percentiles.items()]
     outliers = measurement.outliers
     if outliers.mild or outliers.severe:
         found.append(("Outliers", f"{outliers.mild} mild, {outliers.severe} severe; all are kept"))
@@ -286,15 +277,6 @@ def sample_facts(measurement: Measurement) -> list[Fact]:
         )
     found += _circumstantial_facts(measurement)
     return found
-
-
-def _percentile_facts(measurement: Measurement) -> list[Fact]:
-    facts = []
-    for share in PERCENTILES:
-        value = measurement.percentile_s(share)
-        if value is not None:
-            facts.append((f"p{share * 100:.0f}", numbers.duration(value)))
-    return facts
 
 
 def _circumstantial_facts(measurement: Measurement) -> list[Fact]:
@@ -313,7 +295,7 @@ def _circumstantial_facts(measurement: Measurement) -> list[Fact]:
     facts.append(("Warm-ups", f"{measurement.warmups}, the first one included"))
     if measurement.batch is not None:
         facts.append(("Throughput", f"{rate_text(measurement)}{numbers.THIN}/s at batch {measurement.batch}"))
-    facts.append(("Stopped because", STOP_WORDS[measurement.stop_reason]))
+    facts.append(("Stopped because", STOPPED[measurement.stop_reason]))
     return facts
 
 
