@@ -34,6 +34,7 @@ from engine.loaders.inputs import InputBinding, bind_shapes
 from engine.loaders.loaded import LoadedModel, replace_tensors
 from engine.modules import EditableModel, ModuleColumns
 from engine.results import Analysis, ModelInfo, TraceMode
+from engine.trace.explain import first_sentence
 from engine.trace.modules import NO_AUTOCAST
 from engine.trace.recorder import ParameterRef
 from engine.trace.run import Target, Trace, trace
@@ -280,7 +281,7 @@ class Session:
             raise
         except (Exception, SystemExit) as error:
             raise LoadError(
-                f"Building {name} with its weights raised {type(error).__name__}: {error}.",
+                f"Building {name} with its weights raised {type(error).__name__}: {first_sentence(error)}",
                 hint="Its analysis needs no weights and goes on without them.",
             ) from error
 

@@ -250,6 +250,9 @@ def _shared(struct: Struct, other: type[Struct]) -> dict[str, Any]:
     }
 
 
+_COMPARED = ("ratios", "baseline_s", "current_s")
+
+
 def problem(report: LatencyReport) -> tuple[str, str] | None:
     """The field that views could not work with and what is wrong with it; None when all is well."""
     times: list[tuple[str, Iterable[float | None]]] = [
@@ -262,13 +265,11 @@ def problem(report: LatencyReport) -> tuple[str, str] | None:
         times.append(("latency.layers", (layers.instrumented_s, layers.hook_s, layers.hook_calls)))
     if report.comparison is not None:
         comparison = report.comparison
-        times += [
-            (f"latency.comparison.{name}", getattr(comparison, name))
-            for name in ("ratios", "baseline_s", "current_s")
-        ]
+        times += [(f"latency.comparison.{name}", getattr(comparison, name)) for name in _COMPARED]
+    divisors = ("latency.samples_s", *(f"latency.comparison.{name}" for name in _COMPARED))
     for field, values in times:
         for value in values:
-            if value is not None and not 0 <= value < math.inf:
+            if value is not None and not (0 <= value < math.inf and (value or field not in divisors)):
                 return field, f"{value} is not a possible number"
     if not report.samples_s:
         return "latency.samples_s", "there is no sample"

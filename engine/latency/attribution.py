@@ -27,9 +27,8 @@ class Match(NamedTuple):
 
     row_of: dict[Executed, str]
     """``""`` where there is none."""
-    fused: dict[str, str]
-    """Row id → row that carries its time: one kernel did the work of several rows. The carrier is in it, too."""
     notes: dict[str, str]
+    """Row id → what to say: it did not run, or one kernel did the work of several rows and one of them has its time."""
 
 
 def match_rows(executed: Iterable[Executed], called: Collection[str], layers: Layers) -> Match:
@@ -48,7 +47,6 @@ def match_rows(executed: Iterable[Executed], called: Collection[str], layers: La
         row_of[one] = one.row_id if one.row_id in known else similar
     ran = set(row_of.values())
     idle = [index for index, id in enumerate(layers.id) if id not in ran]
-    fused: dict[str, str] = {}
     notes: dict[str, str] = {}
     for one in sorted(distinct, key=lambda one: -one.path.count(".")):
         if row_of[one] or not one.reads_parameters:
@@ -61,11 +59,10 @@ def match_rows(executed: Iterable[Executed], called: Collection[str], layers: La
         carrier = layers.id[next((index for index in group if layers.macs[index]), group[0])]
         row_of[one] = carrier
         for index in group:
-            fused[layers.id[index]] = carrier
             notes[layers.id[index]] = f"part of {carrier}: one kernel, {one.op}"
         notes[carrier] = f"one kernel, {one.op}, for {len(group)} rows"
     notes.update({layers.id[index]: DID_NOT_RUN for index in idle})
-    return Match(row_of, fused, notes)
+    return Match(row_of, notes)
 
 
 def _inside(row_path: str, module: str, called: Collection[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from threading import get_ident
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -53,10 +54,10 @@ class _Frame:
 def time_modules(forward: Callable[[], object], path_of: dict[int, str], clock: Clock) -> PassTimes:
     """Run ``forward`` and time every call of a module that ``path_of`` knows by its id.
 
-    Modules that it does not know run in their caller's name. While it runs, all module calls of the process are
-    wrapped; afterwards, whatever ``forward`` raised, they are as before. Not reentrant.
+    Modules that it does not know, and those called in other threads, run in their caller's name. While it runs, all
+    module calls of the process are wrapped; afterwards, whatever ``forward`` raised, they are as before. Not reentrant.
     """
-    original = nn.Module.__call__
+    original, home = nn.Module.__call__, get_ident()
     self_s: dict[str, float] = {}
     children: dict[str, int] = {}
     outside = _Frame("")
@@ -64,7 +65,7 @@ def time_modules(forward: Callable[[], object], path_of: dict[int, str], clock: 
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         path = path_of.get(id(module))
-        if path is None:
+        if path is None or get_ident() != home:
             return original(module, *args, **kwargs)
         frame = _Frame(path)
         frames.append(frame)

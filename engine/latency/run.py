@@ -36,6 +36,7 @@ from engine.measurement import (
     Tier,
 )
 from engine.session import RealModel, Session
+from engine.trace.explain import first_sentence
 from engine.trace.ops import dtype_name
 from engine.trace.run import trace
 
@@ -274,7 +275,8 @@ def _explained(
         if not _in_forward(error):
             raise
         raise UnsupportedModelError(
-            f"{session.info.name} cannot be measured: a repeated forward pass raised {type(error).__name__}: {error}.",
+            f"{session.info.name} cannot be measured: a repeated forward pass stopped with {type(error).__name__}: "
+            f"{first_sentence(error)}",
             hint="A measurement calls forward() many times with the same input.",
         ) from error
 

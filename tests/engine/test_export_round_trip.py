@@ -315,6 +315,8 @@ def test_a_report_from_before_measuring_opens() -> None:
     [
         ((), {"samples_s": []}, "latency.samples_s: there is no sample."),
         ((), {"samples_s": [-1.0]}, "latency.samples_s: -1.0 is not a possible number."),
+        ((), {"samples_s": [1.0, 0]}, "latency.samples_s: 0.0 is not a possible number."),
+        (("comparison",), {"ratios": [0]}, "latency.comparison.ratios: 0.0 is not a possible number."),
         ((), {"samples_s": ...}, "latency.samples_s: is missing."),
         ((), {"tier": "soon"}, "latency.tier: invalid enum value 'soon'."),
         ((), {"threads": 0}, "latency: threads, batch and forwards_per_sample are at least 1."),

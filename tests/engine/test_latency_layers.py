@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from threading import Event
 from typing import Any, ClassVar
 
@@ -90,6 +91,41 @@ def test_a_module_made_in_forward_runs_in_its_callers_name() -> None:
             return Takes(ticks, 4)(x)  # type: ignore[no-any-return]
 
     assert run(Makes(), ticks).self_s == {"": 4}
+
+
+def test_modules_that_other_threads_call_are_in_their_callers_time() -> None:
+    ticks = Ticks()
+    entered, left = Event(), Event()
+
+    class Waits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            entered.set()
+            assert left.wait(60)
+            return x
+
+    class Leaves(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert entered.wait(60)
+            ticks.now += 3
+            return x
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.elsewhere, self.here = Waits(), Leaves()
+
+        def forward(self, x: Tensor) -> Tensor:
+            other = threading.Thread(target=self.elsewhere, args=(x,))
+            other.start()
+            self.here(x)
+            ticks.now += 4
+            left.set()
+            other.join()
+            return x
+
+    times = run(Both(), ticks)
+    assert times.self_s == {"here": 3, "": 4}
+    assert times.calls == 2
 
 
 def test_the_time_outside_the_model_is_the_models() -> None:

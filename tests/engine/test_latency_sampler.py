@@ -453,14 +453,16 @@ class Once(nn.Module):
         if not x.is_meta:
             self.runs.append(1)
             if len(self.runs) == 5:
-                raise ValueError("five")
+                raise ValueError("five\nand more lines")
         return x + 1
 
 
 def test_a_repeated_pass_that_raises_is_the_models_fault() -> None:
     Once.runs.clear()
     session = open_session(Once(), (2, 4))
-    with pytest.raises(UnsupportedModelError, match=r"Once cannot be measured: .* raised ValueError: five"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"Once cannot be measured: .* stopped with ValueError: five\.$"
+    ):
         latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
 
 
