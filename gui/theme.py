@@ -257,7 +257,10 @@ QHeaderView::section {{
     font-size: 11px;
 }}
 QTableView {{ gridline-color: {border}; }}
-QTableView::item {{ padding: 0 8px; }}
+QTableView::item {{ padding: 0 5px; }}
+QTableView QHeaderView::up-arrow, QTableView QHeaderView::down-arrow {{
+    subcontrol-position: top center; width: 9px; height: 9px;
+}}
 
 QScrollArea {{ background: transparent; border: none; }}
 QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}

@@ -285,7 +285,9 @@ class LiveChart(ChartCanvas):
         if not self._roomy:
             width = self.brush.text_width(words) + 4
             rect = QRectF(self._plot.right() - width, y - 17, width, 16)
-            if rect.top() >= self._plot.top() and abs(y - self._y(trace.median_s)) >= 20:
+            if rect.top() < self._plot.top():
+                rect.moveTop(y + 1)
+            if abs(y - self._y(trace.median_s)) >= 20:
                 self.brush.small_text(painter, rect, words)
             return
         rect = self._beside(y)

@@ -366,8 +366,13 @@ def circumstance_facts(measurement: Measurement) -> list[Fact]:
     if measurement.reference_best_s and measurement.reference_s:
         middle, best = median(measurement.reference_s), measurement.reference_best_s
         facts.append(("Reference kernel", f"{numbers.duration(middle)}; at best {numbers.duration(best)}"))
-    facts += [("Measured at", told.utc), ("Fingerprint", told.fingerprint)]
+    facts += [("Measured at", moment(told.utc)), ("Fingerprint", told.fingerprint)]
     return [fact for fact in facts if fact[1]]
+
+
+def moment(utc: str) -> str:
+    """ISO 8601 for eyes, with places to break the line: ``2026-01-02 03:04:05 UTC``."""
+    return utc.replace("T", " ").removesuffix("Z").removesuffix("+00:00") + " UTC" if utc else ""
 
 
 def sections(now: Situation) -> list[tuple[str, list[Fact]]]:

@@ -23,7 +23,7 @@ def situation(workspace: Workspace, measuring: Measuring) -> Situation:
         _latency(measuring),
         workspace.configuration,
         measuring.is_current,
-        _baseline(workspace),
+        _baseline(workspace) if measuring.is_current else None,
         measuring.comparison if measuring.is_current else None,
         paused=not measuring.enabled,
         error=measuring.error,

@@ -45,7 +45,11 @@ class LayerRest(ElidedLabel):
 
 def _words(times: LayerTimes) -> str:
     hooks = times.hook_s * times.hook_calls
-    return (
-        f"All layers {numbers.duration(times.rows_s)} · Unattributed {numbers.duration(times.unattributed_s)} · "
-        f"Hook cost {numbers.duration(hooks)} · Plain pass {numbers.duration(times.end_to_end_s)}"
-    )
+    parts = [
+        f"All layers {numbers.duration(times.rows_s)}",
+        f"Unattributed {numbers.duration(times.unattributed_s)}",
+        f"Hook cost {numbers.duration(hooks)}",
+        f"Plain pass {numbers.duration(times.end_to_end_s)}",
+        *(flag.words for flag in times.flags),
+    ]
+    return " · ".join(parts)

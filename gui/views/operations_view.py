@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from engine import numbers
@@ -19,6 +20,10 @@ from gui.views.toolbar_button import action_button
 from gui.workspace import Workspace
 
 ROW_PX = 24
+WIDE, WIDE_PX = (op_times.OP, op_times.SHAPE), 112
+"""Columns that leave room to the layer's name: long words elide."""
+NARROW_PX = 460
+"""In a narrower view share and shape give way to the layer's name; the shape is in the tooltip."""
 NOTHING = "Not timed yet. Each operation is timed by itself, which slows it down; the layers' times are better sums."
 
 
@@ -93,7 +98,14 @@ class OperationsView(QWidget):
         for column in range(len(op_times.HEADERS)):
             if column != op_times.PATH:
                 self.table.resizeColumnToContents(column)
+        for column in WIDE:
+            self.table.setColumnWidth(column, min(self.table.columnWidth(column), WIDE_PX))
         self._show_words()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        for column in (op_times.SHARE, op_times.SHAPE):
+            self.table.setColumnHidden(column, self.width() < NARROW_PX)
 
     def _on_latency_changed(self) -> None:
         if self._measuring.since == "interpreter" and self.model.times is not None:

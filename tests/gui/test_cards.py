@@ -170,6 +170,12 @@ def test_the_difference_is_apart_until_there_is_a_comparison(bar: CardsBar, work
     learn(bar._measuring, latency_of(small_net(pool=False), 38))
     assert (card.words.difference, card.words.detail) == (f"×{THIN}1.9", "measured apart")
     assert card.words.tone == "secondary"
+    assert bar.cards["throughput"].words.difference
+    workspace.configuration = small_net(112, pool=False).configuration
+    workspace.configuration_changed.emit()
+    assert card.words.stale
+    assert not card.words.difference, "the baseline is not what an old number is compared with"
+    assert not bar.cards["throughput"].words.difference
 
 
 def test_the_progress_line_follows_the_time_sampled_and_goes(bar: CardsBar) -> None:

@@ -132,6 +132,25 @@ def test_operations_are_a_table_that_selects_layers(
     assert operations.proxy.index(0, model.PATH).data() == "(model)"
 
 
+def test_in_a_narrow_panel_operations_keep_the_layers_name(
+    panel: MeasurementPanel, measuring: Measuring
+) -> None:
+    measuring.ops_measured.emit(op_times(small_net()))
+    table = panel.operations.table
+    panel.resize(328, 240)
+    assert table.isColumnHidden(model.SHARE) and table.isColumnHidden(model.SHAPE)
+    assert not table.isColumnHidden(model.PATH)
+    assert sum(table.columnWidth(column) for column in range(6)) <= table.viewport().width()
+    panel.resize(600, 400)
+    assert not table.isColumnHidden(model.SHARE)
+
+
+def test_facts_need_no_sideways_scrolling(panel: MeasurementPanel, measuring: Measuring) -> None:
+    learn(measuring, latency_of(small_net(), flags=[PREEMPTED]), panel)
+    assert facts(panel).minimumSizeHint().width() < 300
+    assert "2026-01-02 03:04:05 UTC" in facts(panel).text()
+
+
 def test_operations_of_another_size_are_faded_and_say_so(
     panel: MeasurementPanel, measuring: Measuring, workspace: Workspace
 ) -> None:
