@@ -249,7 +249,7 @@ def _report(request: Request) -> int:
         data = render(analysis, request.format, baseline)
     reference = _reference(analysis, baseline)
     findings = [
-        condition.finding(analysis.totals, reference)
+        _finding(condition, analysis, baseline, reference)
         for condition in request.conditions
         if condition.holds(analysis.totals, reference)
     ]
@@ -260,6 +260,16 @@ def _report(request: Request) -> int:
     for finding in (*findings, *_unclear(request.conditions, analysis, baseline)):
         _complain(finding)
     return CONDITION_HOLDS if findings else OK
+
+
+def _finding(
+    condition: Condition, analysis: Analysis, baseline: Analysis | None, reference: Totals | None
+) -> str:
+    """What a condition that holds found; of a latency in alternation the ratio, which decided."""
+    pair = paired(analysis, baseline) if baseline is not None else None
+    if pair is None or condition.key != "latency_s" or not condition.needs_reference:
+        return condition.finding(analysis.totals, reference)
+    return f"{condition.text.strip()} holds: latency {ratio_words(pair)}, {verdict_words(pair)}."
 
 
 def _unclear(conditions: Sequence[Condition], analysis: Analysis, baseline: Analysis | None) -> Iterator[str]:

@@ -90,10 +90,15 @@ def interval(median: float, low: float | None, high: float | None) -> str:
 
 
 def ratio_interval(ratio: float, low: float | None, high: float | None) -> str:
-    """``× 3.21 (3.15–3.30)``: a measured factor with its interval and the digits that this supports."""
+    """``× 3.21 (3.15–3.30)``: a measured factor with its interval and the digits that this supports.
+
+    More, where an end that is not 1 would read as 1: that decides whether there is a difference at all.
+    """
     if low is None or high is None or low == high:
         return f"×{THIN}{significant(ratio)}"
     places = _places((high - low) / 2, 1)
+    while places < 6 and any(end != 1 and round(end, places) == 1 for end in (low, high)):
+        places += 1
     return f"×{THIN}{_fixed(ratio, places)} ({_fixed(low, places)}–{_fixed(high, places)})"
 
 

@@ -56,12 +56,10 @@ def latency_section(analysis: Analysis, baseline: Analysis | None) -> LatencySec
     return LatencySection(
         headline=_headline(measurement),
         facts=(*_facts(measurement), *_against(analysis, baseline)),
-        doubts=_doubts(
-            (
-                *measurement.flags,
-                *(times.flags if times is not None else ()),
-                *(pair.flags if pair is not None else ()),
-            )
+        doubts=(
+            *_doubts("", measurement.flags),
+            *_doubts("while the layers were timed, ", times.flags if times is not None else ()),
+            *_doubts("while it was compared, ", pair.flags if pair is not None else ()),
         ),
         memory=_memory(latency.memory),
         layers=_slowest(analysis, times, baseline) if times is not None else (),
@@ -135,8 +133,8 @@ def _against(analysis: Analysis, baseline: Analysis | None) -> list[Fact]:
     return facts
 
 
-def _doubts(flags: tuple[Flag, ...]) -> tuple[Fact, ...]:
-    return tuple(dict.fromkeys((flag.words, flag.detail) for flag in flags))
+def _doubts(when: str, flags: tuple[Flag, ...]) -> tuple[Fact, ...]:
+    return tuple((flag.words, f"{when}{flag.detail}") for flag in flags)
 
 
 def _memory(readings: MemoryReadings | None) -> tuple[Fact, ...]:

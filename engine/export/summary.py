@@ -160,7 +160,8 @@ def _measured_value(metric: Metric, analysis: Analysis) -> str:
         return NOT_MEASURED
     if metric.key == "latency_s":
         return measured_times(analysis.latency.measurement)
-    return numbers.value(metric, getattr(analysis.totals, metric.key))
+    number: Number = getattr(analysis.totals, metric.key)
+    return NOT_MEASURED if number is None else numbers.value(metric, number)
 
 
 def what_changed(analysis: Analysis, baseline: Analysis) -> str:

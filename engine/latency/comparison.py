@@ -14,7 +14,7 @@ from engine.latency.circumstances import machine_flags
 from engine.latency.noise import RunQueue, reference_flags, sample_flags
 from engine.latency.passes import timed
 from engine.latency.reference import Reference
-from engine.latency.sampler import warm_up
+from engine.latency.sampler import COLD, warm_up
 from engine.latency.setting import collect_young, no_collection
 from engine.latency.side_effects import SideEffects
 from engine.measurement import (
@@ -52,7 +52,7 @@ class _Side:
     def warm_up(self, stop: Event) -> None:
         """The first passes. Raises CancelledError."""
         with self._session.real(self.configuration) as model, torch.inference_mode():
-            warm_up(model.forward, WARMUPS, CAP_S, stop, SideEffects(model).undo)
+            warm_up(model.forward, WARMUPS, CAP_S / COLD, stop, SideEffects(model).undo)
 
     def block(self, queue: RunQueue, stop: Event, switched: bool) -> None:
         """One block's median more; the first pass after a switch is not in it. Raises CancelledError."""

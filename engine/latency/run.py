@@ -166,12 +166,15 @@ def _measurement(
     known = _first.get(session)
     first_s = known[1] if known is not None and known[0] == configuration else warmups[0]
     _first[session] = (configuration, first_s)
-    if len(warmups) == 1:
-        samples = single(warmups[0])
+    if warmups[-1] > LIMITS[tier].cap_s:
+        samples = single(warmups[-1])
+        warmups = warmups[:1]
     else:
         undo = effects.undo if effects.found else None
         samples = sample(model.forward, tier, min(warmups), reference, stop, report, undo=undo)
     flags = _flags(samples, reference, setting.threads)
+    if samples.stop_reason == "single" and samples.walls_s == warmups:
+        flags = (Flag("cold", "one pass takes longer than the time there is for measuring"), *flags)
     if samples.stop_reason != "single" and tier != "live" and not setting.flush:
         found = denormals_flag(model, min(samples.samples_s), setting.threads, stop)
         flags += (found,) if found is not None else ()
@@ -196,10 +199,8 @@ def _measurement(
 
 
 def _flags(samples: Samples, reference: Reference, threads: int) -> tuple[Flag, ...]:
-    own: tuple[Flag, ...]
-    if samples.stop_reason == "single":
-        own = (Flag("cold", "one pass takes longer than the time there is for measuring"),)
-    else:
+    own: tuple[Flag, ...] = ()
+    if samples.stop_reason != "single":
         own = sample_flags(samples.walls_s, samples.cpu_s, samples.delay_s, threads)
         own += reference_flags(reference.readings, reference.best_s)
     used = torch.get_num_threads()

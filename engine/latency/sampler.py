@@ -22,6 +22,8 @@ Forward: TypeAlias = Callable[[], object]
 REPORT_EVERY_S = 0.25
 REFERENCE_EVERY_S = 0.1
 BLOCK_PAUSE_S = 0.3
+COLD = 3.0
+"""How much longer a first pass may take than the next: threads start, memory is mapped, kernels are chosen."""
 
 
 class Samples:
@@ -61,21 +63,21 @@ def nothing() -> None:
 def warm_up(
     forward: Forward, passes: int, cap_s: float, stop: Event, undo: Callable[[], None] = nothing
 ) -> list[float]:
-    """Times of the first passes; only one when it took longer than ``cap_s``. Raises CancelledError.
+    """Times of the first passes; no more after one that took longer than ``cap_s``. Raises CancelledError.
 
-    ``undo`` is called after each.
+    The first may take COLD times as long before it is the only one. ``undo`` is called after each.
     """
     times: list[float] = []
-    while not times or (len(times) < passes and times[0] <= cap_s):
+    while not times or (len(times) < passes and times[-1] <= cap_s * (COLD if len(times) == 1 else 1)):
         times.append(timed(forward, stop))
         undo()
     return times
 
 
-def single(first_s: float) -> Samples:
-    """The first pass as the only sample: there is no time for another one."""
+def single(forward_s: float) -> Samples:
+    """A warm-up as the only sample: there is no time for another pass."""
     samples = Samples(1)
-    samples.walls_s.append(first_s)
+    samples.walls_s.append(forward_s)
     samples.stop_reason = "single"
     return samples
 

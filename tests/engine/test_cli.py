@@ -368,6 +368,9 @@ def test_a_condition_on_an_unclear_comparison_says_so(
 
     monkeypatch.setattr("engine.latency.compare", unclear)
     argv = [tiny, "--trust", "--set", "conv.padding=1", "--latency", "cpu", "--tier", "live"]
+    status, _, err = run(capfdbinary, *argv, "--fail-if", "latency>-5%")
+    assert status == 3
+    assert err.startswith("misnomer: latency>-5% holds: latency ×\u202f1.0 (0.9–1.1), unclear:")
     status, _, err = run(capfdbinary, *argv, "--fail-if", "latency>+50%", "--fail-if", "macs>+900%")
     assert status == 0
     assert err == (

@@ -334,6 +334,13 @@ def test_csv_has_measured_columns_only_when_layers_were_timed() -> None:
         assert not {"latency_s", "cpu_s", "cores_busy", "macs_per_s", "latency_note"} & table(data)[0].keys()
 
 
+def test_a_single_pass_has_no_cpu_time() -> None:
+    assert MEASURED.latency is not None
+    single = msgspec.structs.replace(MEASURED.latency.measurement, cpu_s=(), delay_s=())
+    page = render(with_latency(NOW, MEASURED.latency.with_part(single)), "md").decode()
+    assert re.search(r"\| CPU time \| not measured \|", page)
+
+
 def test_csv_can_do_without_the_time_of_a_row() -> None:
     """Another process timed the layers; it may have found others."""
     assert MEASURED.latency is not None
@@ -360,7 +367,7 @@ def test_what_disturbed_the_comparison_is_a_doubt_too(key: str) -> None:
         now.latency.comparison, flags=(Flag("slowed", "in 9 of 20 readings"),)
     )
     page = render(with_latency(now, now.latency.with_part(disturbed)), key, measured(BEFORE, 0.02)).decode()
-    assert "in 9 of 20 readings" in page
+    assert "while it was compared, in 9 of 20 readings" in page
     assert "The machine was quiet" not in page
 
 

@@ -361,7 +361,10 @@ def test_cycles_that_passes_leave_are_freed_while_sampling(fake: FakeClock) -> N
 def test_warm_up_ends_when_the_first_pass_takes_all_the_time(fake: FakeClock) -> None:
     x = torch.zeros(1)
     assert len(warm_up(lambda: Busy(0.5)(x), 3, 1.0, Event())) == 3
-    assert len(warm_up(lambda: Busy(1.5)(x), 3, 1.0, Event())) == 1
+    assert len(warm_up(lambda: Busy(1.5)(x), 3, 1.0, Event())) == 2, (
+        "the first may have been slow for being first"
+    )
+    assert len(warm_up(lambda: Busy(3.5)(x), 3, 1.0, Event())) == 1
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------
@@ -416,12 +419,42 @@ def test_a_stop_in_the_middle_ends_between_passes() -> None:
 
 
 def test_one_pass_longer_than_the_time_is_the_only_sample(fake: FakeClock) -> None:
-    session = open_session(Busy(1.2), (4, 4))
+    session = open_session(Busy(3.2), (4, 4))
     measurement = latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
     assert (measurement.n, measurement.stop_reason, measurement.warmups) == (1, "single", 1)
-    assert measurement.samples_s[0] == pytest.approx(1.2)
+    assert measurement.samples_s[0] == pytest.approx(3.2)
     assert "cold" in {flag.key for flag in measurement.flags}
     assert measurement.interval is None
+
+
+class ColdStart(nn.Module):
+    """Its first real pass takes 2.5 s, the others ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.first, self.others = Busy(2.5), Busy(seconds)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_meta:
+            return x + 0
+        cold = clock.now < 2.5
+        return self.first(x) if cold else self.others(x)  # type: ignore[no-any-return]
+
+
+def test_a_cold_start_is_not_the_latency(fake: FakeClock) -> None:
+    session = open_session(ColdStart(0.1), (4, 4))
+    measurement = latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
+    assert (measurement.first_s, measurement.median_s) == pytest.approx((2.5, 0.1))
+    assert measurement.stop_reason == "precise"
+
+
+def test_a_slow_second_pass_is_the_only_sample_and_no_cold_one(fake: FakeClock) -> None:
+    session = open_session(ColdStart(1.5), (4, 4))
+    measurement = latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
+    assert measurement.samples_s == pytest.approx((1.5,))
+    assert (measurement.first_s, measurement.warmups) == (pytest.approx(2.5), 1)
+    assert measurement.stop_reason == "single"
+    assert "cold" not in {flag.key for flag in measurement.flags}
 
 
 class Picky(nn.Module):

@@ -121,6 +121,9 @@ def test_interval_has_the_digits_it_supports(
         (1.004, 0.995, 1.012, f"×{THIN}1.004 (0.995–1.012)"),
         (15.2, 11.0, 19.0, f"×{THIN}15 (11–19)"),
         (3.21, None, None, f"×{THIN}3.21"),
+        (2.9, 1.3, 3.9, f"×{THIN}2.9 (1.3–3.9)"),  # not (1–4)
+        (0.5, 0.2, 0.96, f"×{THIN}0.50 (0.20–0.96)"),
+        (2.0, 1.0, 3.0, f"×{THIN}2 (1–3)"),
     ],
 )
 def test_ratio_with_its_interval(ratio: float, low: float | None, high: float | None, text: str) -> None:
