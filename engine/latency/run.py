@@ -166,7 +166,7 @@ def _measurement(
     known = _first.get(session)
     first_s = known[1] if known is not None and known[0] == configuration else warmups[0]
     _first[session] = (configuration, first_s)
-    if warmups[-1] > LIMITS[tier].cap_s:
+    if min(warmups) > LIMITS[tier].cap_s:
         samples = single(warmups[-1])
         warmups = warmups[:1]
     else:

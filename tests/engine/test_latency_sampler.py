@@ -34,7 +34,7 @@ from engine.latency.reference import Reference
 from engine.latency.sampler import sample, warm_up
 from engine.latency.setting import Setting, in_setting
 from engine.latency.stopping import LIMITS, MOST_SAMPLES, Stopping, forwards_per_sample
-from engine.measurement import StopReason, Tier
+from engine.measurement import Measurement, StopReason, Tier
 from engine.session import RealModel, Session
 from engine.statistics import median_interval
 from tests.engine.fake_clock import Busy, FakeClock, clock
@@ -427,30 +427,34 @@ def test_one_pass_longer_than_the_time_is_the_only_sample(fake: FakeClock) -> No
     assert measurement.interval is None
 
 
-class ColdStart(nn.Module):
-    """Its first real pass takes 2.5 s, the others ``seconds``."""
+def took(*seconds: float) -> Measurement:
+    """A live measurement of a model whose passes take these seconds, the last one again and again."""
+    left = list(seconds)
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.first, self.others = Busy(2.5), Busy(seconds)
+    class Takes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not x.is_meta:
+                clock.advance(left[0] if len(left) == 1 else left.pop(0))
+            return x + 1
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_meta:
-            return x + 0
-        cold = clock.now < 2.5
-        return self.first(x) if cold else self.others(x)  # type: ignore[no-any-return]
+    session = open_session(Takes(), (4, 4))
+    return latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
 
 
 def test_a_cold_start_is_not_the_latency(fake: FakeClock) -> None:
-    session = open_session(ColdStart(0.1), (4, 4))
-    measurement = latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
+    measurement = took(2.5, 0.1)
     assert (measurement.first_s, measurement.median_s) == pytest.approx((2.5, 0.1))
     assert measurement.stop_reason == "precise"
 
 
+def test_a_disturbed_warm_up_is_not_the_latency(fake: FakeClock) -> None:
+    measurement = took(0.2, 1.2, 0.1)
+    assert measurement.median_s == pytest.approx(0.1)
+    assert measurement.stop_reason == "precise"
+
+
 def test_a_slow_second_pass_is_the_only_sample_and_no_cold_one(fake: FakeClock) -> None:
-    session = open_session(ColdStart(1.5), (4, 4))
-    measurement = latency.measure(session, session.default_configuration(), "live", 1, stop=Event())
+    measurement = took(2.5, 1.5)
     assert measurement.samples_s == pytest.approx((1.5,))
     assert (measurement.first_s, measurement.warmups) == (pytest.approx(2.5), 1)
     assert measurement.stop_reason == "single"
