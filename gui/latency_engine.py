@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -25,6 +26,8 @@ VARIABLES = {"ORT_DISABLE_TELEMETRY": "1"}
 """ONNX Runtime's official builds report model names and hashes otherwise; it reads this when it is imported."""
 GRACE_MS = 250
 """A kernel cannot be interrupted: what does not stop in this time is killed, and the spare takes over."""
+LONGEST_GRACE_MS = 4000
+"""Without a spare that is ready, killing makes the next measurement wait for an import that takes so long."""
 IDLE_MS = 2000
 """Without anything to measure for this long, importing frameworks disturbs nobody: the spare starts."""
 MAX_DEATHS = 3
@@ -64,6 +67,7 @@ class LatencyEngine(QObject):
         self._request = 0
         self._job: Job | None = None
         self._given_up = False
+        self._given_up_at = 0.0
         self._waiting: Job | None = None
         self._resting = True
         self._deaths = 0
@@ -236,6 +240,7 @@ class LatencyEngine(QObject):
         if self._request and not self._given_up:
             assert self._active is not None
             self._given_up = True
+            self._given_up_at = time.monotonic()
             self._active.interrupt(self._request)
             if self._active.state != "starting":
                 self._grace.start()
@@ -248,7 +253,12 @@ class LatencyEngine(QObject):
     def _on_grace_over(self) -> None:
         client = self._active
         assert client is not None
-        log.info("Process %d did not stop measuring in %d ms", client.pid, GRACE_MS)
+        waited_s = time.monotonic() - self._given_up_at
+        has_spare = self._spare is not None and self._spare.state == "ready"
+        if not (has_spare or self._resting or waited_s * 1e3 >= LONGEST_GRACE_MS):
+            self._grace.start()
+            return
+        log.info("Process %d did not stop measuring in %.1f s", client.pid, waited_s)
         self._take_over()
         self._retire(client)
         self._pump()

@@ -16,7 +16,7 @@ from engine.graph import InputShape
 from engine.protocol import Failed, Measure, Measured
 from gui.latency_engine import MAX_DEATHS, Job, LatencyEngine
 from tests.gui.conftest import READY_MS
-from tests.gui.fake_latency import DIES, DIES_ONCE, FINISHES, HANGS, REFUSES
+from tests.gui.fake_latency import DIES, DIES_ONCE, FINISHES, HANGS, LONG, REFUSES
 
 FAKE = Path(__file__).with_name("fake_latency.py")
 Start = Callable[[], LatencyEngine]
@@ -125,6 +125,18 @@ def test_what_does_not_stop_without_a_spare(
     qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
     assert latency.pids[0] != pid
     assert gone(pid)
+
+
+def test_without_a_spare_a_long_pass_may_end(
+    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+) -> None:
+    latency.ask(job(LONG))
+    qtbot.waitUntil(lambda: latency.measuring, timeout=READY_MS)
+    pid = latency.pids[0]
+    latency.ask(job(64))
+    qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
+    assert latency.pids[0] == pid
+    assert not measured(answers, LONG)
 
 
 @pytest.mark.expects_log
