@@ -49,7 +49,7 @@ FLAGS: dict[str, str] = {
     "oversubscribed": "more threads than cores",
     "battery": "on battery",
     "threads": "the model sets its own number of threads",
-    "cold": "only the first forward pass was measured",
+    "cold": "only one forward pass was measured",
     "coverage": "the layers do not add up to the whole",
     "overhead": "timing the layers slowed it down",
 }

@@ -173,8 +173,6 @@ def _measurement(
         undo = effects.undo if effects.found else None
         samples = sample(model.forward, tier, min(warmups), reference, stop, report, undo=undo)
     flags = _flags(samples, reference, setting.threads)
-    if samples.stop_reason == "single" and samples.walls_s == warmups:
-        flags = (Flag("cold", "one pass takes longer than the time there is for measuring"), *flags)
     if samples.stop_reason != "single" and tier != "live" and not setting.flush:
         found = denormals_flag(model, min(samples.samples_s), setting.threads, stop)
         flags += (found,) if found is not None else ()
@@ -199,8 +197,10 @@ def _measurement(
 
 
 def _flags(samples: Samples, reference: Reference, threads: int) -> tuple[Flag, ...]:
-    own: tuple[Flag, ...] = ()
-    if samples.stop_reason != "single":
+    own: tuple[Flag, ...]
+    if samples.stop_reason == "single":
+        own = (Flag("cold", "one pass takes longer than the time there is for measuring"),)
+    else:
         own = sample_flags(samples.walls_s, samples.cpu_s, samples.delay_s, threads)
         own += reference_flags(reference.readings, reference.best_s)
     used = torch.get_num_threads()

@@ -453,12 +453,12 @@ def test_a_disturbed_warm_up_is_not_the_latency(fake: FakeClock) -> None:
     assert measurement.stop_reason == "precise"
 
 
-def test_a_slow_second_pass_is_the_only_sample_and_no_cold_one(fake: FakeClock) -> None:
+def test_a_slow_second_pass_is_the_only_sample(fake: FakeClock) -> None:
     measurement = took(2.5, 1.5)
     assert measurement.samples_s == pytest.approx((1.5,))
     assert (measurement.first_s, measurement.warmups) == (pytest.approx(2.5), 1)
     assert measurement.stop_reason == "single"
-    assert "cold" not in {flag.key for flag in measurement.flags}
+    assert "cold" in {flag.key for flag in measurement.flags}, "nothing is known of what disturbed it"
 
 
 class Picky(nn.Module):

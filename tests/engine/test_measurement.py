@@ -106,4 +106,4 @@ def test_a_latency_takes_newer_parts_and_survives_json() -> None:
     assert (whole.memory, whole.measurement.samples_s) == (memory, (0.3,))
     back = msgspec.json.decode(msgspec.json.encode(whole), type=Latency)
     assert back == whole
-    assert latency.measurement.flags[0].words == "only the first forward pass was measured"
+    assert latency.measurement.flags[0].words == "only one forward pass was measured"
