@@ -102,7 +102,7 @@ def measure_columns(
     progress(f"Timing the layers of {name}")
     layers = latency.layer_times(session, configuration, threads, stop)
     progress(f"Reading the memory of {name}")
-    memory = latency.memory_readings(session, configuration, stop)
+    memory = latency.memory_readings(session, configuration, threads, stop)
     comparison = None
     if against is not None:
         progress(f"Comparing {name} with the unedited model")

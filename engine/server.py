@@ -318,7 +318,7 @@ class Server:
         configuration, threads = request.configuration, request.threads
         if isinstance(request, MeasureLayers):
             times = layer_times(session, configuration, threads, stop)
-            return LayersMeasured(request.id, times, memory_readings(session, configuration, stop))
+            return LayersMeasured(request.id, times, memory_readings(session, configuration, threads, stop))
         if isinstance(request, MeasureOps):
             return OpsMeasured(request.id, op_times(session, configuration, threads, stop))
         best_s = request.reference_best_s

@@ -118,17 +118,24 @@ def op_times(session: Session, configuration: Configuration, threads: int, stop:
     return _in_own_setting(session, configuration, threads, stop, ops.op_times)
 
 
-def memory_readings(session: Session, configuration: Configuration, stop: Event) -> MemoryReadings:
-    """Three views of the forward pass's peak memory. Raises as ``measure`` does.
+def memory_readings(
+    session: Session, configuration: Configuration, threads: int, stop: Event
+) -> MemoryReadings:
+    """Three views of the forward pass's peak memory: every thread has scratch of its own. Raises as ``measure`` does.
 
     In the caller's thread, which should be the main one: torch's profiler writes an error to stderr in any other. How
     subnormal numbers are treated decides no memory.
     """
-    configuration = _complete(session, configuration)
+    configuration, setting = _complete(session, configuration), _setting(session, threads)
     check_memory(session, configuration, stop)
-    return _explained(
-        session, (configuration,), stop, lambda: memory.memory_readings(session, configuration, stop)
-    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(setting.threads)
+    try:
+        return _explained(
+            session, (configuration,), stop, lambda: memory.memory_readings(session, configuration, stop)
+        )
+    finally:
+        torch.set_num_threads(before)
 
 
 def _in_own_setting(

@@ -22,7 +22,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="procfs 
 
 def readings(model: nn.Module, shape: tuple[int, ...]) -> MemoryReadings:
     session = open_session(model.eval(), shape)
-    return memory_readings(session, session.default_configuration(), Event())
+    return memory_readings(session, session.default_configuration(), 1, Event())
 
 
 def test_the_peak_is_the_highest_running_sum() -> None:
@@ -107,9 +107,26 @@ def test_stop_ends_it_before_the_next_pass() -> None:
 
     session = open_session(Stops().eval(), (2, 3))
     with pytest.raises(CancelledError):
-        memory_readings(session, session.default_configuration(), stop)
+        memory_readings(session, session.default_configuration(), 1, stop)
 
 
 def test_the_profiler_writes_nothing_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     readings(nn.Sequential(nn.ReLU()), (4, 10))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_it_is_read_with_the_threads_asked_for(threads: int) -> None:
+    found: set[int] = set()
+
+    class Notes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not x.is_meta:
+                found.add(torch.get_num_threads())
+            return x + 1
+
+    before = torch.get_num_threads()
+    session = open_session(Notes().eval(), (2, 3))
+    memory_readings(session, session.default_configuration(), threads, Event())
+    assert found == {threads}
+    assert torch.get_num_threads() == before
