@@ -44,7 +44,7 @@ SAMPLES_MS = 250
 HISTORY = 12
 BUDGET_S = {"live": 1.0, "settled": 3.0, "report": 10.0}
 """Most time that sampling takes, by ``phase``."""
-SLOW_S = 0.1
+SLOW_S = 0.2
 """A forward pass that takes longer is often killed: its process needs a spare before it is measured well."""
 
 Since = Literal["", "threads", "reload", "interpreter"]

@@ -120,6 +120,8 @@ def throughput_words(label: str, description: str, now: Situation) -> CardWords:
 def _stale_line(now: Situation) -> str:
     """What an old number belongs to, and why there is no newer one."""
     why = NOT_MEASURED if now.error is not None else PAUSED.lower() if now.paused else ""
+    if now.doing == CANCELLED:
+        why = CANCELLED.lower()
     words = now.stale_words
     return f"{words} · {why}" if words and why else words
 
@@ -172,8 +174,9 @@ def _throughput_difference(now: Situation) -> tuple[str, str, str]:
     if comparison is None:
         return _apart(baseline.throughput, measurement.throughput), "secondary", APART
     scale = (measurement.batch or 1) / (baseline.batch or 1)
-    difference = numbers.difference(1.0, scale / comparison.ratio)
     interval = comparison.interval
+    bounds = (scale / interval.high, scale / interval.low) if interval is not None else (None, None)
+    difference = numbers.ratio_interval(scale / comparison.ratio, *bounds).partition(" (")[0]
     if interval is not None and scale / interval.high > 1 + comparison.dead_zone:
         return difference, "better", ""
     if interval is not None and scale / interval.low < 1 - comparison.dead_zone:

@@ -36,7 +36,7 @@ class LayerRest(ElidedLabel):
         if times is None or analysis is None:
             return
         self.setText(_words(times))
-        lines = [_words(times), EXPLANATION]
+        lines = [_words(times), *(f"{flag.words}: {flag.detail}" for flag in times.flags), EXPLANATION]
         if analysis.stale_times:
             lines.insert(0, measured_of(times.configuration, analysis.configuration))
         self.setToolTip("\n".join(lines))
@@ -50,6 +50,6 @@ def _words(times: LayerTimes) -> str:
         f"Unattributed {numbers.duration(times.unattributed_s)}",
         f"Hook cost {numbers.duration(hooks)}",
         f"Plain pass {numbers.duration(times.end_to_end_s)}",
-        *(flag.words for flag in times.flags),
+        *(["doubtful"] if times.flags else []),
     ]
     return " · ".join(parts)

@@ -86,6 +86,8 @@ class MeasurementPanel(QFrame):
         self._of.setObjectName("measurement_of")
         self._of.setProperty("role", "secondary")
         self._of.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        # Below the title: beside it a narrow panel has no room to say whose the numbers are.
+        self._of.setContentsMargins(12, 0, 12, 4)
         self._copy = QPushButton("Copy", self)
         self._copy.setObjectName("measurement_copy")
         self._copy.setAccessibleName("Copy the measurement")
@@ -95,7 +97,7 @@ class MeasurementPanel(QFrame):
         head.setContentsMargins(12, 8, 8, 8)
         head.setSpacing(8)
         head.addWidget(title)
-        head.addWidget(self._of, 1)
+        head.addStretch(1)
         head.addLayout(self._page_buttons())
         head.addWidget(self._copy)
         self._facts = QLabel(self)
@@ -122,6 +124,7 @@ class MeasurementPanel(QFrame):
         layout.setContentsMargins(1, 1, 1, 1)
         layout.setSpacing(0)
         layout.addLayout(head)
+        layout.addWidget(self._of)
         layout.addWidget(self.pages, 1)
 
     def _page_buttons(self) -> QHBoxLayout:
@@ -185,7 +188,8 @@ class MeasurementPanel(QFrame):
     def _show_stale(self, now: Situation) -> None:
         """At once: what was measured of another configuration must not be seen as current."""
         self._dimmer.set_dimmed(bool(now.stale_words))
-        self._of.setText(now.stale_words or now.doing)
+        self._of.setText(now.stale_words)
+        self._of.setVisible(bool(now.stale_words))
 
     def _on_ops_measured(self) -> None:
         self.show_page(1)

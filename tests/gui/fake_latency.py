@@ -25,7 +25,7 @@ from engine.results import ModelInfo
 HANGS, DIES, DIES_ONCE, REFUSES, FINISHES, SLOW, LONG = 321, 353, 385, 417, 449, 481, 513
 """Sizes of the last dimension. FINISHES does not listen to a cancel; SLOW says that a pass takes long; LONG is one pass of LONG_S."""
 LONG_S = 0.6
-SLOW_S = 0.2
+SLOW_S = 0.3
 SAMPLES = 8
 SAMPLE_S = 0.01
 

@@ -11,6 +11,7 @@ from engine.errors import ErrorInfo
 from engine.graph import InputShape
 from engine.measurement import Latency
 from gui.models.latency_words import (
+    CANCELLED,
     Situation,
     as_text,
     badge,
@@ -136,7 +137,26 @@ def test_throughput_without_a_sure_difference_says_so() -> None:
 
     assert shown(1.02)[0].endswith(" unclear") and shown(1.02)[1] == "secondary"
     assert shown(1.0)[0].endswith(" same") and shown(1.0)[1] == "secondary"
-    assert shown(0.5) == (f"+100{THIN}%", "better")
+    assert shown(0.5) == (f"×{THIN}2.000", "better")
+    spread = comparison(OTHER.configuration, NET.configuration)
+    spread = msgspec.structs.replace(spread, ratios=tuple(0.3 + 0.02 * i for i in range(20)))
+    now = dataclasses.replace(NOW, baseline=measurement(OTHER.configuration, 20), comparison=spread)
+    assert throughput_words("Throughput", "about", now).difference == f"×{THIN}2.0", (
+        "no more digits than are sure"
+    )
+
+
+def test_an_old_number_says_that_its_successor_was_cancelled() -> None:
+    now = Situation(NOW.latency, OTHER.configuration, doing=CANCELLED)
+    assert latency_words("Latency", "about", now).stale.endswith(" · cancelled")
+    assert latency_words("Latency", "about", Situation(doing=CANCELLED)).detail == "Cancelled"
+
+
+def test_what_changed_beside_the_configuration_is_named() -> None:
+    assert NOW.latency is not None
+    asked = NOW.latency.configuration
+    words = {since: Situation(NOW.latency, asked, since=since).stale_words for since in ("threads", "reload")}
+    assert words == {"threads": "with 2 threads", "reload": "before it was opened again"}
 
 
 def test_the_badge_is_a_word_and_the_worst_comes_first() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
@@ -99,6 +100,9 @@ def test_another_size_makes_it_old_at_once(
     workspace.configuration_changed.emit()
     assert facts(panel).graphicsEffect() is not None
     assert panel._of.text() == "of 1×3×224×224"
+    panel.resize(328, 240)
+    assert panel._of.isVisible()
+    assert panel._of.contentsRect().width() > panel._of.fontMetrics().horizontalAdvance(panel._of.text())
     workspace.configuration = small_net().configuration
     workspace.configuration_changed.emit()
     assert facts(panel).graphicsEffect() is None
@@ -191,6 +195,10 @@ def test_time_that_belongs_to_no_layer_stands_below_the_tree(qapp: QApplication,
     rest.show_rest(measured(small_net()))
     assert f"Unattributed 2.00{THIN}ms" in rest.text() and "Hook cost" in rest.text()
     assert rest.graphicsEffect() is None
+    assert "doubtful" not in rest.text()
+    times = msgspec.structs.replace(layer_times(small_net()), flags=(PREEMPTED,))
+    rest.show_rest(with_latency(small_net(), None, times))
+    assert rest.text().endswith(" · doubtful") and PREEMPTED.detail in rest.toolTip()
     rest.show_rest(measured(small_net()), outdated=True)
     assert rest.graphicsEffect() is not None
     rest.show_rest(with_latency(small_net(), None, layer_times(small_net(112))))
