@@ -230,7 +230,7 @@ class Sampled(Struct, frozen=True, tag="sampled"):
     threads: int
     samples_s: tuple[float, ...]
     delay_s: tuple[float, ...] = ()
-    """As in Measurement; empty where the system does not tell."""
+    """Of one forward pass, as the samples are; empty where the system does not tell."""
 
 
 class Measured(Struct, frozen=True, tag="measured"):

@@ -139,7 +139,7 @@ def _pause(forward: Forward, stop: Event) -> None:
 
 
 class _Outbox:
-    """Hands new samples on, at most every ``REPORT_EVERY_S``."""
+    """Hands new samples on, at most every ``REPORT_EVERY_S``: times and delays, both of one forward pass."""
 
     def __init__(self, samples: Samples, report: Report) -> None:
         self._samples = samples
@@ -152,5 +152,6 @@ class _Outbox:
         if now - self._last < REPORT_EVERY_S:
             return
         self._last = now
-        self._report(self._samples.samples_s[self._told :], self._samples.delay_s[self._told :])
+        delays_s = [delay / self._samples.forwards for delay in self._samples.delay_s[self._told :]]
+        self._report(self._samples.samples_s[self._told :], delays_s)
         self._told = len(self._samples.walls_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import random
 import signal
@@ -304,6 +305,25 @@ def test_short_passes_are_timed_together(fake: FakeClock) -> None:
     assert samples.forwards == 5
     assert samples.walls_s[0] == pytest.approx(5e-4)
     assert samples.samples_s[0] == pytest.approx(1e-4)
+
+
+def test_what_is_told_of_short_passes_is_of_one_pass(
+    fake: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = Busy(1e-4), torch.zeros(1)
+    told: list[tuple[Sequence[float], Sequence[float]]] = []
+    readings = itertools.count()
+    monkeypatch.setattr(RunQueue, "known", True)
+    monkeypatch.setattr(RunQueue, "read_s", lambda queue: 6e-5 * next(readings))
+
+    def report(samples_s: Sequence[float], delay_s: Sequence[float]) -> None:
+        told.append((samples_s, delay_s))
+
+    samples = sample(lambda: layer(x), "settled", 1e-4, Reference(1), Event(), report)
+    assert samples.delay_s[0] == pytest.approx(6e-5)
+    samples_s, delay_s = told[0]
+    assert samples_s[0] == pytest.approx(1e-4)
+    assert delay_s[0] == pytest.approx(6e-5 / samples.forwards)
 
 
 def test_a_report_has_three_blocks(fake: FakeClock) -> None:
