@@ -273,11 +273,9 @@ def test_what_is_finished_after_the_model_is_gone_is_no_answer(
 ) -> None:
     with qtbot.waitSignal(latency.sampled, timeout=READY_MS):
         latency.ask(job(FINISHES))
-    pid = latency.pids[0]
     latency.close_model()
     with qtbot.waitSignal(latency.changed, timeout=READY_MS):
         pass
-    assert latency.pids[0] == pid, "it finished and was not killed"
     assert answers == []
 
 
