@@ -27,10 +27,25 @@ GAP = 14.0
 """Between the earlier measurements and the samples."""
 ROOMY_PX = 380.0
 """From this width on, the median's value stands beside the samples instead of above them."""
+BESIDE_PX = 14.0
+"""Height of a line of words beside the plot."""
 DOT = 2.6
 """Radius of a sample, in pixels; less where there are many."""
 MOST_SMOOTH = 400
 """More samples are drawn with hard edges: smooth ones would take 20 ms from what is measured, per repaint."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The baseline's time, and how it came about."""
+
+    seconds: float
+    notes: tuple[str, ...] = ()
+    """In alternation or apart, and what speaks against it."""
+
+    @property
+    def words(self) -> str:
+        return f"before {numbers.duration(self.seconds)}"
 
 
 @dataclass(frozen=True)
@@ -42,8 +57,8 @@ class LiveData:
     """Where the samples would be while there are none."""
     earlier: tuple[Measurement, ...] = ()
     """Other configurations, newest last."""
-    before: float | None = None
-    """The baseline's median, where the samples are of another configuration."""
+    before: Before | None = None
+    """The baseline, where the samples are of another configuration."""
 
 
 class LiveChart(ChartCanvas):
@@ -138,7 +153,7 @@ class LiveChart(ChartCanvas):
         data, trace = self._data, self._data.trace
         always = [value for each in self._strips for value in (each.median_s, *(each.interval or ()))]
         if data.before is not None:
-            always.append(data.before)
+            always.append(data.before.seconds)
         times: tuple[float, ...] = ()
         if trace is not None:
             times = tuple(trace.samples_s)
@@ -274,15 +289,15 @@ class LiveChart(ChartCanvas):
         band = QRectF(self._field.left(), top, self._field.width(), max(bottom - top, 1.0))
         painter.fillRect(band, self.brush.color("accent", 0.16))
 
-    def _paint_before(self, painter: QPainter, before: float, trace: Trace) -> None:
-        """The baseline's median as a dashed line with its name."""
-        y = self._y(before)
+    def _paint_before(self, painter: QPainter, before: Before, trace: Trace) -> None:
+        """The baseline's median as a dashed line with its name and how it was measured."""
+        y = self._y(before.seconds)
         pen = self.brush.pen("secondary", 1.5)
         pen.setDashPattern([3, 2.5])
         painter.setPen(pen)
         painter.drawLine(QPointF(self._field.left(), y), QPointF(self._field.right(), y))
-        words = f"before {numbers.duration(before)}"
         if not self._roomy:
+            words = self._fitted((before.words, *before.notes), self._field.width())
             width = self.brush.text_width(words) + 4
             rect = QRectF(self._plot.right() - width, y - 17, width, 16)
             if rect.top() < self._plot.top():
@@ -290,10 +305,38 @@ class LiveChart(ChartCanvas):
             if abs(y - self._y(trace.median_s)) >= 20:
                 self.brush.small_text(painter, rect, words)
             return
-        rect = self._beside(y)
-        if abs(y - self._y(trace.median_s)) < 16:  # gives way to the median's own value
-            rect.moveTop(self._y(trace.median_s) - 8 + (16 if before <= trace.median_s else -16))
-        self.brush.small_text(painter, rect, words)
+        lines = self._before_lines(before)
+        median, height = self._y(trace.median_s), BESIDE_PX * len(lines)
+        above = before.seconds > trace.median_s
+        if above:  # gives way to the median's own value
+            top = max(TOP - 8, min(y - 8, median - 8 - height))
+        else:
+            top = max(median + 8, min(y - 8, self.height() - height))
+        for number, line in enumerate(lines):
+            rect = self._beside(top + 8 + BESIDE_PX * number)
+            if not (above and number and rect.bottom() > median - 6):
+                self.brush.small_text(painter, rect, line)
+
+    def _before_lines(self, before: Before) -> list[str]:
+        """Name and notes as lines beside the plot; long notes are wrapped."""
+        width = self._beside(0).width()
+        lines = [before.words]
+        for note in before.notes:
+            line = ""
+            for word in note.split():
+                longer = f"{line} {word}".strip()
+                if line and self.brush.text_width(longer) > width:
+                    lines.append(line)
+                    longer = word
+                line = longer
+            lines.append(line)
+        return lines
+
+    def _fitted(self, parts: tuple[str, ...], width: float) -> str:
+        """As many of ``parts``, the first ones, as one line of that width holds; at least one."""
+        while len(parts) > 1 and self.brush.text_width(" · ".join(parts)) > width:
+            parts = parts[:-1]
+        return " · ".join(parts)
 
     def _beside(self, y: float) -> QRectF:
         """The place of a line's value, right of the plot."""

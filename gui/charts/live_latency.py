@@ -9,12 +9,13 @@ from PySide6.QtWidgets import QWidget
 from engine.measurement import Measurement
 from gui.charts.entry import ChartEntry
 from gui.charts.header import LogButton, Panel
-from gui.charts.live_chart import LiveChart, LiveData
+from gui.charts.live_chart import Before, LiveChart, LiveData
 from gui.charts.measured_words import facts, unmeasured
 from gui.charts.samples import Trace, running_trace, trace_of
 from gui.desk import Desk
-from gui.models.latency_words import since_words, time_text
+from gui.models.latency_words import IN_ALTERNATION, apart_notes, comparison_before_s, since_words, time_text
 from gui.state_words import belongs_to
+from gui.views.latency_state import situation
 
 PACE_MS = 250
 """Between two repaints while samples come: painting takes time from what is measured."""
@@ -106,13 +107,20 @@ class LiveLatencyPanel(Panel):
         known = self._measuring.history
         return tuple(each for each in known if trace is None or each.configuration != trace.configuration)
 
-    def _before(self, trace: Trace | None) -> float | None:
-        """The baseline's median, while the samples are not the baseline's own."""
+    def _before(self, trace: Trace | None) -> Before | None:
+        """The baseline, while the samples are not its own: as the verdict beside it has it, else measured apart."""
         baseline = self._workspace.baseline
         if baseline is None or trace is None:
             return None
-        same = (baseline.model, baseline.configuration) == (self._workspace.model, trace.configuration)
-        return None if same else baseline.totals.latency_s
+        if (baseline.model, baseline.configuration) == (self._workspace.model, trace.configuration):
+            return None
+        comparison = situation(self._workspace, self._measuring).comparison
+        if comparison is not None and comparison.current == trace.configuration:
+            return Before(comparison_before_s(comparison), (IN_ALTERNATION,))
+        if baseline.latency is None:
+            return None
+        measurement = baseline.latency.measurement
+        return Before(measurement.median_s, apart_notes(measurement))
 
     def _caption(self, trace: Trace | None, shown: Measurement | None, stale: str) -> None:
         if trace is None:

@@ -19,6 +19,7 @@ NOT_MEASURED = "not measured"
 DOUBTS = "Doubts"
 APART = "measured apart"
 """Two medians without alternation: no verdict."""
+IN_ALTERNATION = "in alternation"
 PAUSED = "Paused"
 CANCELLED = "Cancelled"
 TIER_WORDS = {"live": "live, up to 1 s", "settled": "settled, up to 3 s", "report": "for a report, 10 s"}
@@ -155,10 +156,20 @@ def _difference(now: Situation) -> tuple[str, str, str]:
     if now.baseline is None or measurement is None:
         return "", "secondary", ""
     words = _apart(now.baseline.median_s, measurement.median_s)
-    detail = APART
+    detail = " · ".join(apart_notes(now.baseline))
     if now.baseline.threads != measurement.threads:
         detail = f"apart, with {threads_text(now.baseline.threads)}"
     return words, "secondary", detail
+
+
+def comparison_before_s(comparison: Comparison) -> float:
+    """The baseline's time in the pairs whose ratios make the verdict: median over its blocks."""
+    return median(comparison.baseline_s)
+
+
+def apart_notes(baseline: Measurement) -> tuple[str, ...]:
+    """How a baseline was measured that was not measured in alternation, and what speaks against it."""
+    return (APART, badge(baseline.flags)[0]) if baseline.flags else (APART,)
 
 
 def _apart(before: float, after: float) -> str:
@@ -310,9 +321,11 @@ def comparison_facts(now: Situation) -> list[Fact]:
             return []
         difference, _, how = _difference(now)
         before = measured_times(now.baseline)
-        return [("Baseline", before), ("Difference", f"{difference}, {how}: no verdict")]
+        doubts = [("Doubt", f"{flag.words}: {flag.detail}") for flag in now.baseline.flags]
+        return [("Baseline", before), *doubts, ("Difference", f"{difference}, {how}: no verdict")]
     facts = [
         ("Against the baseline", f"{ratio_words(comparison)}, {verdict_words(comparison)}"),
+        ("Before", f"{numbers.duration(comparison_before_s(comparison))}, {IN_ALTERNATION}"),
         ("Pairs", f"{len(comparison.ratios)}, in alternation; 99{numbers.THIN}% interval"),
     ]
     facts += [("Doubt", f"{flag.words}: {flag.detail}") for flag in comparison.flags]

@@ -19,16 +19,17 @@ from pytestqt.qtbot import QtBot
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo
 from engine.measurement import Latency, Measurement
-from engine.results import Analysis
+from engine.results import Analysis, with_latency
 from gui.charts.live_latency import PACE_MS, LiveLatencyPanel
 from gui.engine_client import EngineClient
 from gui.measuring import Running
 from gui.settings import Settings
+from gui.sizes import fixed_specs
 from gui.theme import ThemeManager
 from gui.workspace import Workspace
 from tests.gui.analyses import small_net
 from tests.gui.desks import desk_of
-from tests.gui.measurements import measured, measurement
+from tests.gui.measurements import PREEMPTED, comparison, latency_of, measured, measurement
 
 
 class Stage:
@@ -231,10 +232,31 @@ def test_a_repeated_measurement_waits_until_it_has_an_interval(stage: Stage) -> 
 def test_the_baseline_is_a_line_of_its_own_unless_it_is_what_is_shown(stage: Stage) -> None:
     stage.open(WITHOUT_POOL, measured(NET, 38.0))
     stage.learn(measurement(WITHOUT_POOL.configuration, 141.0))
-    assert stage.chart.data.before == pytest.approx(0.038)
+    before = stage.chart.data.before
+    assert before is not None and before.seconds == pytest.approx(0.038)
+    assert before.notes == ("measured apart",)
     stage.open(NET, measured(NET, 38.0))
     stage.learn(measurement(NET.configuration, 38.0))
     assert stage.chart.data.before is None
+
+
+def test_the_baseline_has_the_time_that_the_verdict_is_about(stage: Stage) -> None:
+    baseline = with_latency(NET, latency_of(NET, 244.0, flags=[PREEMPTED]))
+    stage.open(WITHOUT_POOL, baseline)
+    stage.learn(measurement(WITHOUT_POOL.configuration, 680.0))
+    before = stage.chart.data.before
+    assert before is not None and before.words == "before 244\u202fms"
+    assert before.notes == ("measured apart", PREEMPTED.words)
+    alone = stage.chart.grab().toImage()
+    asked = WITHOUT_POOL.configuration
+    stage.workspace.specs = fixed_specs(asked.inputs)
+    pairs = comparison(NET.configuration, asked, 4.0)
+    stage.workspace.latencies[asked] = stage.workspace.latencies[asked].with_part(pairs)
+    stage.measuring.latency_changed.emit()
+    before = stage.chart.data.before
+    assert before is not None and before.words == "before 20.0\u202fms", "the pairs', not the disturbed run's"
+    assert before.notes == ("in alternation",)
+    assert stage.chart.grab().toImage() != alone
 
 
 def test_hovering_names_samples_and_earlier_measurements(stage: Stage, qtbot: QtBot) -> None:

@@ -79,6 +79,12 @@ def test_a_comparison_has_a_verdict_and_only_a_sure_one_has_a_colour() -> None:
     difference, tone, between = shown(1.94)
     assert difference.startswith(f"×{THIN}1.94") and difference.endswith(" slower")
     assert tone == "worse" and between.startswith("1.93") and between.count("–") == 1
+    pairs = dataclasses.replace(
+        NOW,
+        baseline=measurement(OTHER.configuration, 244),
+        comparison=comparison(OTHER.configuration, NET.configuration),
+    )
+    assert f"Before: 20.0{THIN}ms, in alternation" in latency_words("Latency", "about", pairs).tooltip
     assert shown(0.5)[0].endswith("faster") and shown(0.5)[1] == "better"
     assert shown(1.0)[0].endswith("same") and shown(1.0)[1] == "secondary"
     assert shown(1.02)[0].endswith("unclear") and shown(1.02)[1] == "secondary"
@@ -89,6 +95,8 @@ def test_two_separate_medians_are_marked_apart_and_have_no_colour() -> None:
     words = latency_words("Latency", "about", now)
     assert (words.difference, words.tone, words.detail) == (f"×{THIN}3.8", "secondary", "measured apart")
     assert "no verdict" in words.tooltip
+    flagged = dataclasses.replace(NOW, baseline=measurement(OTHER.configuration, 10, flags=[PREEMPTED]))
+    assert latency_words("Latency", "about", flagged).detail == f"measured apart · {PREEMPTED.words}"
     other = dataclasses.replace(NOW, baseline=measurement(OTHER.configuration, 19, threads=1))
     assert latency_words("Latency", "about", other).detail == "apart, with 1 thread"
 
