@@ -17,7 +17,7 @@ QUIET = "Nothing can be said against this measurement: no other program took the
 class NoiseDialog(QDialog):
     """Not modal; it deletes itself when closed."""
 
-    def __init__(self, flags: tuple[Flag, ...], theme: Theme, actions: Actions, parent: QWidget) -> None:
+    def __init__(self, theme: Theme, actions: Actions, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("noise_dialog")
         self.setWindowTitle("How quiet it was")
@@ -27,13 +27,13 @@ class NoiseDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 16, 16, 16)
         layout.setSpacing(8)
-        for flag in flags:
-            tone = theme.worse if flag.severe else theme.caution
-            self._add(
-                layout, f"<b style='color:{tone}'>{flag.words.capitalize()}</b><br>{escape(flag.detail)}"
-            )
-        if not flags:
-            self._add(layout, QUIET)
+        self._theme = theme
+        self._words = QLabel(self)
+        self._words.setObjectName("noise_words")
+        self._words.setWordWrap(True)
+        self._words.setTextFormat(Qt.TextFormat.RichText)
+        self._words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout.addWidget(self._words)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)
         again = buttons.addButton(actions.measure_quiet.text(), QDialogButtonBox.ButtonRole.ActionRole)
         again.setObjectName("noise_again")
@@ -44,13 +44,19 @@ class NoiseDialog(QDialog):
         buttons.rejected.connect(self.close)
         layout.addWidget(buttons)
 
-    def open(self) -> None:
-        """Show without blocking the window; QDialog would make it modal."""
-        self.show()
-        self.activateWindow()
+    def show_flags(self, flags: tuple[Flag, ...]) -> None:
+        """What can be said against the measurement that is on the screen now."""
+        theme = self._theme
+        said = [
+            f"<p><b style='color:{theme.worse if flag.severe else theme.caution}'>"
+            f"{escape(flag.words.capitalize())}</b><br>{escape(flag.detail)}</p>"
+            for flag in flags
+        ]
+        self._words.setText("".join(said) or QUIET)
+        self.adjustSize()
 
-    def _add(self, layout: QVBoxLayout, html: str) -> None:
-        label = QLabel(html, self)
-        label.setWordWrap(True)
-        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        layout.addWidget(label)
+    def open(self) -> None:
+        """Show without blocking the window; QDialog would make it modal. One that is open comes to the front."""
+        self.show()
+        self.raise_()
+        self.activateWindow()

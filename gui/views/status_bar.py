@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from engine import numbers
 from gui.measuring import Measuring
-from gui.models.latency_words import badge
+from gui.models.latency_words import Situation, badge
 from gui.theme import ThemeManager
 from gui.views.actions import Actions
 from gui.views.elided_label import ElidedLabel
@@ -95,6 +95,7 @@ class StatusBar(QFrame):
         self.noise.setAccessibleName("How quiet it was")
         self.noise.setProperty("badge", "true")
         self.noise.clicked.connect(self._on_noise)
+        self._noise_dialog: NoiseDialog | None = None
         layout.addWidget(self.noise)
         self.watch = QLabel(self)
         self.watch.setObjectName("status_watch")
@@ -237,6 +238,7 @@ class StatusBar(QFrame):
         now = situation(self._workspace, self._measuring)
         measurement = now.measurement
         self.noise.setVisible(measurement is not None)
+        self._refresh_noise_dialog(now)
         if measurement is None:
             return
         words, tone = badge(measurement.flags)
@@ -249,9 +251,26 @@ class StatusBar(QFrame):
         self.noise.setToolTip("\n".join(lines) or "Nothing disturbed the measurement. Click for more.")
 
     def _on_noise(self) -> None:
-        measurement = situation(self._workspace, self._measuring).measurement
-        if measurement is not None:
-            NoiseDialog(measurement.flags, self._theme.current, self._actions, self.window()).open()
+        now = situation(self._workspace, self._measuring)
+        if now.measurement is None:
+            return
+        if self._noise_dialog is None:
+            self._noise_dialog = NoiseDialog(self._theme.current, self._actions, self.window())
+            self._noise_dialog.finished.connect(self._on_noise_closed)
+        self._noise_dialog.show_flags(now.measurement.flags)
+        self._noise_dialog.open()
+
+    def _on_noise_closed(self) -> None:
+        self._noise_dialog = None
+
+    def _refresh_noise_dialog(self, now: Situation) -> None:
+        """An open one goes on with the next measurement, and closes where there is none to speak of."""
+        if self._noise_dialog is None:
+            return
+        if now.measurement is None or not now.current:
+            self._noise_dialog.close()
+        else:
+            self._noise_dialog.show_flags(now.measurement.flags)
 
     def _on_coverage(self) -> None:
         analysis = self._workspace.analysis

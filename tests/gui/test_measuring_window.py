@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton, QToolButton
+from PySide6.QtWidgets import QLabel, QPushButton, QToolButton
 from pytestqt.qtbot import QtBot
 
 from gui.main_window import MainWindow
 from gui.measuring import Measuring
 from gui.views.noise_dialog import NoiseDialog
 from tests.gui.conftest import open_model, wait_current
-from tests.gui.measurements import PREEMPTED, latency_of
+from tests.gui.measurements import PREEMPTED, SPREAD, latency_of
 
 ACTIONS = ("measure", "measure_again", "measure_quiet", "measure_report", "measure_ops", "threads")
 
@@ -76,8 +76,17 @@ def test_a_measurement_in_the_window(window: MainWindow, qtbot: QtBot) -> None:
     dialog = window.findChild(NoiseDialog)
     assert dialog is not None
     assert dialog.findChild(QPushButton, "noise_again") is not None
-    dialog.close()
-    window.workspace.set_sizes({"height": 128, "width": 128})
+    qtbot.mouseClick(noise, Qt.MouseButton.LeftButton)
+    assert window.findChildren(NoiseDialog) == [dialog], "one, brought to the front"
+    said = dialog.findChild(QLabel, "noise_words")
+    assert said is not None and PREEMPTED.detail in said.text()
+    window.workspace.add_latency(latency_of(analysis, flags=[SPREAD]))
+    measuring.shown = window.workspace.latencies[analysis.configuration].measurement
+    measuring.latency_changed.emit()
+    assert SPREAD.detail in said.text() and PREEMPTED.detail not in said.text()
+    with qtbot.waitSignal(dialog.destroyed):
+        window.workspace.set_sizes({"height": 128, "width": 128})
+    assert not window.findChildren(NoiseDialog)
     assert not noise.isEnabled(), "it was the noise of another size"
     assert window.cards.cards["latency_s"].words.stale
     wait_current(qtbot, window.workspace)
