@@ -27,6 +27,8 @@ class CardWords:
     """Below the value."""
     belongs: bool = False
     """Whether the detail is about the difference: both then stand below the value."""
+    wraps: bool = False
+    """Whether the detail is a sentence on all lines below the label; the value then stands beside the label."""
     tooltip: str = ""
     stale: str = ""
     """What the numbers belong to while something else is asked for."""

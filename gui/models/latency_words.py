@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from engine import numbers
@@ -30,6 +31,9 @@ TONES: dict[Verdict, str] = {
     "unclear": "secondary",
 }
 """Colour of a verdict: only what is sure has one."""
+
+_PARTS = re.compile(r" \([^()]* \+ [^()]*\)")
+"""What a need of memory is made of: left to the panels, where there is room."""
 
 Fact = tuple[str, str]
 """(label, text)."""
@@ -133,7 +137,8 @@ def _unmeasured_words(label: str, description: str, now: Situation) -> CardWords
         return CardWords(
             label,
             NOT_MEASURED,
-            detail=now.error.message,
+            detail=_PARTS.sub("", now.error.message),
+            wraps=True,
             tooltip=f"{label}: {NOT_MEASURED}\n{reason}",
         )
     detail = PAUSED if now.paused else now.doing

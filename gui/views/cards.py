@@ -32,6 +32,8 @@ NARROW = 170
 SMALLEST_PX = 14
 """A value that does not fit gets smaller type, down to this."""
 HEIGHT = 80
+SENTENCE_TOP, SENTENCE_STEP, SENTENCE_LINES = 40, 15, 3
+"""Base lines of a sentence in the place of a value."""
 GAP = 6
 
 
@@ -81,6 +83,21 @@ class Card(QFrame):
         secondary, tone = theme.color("secondary"), theme.color(words.tone)
         left, bottom = fit.padding, HEIGHT - 12.0
         end = _draw(painter, left, 22, words.label, small, secondary)
+        if words.wraps:
+            room = left + fit.room - end - GAP
+            _draw_elided(
+                painter,
+                end + GAP,
+                22,
+                words.value,
+                ui_font(SECONDARY_PX, bold=True),
+                theme.color("text"),
+                room,
+            )
+            for number, line in enumerate(wrapped(words.detail, small, fit.room, SENTENCE_LINES)):
+                _draw(painter, left, SENTENCE_TOP + SENTENCE_STEP * number, line, small, secondary)
+            painter.end()
+            return
         if words.stale:
             _draw_elided(painter, left, bottom, words.stale, small, secondary, fit.room)
             painter.setOpacity(STALE_OPACITY)
@@ -167,6 +184,18 @@ def _draw_elided(
     painter: QPainter, x: float, y: float, text: str, font: QFont, color: QColor, room: float
 ) -> None:
     _draw(painter, x, y, QFontMetricsF(font).elidedText(text, Qt.TextElideMode.ElideRight, room), font, color)
+
+
+def wrapped(text: str, font: QFont, room: float, most: int) -> list[str]:
+    """``text`` as at most ``most`` lines of ``room`` pixels, broken between words; what is too much is elided."""
+    metrics, lines = QFontMetricsF(font), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if not lines[-1] or len(lines) == most or metrics.horizontalAdvance(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [metrics.elidedText(line, Qt.TextElideMode.ElideRight, room) for line in lines]
 
 
 class CardsBar(QWidget):

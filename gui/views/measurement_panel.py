@@ -88,6 +88,11 @@ class MeasurementPanel(QFrame):
         self._of.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         # Below the title: beside it a narrow panel has no room to say whose the numbers are.
         self._of.setContentsMargins(12, 0, 12, 4)
+        self._why = QLabel(self)
+        self._why.setObjectName("measurement_why")
+        self._why.setTextFormat(Qt.TextFormat.PlainText)
+        self._why.setWordWrap(True)
+        self._why.setContentsMargins(12, 0, 12, 4)
         self._copy = QPushButton("Copy", self)
         self._copy.setObjectName("measurement_copy")
         self._copy.setAccessibleName("Copy the measurement")
@@ -124,6 +129,7 @@ class MeasurementPanel(QFrame):
         layout.setContentsMargins(1, 1, 1, 1)
         layout.setSpacing(0)
         layout.addLayout(head)
+        layout.addWidget(self._why)
         layout.addWidget(self._of)
         layout.addWidget(self.pages, 1)
 
@@ -162,6 +168,10 @@ class MeasurementPanel(QFrame):
             self._facts.setText(_facts_html(now, found, theme))
         else:
             self._facts.setText(f"<span style='color:{theme.secondary}'>{escape(_nothing(now))}</span>")
+        # Above old numbers: why there are no newer ones.
+        refused = bool(found) and now.error is not None and not now.current
+        self._why.setText(_nothing(now) if refused else "")
+        self._why.setVisible(refused)
         self._show_stale(now)
 
     def _refresh_seen(self) -> None:
@@ -197,7 +207,7 @@ class MeasurementPanel(QFrame):
 
 def _nothing(now: Situation) -> str:
     if now.error is not None:
-        return f"Not measured. {now.error.message} {now.error.hint}".strip()
+        return f"Not measured. {now.error.sentence}"
     if now.paused:
         return "Measuring is paused. Press Measure to see how long a forward pass takes on this machine."
     if now.asked is None:

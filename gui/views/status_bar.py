@@ -17,10 +17,10 @@ from PySide6.QtWidgets import (
 
 from engine import numbers
 from gui.measuring import Measuring
-from gui.models.latency_words import Situation, badge
+from gui.models.latency_words import NOT_MEASURED, Situation, badge
 from gui.theme import ThemeManager
 from gui.views.actions import Actions
-from gui.views.elided_label import ElidedLabel
+from gui.views.elided_label import ElidedLabel, plain_tooltip
 from gui.views.latency_state import situation
 from gui.views.noise_dialog import NoiseDialog
 from gui.views.text_dialog import TextDialog
@@ -143,6 +143,7 @@ class StatusBar(QFrame):
         workspace.configuration_changed.connect(self._refresh_noise)
         measuring.latency_changed.connect(self._refresh_noise)
         measuring.state_changed.connect(self._refresh_progress)
+        measuring.state_changed.connect(self._refresh_noise)
         measuring.sweep_changed.connect(self._refresh_progress)
         self._seat = seat
         self._refresh_engine()
@@ -237,8 +238,15 @@ class StatusBar(QFrame):
         """Whether the measurement on the screen was disturbed; grey while it is not of what is asked for."""
         now = situation(self._workspace, self._measuring)
         measurement = now.measurement
-        self.noise.setVisible(measurement is not None)
+        refused = now.error is not None and not now.current
+        self.noise.setVisible(measurement is not None or refused)
         self._refresh_noise_dialog(now)
+        if now.error is not None and refused:
+            self.noise.setText(NOT_MEASURED)
+            self.noise.setEnabled(False)
+            _set_tone(self.noise, "caution")
+            self.noise.setToolTip(plain_tooltip(now.error.sentence))
+            return
         if measurement is None:
             return
         words, tone = badge(measurement.flags)

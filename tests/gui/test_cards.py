@@ -15,7 +15,7 @@ from engine.graph import Dim, InputSpec
 from engine.results import Coverage, NotCounted
 from gui.measuring import Running
 from gui.models.card_words import coverage_sentence
-from gui.theme import ThemeManager, ui_font
+from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 from gui.views import cards
 from gui.views.cards import SLOTS, CardsBar
 from gui.workspace import Workspace
@@ -206,3 +206,25 @@ def test_an_error_is_said_with_its_reason(bar: CardsBar) -> None:
     measuring.latency_changed.emit()
     assert card.words.value == "not measured"
     assert "26.1 GiB" in card.toolTip()
+
+
+def test_a_refusal_is_readable_as_a_whole_on_a_narrow_card(bar: CardsBar, qtbot: QtBot) -> None:
+    card, sentence = (
+        bar.cards["latency_s"],
+        "Running Big needs 25.5 GiB for the weights alone; 20.3 GiB are free.",
+    )
+    bar._measuring.error = ErrorInfo("input", sentence)
+    bar._measuring.latency_changed.emit()
+    card.resize(190, cards.HEIGHT)
+    assert card.words.wraps
+    lines = cards.wrapped(sentence, ui_font(SECONDARY_PX), card.fit().room, cards.SENTENCE_LINES)
+    assert " ".join(lines) == sentence and len(lines) > 1
+    low = card.grab().toImage().copy(0, cards.HEIGHT - 30, card.width(), 24)
+    bar._measuring.error = ErrorInfo("input", "Short.")
+    bar._measuring.latency_changed.emit()
+    assert card.grab().toImage().copy(0, cards.HEIGHT - 30, card.width(), 24) != low
+
+
+def test_too_long_a_sentence_is_elided_at_its_end() -> None:
+    lines = cards.wrapped("word " * 40, ui_font(SECONDARY_PX), 160.0, 3)
+    assert len(lines) == 3 and lines[-1].endswith("…") and not lines[0].endswith("…")

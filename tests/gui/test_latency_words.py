@@ -105,9 +105,14 @@ def test_paused_failed_and_starting() -> None:
     paused = Situation(asked=NET.configuration, paused=True)
     assert latency_words("Latency", "about", paused).detail == "Paused"
     assert latency_words("Latency", "about", dataclasses.replace(NOW, paused=True)).caption == "Paused"
-    error = ErrorInfo("memory", "It needs 26.1 GiB; 20.3 GiB are free.", "Take a smaller batch.")
+    needs = "It needs 26.1 GiB (25.1 GiB weights + 1.0 GiB activations); 20.3 GiB are free."
+    error = ErrorInfo("memory", needs, "Take a smaller batch.")
     failed = latency_words("Latency", "about", Situation(asked=NET.configuration, error=error))
-    assert failed.value == "not measured"
+    assert (failed.value, failed.wraps) == ("not measured", True)
+    assert failed.detail == "It needs 26.1 GiB; 20.3 GiB are free.", (
+        "the parts are in the tooltip and the panels"
+    )
+    assert needs in failed.tooltip
     assert "26.1 GiB" in failed.tooltip and "smaller batch" in failed.tooltip
     starting = latency_words(
         "Latency", "about", Situation(asked=NET.configuration, doing="Starting to measure")

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
+from engine.errors import ErrorInfo
 from engine.results import with_latency
 from gui.measuring import Measuring
 from gui.models import op_times as model
@@ -73,6 +74,21 @@ def test_nothing_measured_says_why(panel: MeasurementPanel, measuring: Measuring
     assert "paused" in facts(panel).text()
     copy = panel.findChild(QPushButton, "measurement_copy")
     assert copy is not None and not copy.isEnabled()
+
+
+def test_why_there_is_nothing_newer_stands_above_old_facts(
+    panel: MeasurementPanel, measuring: Measuring, workspace: Workspace
+) -> None:
+    learn(measuring, latency_of(small_net()), panel)
+    why = panel.findChild(QLabel, "measurement_why")
+    assert why is not None and not why.isVisible()
+    workspace.configuration = small_net(112).configuration
+    workspace.configuration_changed.emit()
+    measuring.error = ErrorInfo("input", "It needs 26.1 GiB; 20.3 GiB are free.", "Take a smaller batch.")
+    panel.refresh()
+    assert why.isVisible() and why.wordWrap()
+    assert why.text() == "Not measured. It needs 26.1 GiB; 20.3 GiB are free. Take a smaller batch."
+    assert "38.0" in facts(panel).text()
 
 
 def test_facts_flags_and_copy(panel: MeasurementPanel, measuring: Measuring) -> None:

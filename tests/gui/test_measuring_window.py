@@ -7,6 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QPushButton, QToolButton
 from pytestqt.qtbot import QtBot
 
+from engine.errors import ErrorInfo
 from gui.main_window import MainWindow
 from gui.measuring import Measuring
 from gui.views.noise_dialog import NoiseDialog
@@ -90,6 +91,15 @@ def test_a_measurement_in_the_window(window: MainWindow, qtbot: QtBot) -> None:
     assert not noise.isEnabled(), "it was the noise of another size"
     assert window.cards.cards["latency_s"].words.stale
     wait_current(qtbot, window.workspace)
+
+
+def test_the_badge_says_that_nothing_is_measured_and_why(window: MainWindow, qtbot: QtBot) -> None:
+    open_model(qtbot, window.workspace, "torchvision:squeezenet1_1")
+    wait_current(qtbot, window.workspace)
+    window.measuring.error = ErrorInfo("input", "It needs 26.1 GiB; 20.3 GiB are free.", "Take less.")
+    window.measuring.state_changed.emit()
+    assert window.status.noise.isVisible() and window.status.noise.text() == "not measured"
+    assert window.status.noise.toolTip() == "It needs 26.1 GiB; 20.3 GiB are free. Take less."
 
 
 def test_cancel_is_for_the_answer_awaited_first(calls: list[object], window: MainWindow) -> None:
