@@ -651,7 +651,7 @@ class Measuring(QObject):
             return "starting", "Starting to measure"
         size = sizes.size_text(job.configuration.inputs)
         if self._is_sweeping and self.sweep is not None:
-            return "sweep", f"Measuring {size} · {self.sweep.done + 1} of {self.sweep.total}"
+            return "sweep", f"Measuring {self.sweep.done + 1} of {self.sweep.total} · {size}"
         if isinstance(job, MeasureLayers):
             return "layers", f"Timing the layers at {size}"
         if isinstance(job, MeasureOps):

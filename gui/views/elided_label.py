@@ -1,4 +1,4 @@
-"""A label that gives way: too long a text is elided in the middle and whole in the tooltip."""
+"""A label that gives way: too long a text is elided, in the middle unless asked otherwise, and whole in the tooltip."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ def plain_tooltip(text: str) -> str:
 class ElidedLabel(QLabel):
     """One line of plain text that may be narrower than it wants to be."""
 
-    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        text: str = "",
+        parent: QWidget | None = None,
+        elide: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle,
+    ) -> None:
         super().__init__(parent)
+        self._elide = elide
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setText(text)
 
@@ -31,20 +37,22 @@ class ElidedLabel(QLabel):
         super().setText(text)
         self.setToolTip(plain_tooltip(text))
 
+    @property
+    def shown(self) -> str:
+        """What of the text there is room for."""
+        return self.fontMetrics().elidedText(self.text(), self._elide, self.contentsRect().width())
+
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         option = QStyleOption()
         option.initFrom(self)
-        text = self.fontMetrics().elidedText(
-            self.text(), Qt.TextElideMode.ElideMiddle, self.contentsRect().width()
-        )
         self.style().drawItemText(
             painter,
             self.contentsRect(),
             int(self.alignment()),
             option.palette,
             bool(option.state & QStyle.StateFlag.State_Enabled),
-            text,
+            self.shown,
             self.foregroundRole(),
         )
         painter.end()

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
 
 from engine import numbers
 from engine.measurement import OpTimes
@@ -15,7 +23,6 @@ from gui.selection import Selection
 from gui.state_words import belongs_to
 from gui.views.actions import Actions
 from gui.views.dimmer import Dimmer
-from gui.views.elided_label import ElidedLabel
 from gui.views.toolbar_button import action_button
 from gui.workspace import Workspace
 
@@ -24,7 +31,7 @@ WIDE, WIDE_PX = (op_times.OP, op_times.SHAPE), 112
 """Columns that leave room to the layer's name: long words elide."""
 NARROW_PX = 460
 """In a narrower view share and shape give way to the layer's name; the shape is in the tooltip."""
-NOTHING = "Not timed yet. Each operation is timed by itself, which slows it down; the layers' times are better sums."
+NOTHING = "Not timed yet. Timing each operation slows it down; the layers' times add up better."
 
 
 class OperationsView(QWidget):
@@ -48,7 +55,9 @@ class OperationsView(QWidget):
         self.proxy = op_times.OpTimesProxy(self)
         self.proxy.setSourceModel(self.model)
         self.table = self._make_table()
-        self.words = ElidedLabel(parent=self)
+        self.words = QLabel(self)
+        self.words.setTextFormat(Qt.TextFormat.PlainText)
+        self.words.setWordWrap(True)
         self.words.setObjectName("operations_words")
         self.words.setProperty("role", "secondary")
         button = action_button(actions.measure_ops, self)
@@ -127,7 +136,7 @@ class OperationsView(QWidget):
         old = others or times.configuration != asked
         self._dimmer.set_dimmed(old)
         total, plain = numbers.duration(sum(times.latency_s)), numbers.duration(times.end_to_end_s)
-        words = f"{len(times.op):,} operations, {total} together; a plain pass takes {plain}"
+        words = f"{len(times.op):,} operations, {total}; a plain pass {plain}"
         if old:
             of = f"with {threads_text(times.threads)}" if others else belongs_to(times.configuration, asked)
             words = f"{of} · {words}"

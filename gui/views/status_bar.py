@@ -114,7 +114,7 @@ class StatusBar(QFrame):
         self.cancel.setAccessibleName("Cancel")
         self.cancel.setProperty("badge", "true")
         layout.addWidget(self.cancel)
-        self.words = ElidedLabel("", self)
+        self.words = ElidedLabel("", self, Qt.TextElideMode.ElideRight)
         self.words.setObjectName("status_words")
         self.words.setProperty("role", "secondary")
         self.words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

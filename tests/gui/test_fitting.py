@@ -53,6 +53,16 @@ def test_many_inputs_scroll_and_leave_the_window_its_size(
     wait_current(qtbot, window.workspace)
 
 
+def test_the_status_line_is_cut_at_its_end(window: MainWindow, qtbot: QtBot) -> None:
+    window.measuring.words = "Measuring 7 of 13 · 1×3×224×224"
+    window.measuring.state_changed.emit()
+    words = window.status.words
+    words.setMaximumWidth(words.fontMetrics().horizontalAdvance("Measuring 7 of 13 ·"))
+    qtbot.waitUntil(lambda: words.shown != words.text())
+    assert words.shown.startswith("Measuring 7 of") and words.shown.endswith("…")
+    assert words.toolTip() == words.text()
+
+
 def test_a_long_name_does_not_widen_the_window(window: MainWindow, qtbot: QtBot) -> None:
     window.resize(1280, 720)
     error = ErrorInfo("load", f"There is nothing at /{'b' * 300}.", "Look elsewhere. " * 100)

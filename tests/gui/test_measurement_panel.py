@@ -165,6 +165,23 @@ def test_in_a_narrow_panel_operations_keep_the_layers_name(
     assert not table.isColumnHidden(model.SHARE)
 
 
+def test_what_is_said_about_operations_is_whole_in_a_narrow_panel(
+    panel: MeasurementPanel, measuring: Measuring, qtbot: QtBot
+) -> None:
+    panel.show_page(1)
+    panel.resize(328, 320)
+    words = panel.operations.words
+
+    def is_whole() -> bool:
+        return 0 < words.heightForWidth(words.width()) <= words.height()
+
+    assert words.text().endswith("add up better.")
+    qtbot.waitUntil(is_whole)
+    measuring.ops_measured.emit(op_times(small_net()))
+    assert words.text().endswith(f"a plain pass 40.0{THIN}ms")
+    qtbot.waitUntil(is_whole)
+
+
 def test_facts_need_no_sideways_scrolling(panel: MeasurementPanel, measuring: Measuring) -> None:
     learn(measuring, latency_of(small_net(), flags=[PREEMPTED]), panel)
     assert facts(panel).minimumSizeHint().width() < 300
