@@ -267,14 +267,19 @@ class CurvePanel(Panel):
         self._sweep_menu.clear()
         workspace = self._workspace
         several = len(workspace.specs) > 1
+        listed: set[str] = set()
         for symbol in workspace.symbols():
-            words = sweep_name(workspace.dim_of(each).label for each in self._moving(symbol))
+            moving = self._moving(symbol)
+            if symbol in listed:
+                continue
+            listed.update(moving)
+            words = sweep_name(workspace.dim_of(each).label for each in moving)
             action = self._sweep_menu.addAction(
                 f"{words} ({symbol})" if several and words != symbol else words
             )
             action.setData(symbol)
             action.setCheckable(True)
-            action.setChecked(symbol == workspace.sweep_symbol)
+            action.setChecked(workspace.sweep_symbol in moving)
 
     def _on_sweep_chosen(self, action: QAction) -> None:
         self._workspace.sweep_symbol = action.data()
