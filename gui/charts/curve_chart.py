@@ -360,8 +360,12 @@ class CurveChart(ChartCanvas):
             at = QPointF(self.x(self._shown[0]), self._y(self._shown[1]))
             # Numbers of another size than the one asked for are still on the screen: a hollow dot says so.
             current = self._shown[0] == asked
-            painter.setBrush(self.brush.color("accent" if current else "surface"))
-            painter.drawEllipse(at, 4.5, 4.5)
+            dot = data.dots.get(self._shown[0]) if data.metric.measured else None
+            if dot is not None and dot.doubts:
+                self._paint_diamond(painter, at)
+            else:
+                painter.setBrush(self.brush.color("accent" if current else "surface"))
+                painter.drawEllipse(at, 4.5, 4.5)
         text = str(asked)
         width = self.brush.strong_metrics.horizontalAdvance(text) + 10
         left = min(max(x - width / 2, self._plot.left() - 10), self.width() - width - 2)

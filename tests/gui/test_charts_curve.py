@@ -19,7 +19,7 @@ from engine.configuration import Configuration
 from engine.edits import RemoveLayer
 from engine.errors import ErrorInfo
 from engine.graph import Dim, InputSpec
-from engine.measurement import Latency
+from engine.measurement import Flag, Latency
 from engine.metrics import METRIC
 from engine.protocol import Point
 from engine.results import Analysis, with_latency
@@ -291,7 +291,8 @@ def test_the_sweep_menu_chooses_another_slider(stage: Stage, qtbot: QtBot) -> No
     stage.show(net(224))
     menu = stage.panel.sweep_button.menu()
     menu.aboutToShow.emit()
-    assert [action.text() for action in menu.actions()][:2] == ["batch", "resolution"]
+    assert [action.text() for action in menu.actions()] == ["batch", "resolution"], "each once"
+    assert [action.isChecked() for action in menu.actions()] == [False, True]
     menu.actions()[0].trigger()
     assert stage.workspace.sweep_symbol == "batch"
     assert stage.chart.data is not None and stage.chart.data.axis == "batch (samples)"
@@ -370,6 +371,20 @@ def test_a_median_of_a_machine_that_was_not_quiet_has_another_mark(stage: Stage)
     assert dot_sentences(METRIC["latency_s"], dot)[1:] == ["other programs took the cores"]
     few = sweep.Dot(0.005)
     assert dot_sentences(METRIC["latency_s"], few) == ["too few samples for an interval"]
+
+
+def test_a_disturbed_median_keeps_its_mark_under_the_cursor(stage: Stage) -> None:
+    def centre(flags: tuple[Flag, ...]) -> str:
+        known = net(224)
+        found = measurement(known.configuration, 38.0, flags=flags)
+        stage.show(with_latency(known, Latency(found)))
+        stage.panel.metric_button.set_keys(["latency_s"])
+        stage.chart.set_cursor(224, (224, 0.038))
+        at = QPoint(round(stage.chart.x(224)), round(stage.chart._y(0.038)))
+        return stage.chart.grab().toImage().pixelColor(at).name()
+
+    assert centre(()) == QColor(stage.theme.current.accent).name()
+    assert centre((PREEMPTED,)) == QColor(stage.theme.current.surface).name()
 
 
 def test_the_range_is_measured_held_and_stopped_by_buttons(stage: Stage, qtbot: QtBot) -> None:
