@@ -193,7 +193,7 @@ class Actions:
         self.cancel.setEnabled(workspace.busy or bool(measuring.words))
         is_report = workspace.model is not None and not workspace.editable
         keys = self.measure.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
-        self.measure.setChecked(measuring.enabled)
+        self.measure.setChecked(measuring.enabled and not is_report)
         what = "Pause measuring" if measuring.enabled else "Measure how long a forward pass takes"
         self.measure.setToolTip(REPORT_TIMES if is_report else f"{what} ({keys})")
         self.measure.setEnabled(not is_report)

@@ -260,11 +260,15 @@ def test_an_opened_report_says_why_it_cannot_be_changed(
     resnet: MainWindow, qtbot: QtBot, tmp_path: Path
 ) -> None:
     path = tmp_path / "r.json"
+    resnet.measuring.enabled = True
     with qtbot.waitSignal(resnet.workspace.exported, timeout=ANSWER_MS):
         resnet.workspace.export("json", str(path))
     with qtbot.waitSignal(resnet.workspace.model_changed, timeout=ANSWER_MS):
         resnet.open_any(str(path))
     assert "opened report" in resnet.toolbar.source.text()
+    measure = resnet.actions_.measure
+    assert not measure.isEnabled() and not measure.isChecked(), "nothing is measured here"
+    assert "open its model to measure it" in measure.toolTip()
     assert not resnet.actions_.reload.isEnabled()
     assert "opened report" in resnet.actions_.reload.toolTip()
 
