@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from engine.configuration import Configuration
-from engine.errors import ErrorInfo
+from engine.errors import ErrorInfo, InputError
 from engine.graph import InputShape
 from engine.protocol import Analyzed, Failed, Opened
 from engine.results import Analysis
@@ -16,7 +16,7 @@ from gui import sizes
 from gui.analysis_queue import AnalysisQueue
 from gui.engine_client import EngineClient
 from gui.file_watch import FileWatch
-from gui.opening import ConsentRequest, Opening, Reason, short_source
+from gui.opening import ConsentRequest, Opening, Reason, planned_inputs, short_source
 from gui.settings import Settings
 
 MAX_CRASHES = 2
@@ -193,7 +193,7 @@ class Opener(QObject):
         opening.opened = event
         asked = self._asked()
         keep = opening.reason != "user" and asked is not None and sizes.matches(event.inputs, asked.inputs)
-        configuration = asked if keep and asked is not None else sizes.default_configuration(event.inputs)
+        configuration = asked if keep and asked is not None else _first_configuration(opening, event)
         opening.configuration = configuration
         given_up = self._queue.gave_up_on(configuration)
         if given_up is not None:
@@ -236,6 +236,10 @@ class Opener(QObject):
         elif opening.opened is None:
             self._end(again=opening.reason != "restart")
             self._say(opening, error)
+        elif error.kind != "cancelled" and _is_asked_size(opening):
+            # What is refused is asked for once more after the model is there, as a step that can be undone.
+            opening.configuration = sizes.default_configuration(opening.opened.inputs)
+            opening.request = self._engine.analyze(opening.configuration)
         elif error.kind != "cancelled" or opening.reason != "user":
             self._finish(None, event)
         else:
@@ -320,3 +324,25 @@ class Opener(QObject):
         if opening.reason == "user":
             self._dropped = opening
             self.failed.emit(opening.source, ErrorInfo("crash", sentence))
+
+
+def _first_configuration(opening: Opening, event: Opened) -> Configuration:
+    """What the model is shown at first, and compared with: its own sizes, or those asked for where it can have them."""
+    default = sizes.default_configuration(event.inputs)
+    if opening.crashes:
+        return default
+    try:
+        inputs = planned_inputs(opening.plan, default.inputs)
+    except InputError:
+        return default
+    return Configuration(inputs) if sizes.matches(event.inputs, inputs) else default
+
+
+def _is_asked_size(opening: Opening) -> bool:
+    """Whether the first analysis is of sizes that the user stated, instead of the model's own."""
+    opened = opening.opened
+    return (
+        opening.reason == "user"
+        and opened is not None
+        and opening.configuration != sizes.default_configuration(opened.inputs)
+    )

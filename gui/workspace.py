@@ -472,9 +472,11 @@ class Workspace(QObject):
     @property
     def first_label(self) -> str:
         """What the first analysis is called as a baseline."""
-        return (
-            "as published" if self.model is not None and self.model.format == "torchvision" else "as opened"
+        own = self._first is None or self._first.configuration.inputs == tuple(
+            spec.default for spec in self.specs
         )
+        published = self.model is not None and self.model.format == "torchvision" and own
+        return "as published" if published else "as opened"
 
     def set_baseline_here(self) -> None:
         """Compare with what is on the screen from now on."""

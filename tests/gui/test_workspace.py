@@ -204,6 +204,29 @@ def test_a_plan_follows_the_first_analysis(workspace: Workspace, qtbot: QtBot) -
     assert workspace.configuration.edits == (RemoveLayer("maxpool"),)
     assert workspace.baseline is not None
     assert workspace.baseline.configuration.edits == ()
+    assert workspace.baseline.configuration.inputs == workspace.configuration.inputs, (
+        "it was opened at this size"
+    )
+    assert workspace.baseline_label == "as opened"
+    workspace.undo_stack.undo()
+    assert not workspace.undo_stack.canUndo()
+    assert workspace.configuration == workspace.baseline.configuration
+
+
+def test_a_size_alone_on_the_command_line_is_nothing_to_undo(workspace: Workspace, qtbot: QtBot) -> None:
+    workspace.open_source(RESNET, plan=Plan((InputShape("", (2, 3, 128, 128), ""),)))
+    qtbot.waitUntil(lambda: workspace.analysis is not None and workspace.is_current, timeout=ANSWER_MS)
+    assert workspace.baseline is workspace.analysis
+    assert not workspace.undo_stack.canUndo()
+
+
+def test_a_size_that_the_model_refuses_is_a_step_from_its_own(workspace: Workspace, qtbot: QtBot) -> None:
+    wrong = InputShape("", (1, 3, 1, 1), "")
+    workspace.open_source("torchvision:alexnet", plan=Plan((wrong,)))
+    qtbot.waitUntil(lambda: workspace.failure is not None, timeout=ANSWER_MS)
+    assert workspace.configuration is not None and workspace.configuration.inputs[0].shape == wrong.shape
+    assert workspace.baseline is not None and workspace.baseline_label == "as published"
+    assert workspace.undo_stack.canUndo()
 
 
 def test_no_code_runs_without_consent_and_agreement_is_remembered(
