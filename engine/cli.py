@@ -1,6 +1,7 @@
 """``python main.py report SOURCE``: an analysis on standard output or in a file, without a window.
 
-Exit status: 0 done, 1 a bug, 2 a bad request or model, 3 a ``--fail-if`` condition holds. Errors are one
+Exit status: 0 done, 1 a bug, 2 a bad request or model, 3 a ``--fail-if`` condition holds, 130 interrupted; a model
+whose own code ends the process (``os._exit``) decides it itself. Errors are one
 sentence on standard error; nothing but the report reaches standard output.
 """
 
@@ -10,11 +11,14 @@ import argparse
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import msgspec
@@ -335,13 +339,41 @@ def _measured(
 
     ours = baseline if request.against is None else None
     options: dict[str, Any] = {"threads": request.threads, "tier": request.tier, "progress": _progress}
-    with limited_memory(request.threads), _progress_line():
+    with _exit_at_interrupt(), limited_memory(request.threads), _progress_line():
         analysis = measure_columns(
             session, analysis, against=ours.configuration if ours is not None else None, **options
         )
         if ours is not None:
             baseline = measure_columns(session, ours, **options)
     return analysis, baseline
+
+
+@contextlib.contextmanager
+def _exit_at_interrupt() -> Iterator[None]:
+    """While this is open, Ctrl-C ends the process at once, whatever the measuring thread is doing.
+
+    A forward pass in another thread cannot be interrupted, and an interpreter that ends while one runs in C++ aborts
+    ("terminate called without an active exception"). Nothing of ours is half written then.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield  # whoever runs this deals with it, or wants it ignored
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        # The model or its progress may be writing to sys.stderr right now, which takes no second writer.
+        clear = b"\r\x1b[K" if os.isatty(2) else b""
+        with contextlib.suppress(OSError):
+            os.write(2, clear + b"misnomer: Interrupted.\n")
+        os._exit(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _progress(what: str) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -377,3 +378,42 @@ def test_a_condition_on_an_unclear_comparison_says_so(
         "misnomer: --fail-if 'latency>+50%' rests on a comparison without a clear result: "
         "latency ×\u202f1.0 (0.9–1.1), unclear: the samples do not settle it."
     )
+
+
+ENDLESS = """
+import os
+import torch
+from torch import nn
+
+class Endless(nn.Module):
+    def forward(self, x):
+        if x.device.type == "cpu":
+            os.write(2, b"a forward pass\\n")
+            while True:
+                x @ x
+        return x @ x
+
+def build():
+    return Endless(), (torch.zeros(512, 512),)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process there gets a Ctrl-C of its own")
+def test_an_interrupt_ends_a_measurement_at_once(tmp_path: Path) -> None:
+    """An interpreter that ends while the measuring thread computes would abort; waiting for it could take forever."""
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    source = f"{tmp_path / 'endless.py'}:build"
+    options = ["--trust", "--latency", "cpu", "--threads", "2", "--tier", "live"]
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), "report", source, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == b"a forward pass\n"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, out, err) == (130, b"", b"misnomer: Interrupted.\n")
