@@ -211,16 +211,25 @@ def time_text(median_s: float, interval: Interval | None) -> str:
 
 
 def rate_text(measurement: Measurement) -> str:
-    """Throughput with two or three digits, as the interval of the latency supports; without its unit."""
+    """Throughput with at most three digits, those that the latency's interval supports; without its unit."""
     rate, interval = measurement.throughput, measurement.interval
-    if rate is None:
+    if rate is None or measurement.batch is None:
         return numbers.NOT_APPLICABLE
     digits = 2
-    if interval is not None and interval.half_width < 0.01 * measurement.median_s:
-        digits = 3
-    if rate >= 1000:
-        return numbers.count(float(numbers.significant(rate, digits).replace(",", "")))
+    if interval is not None and interval.low > 0:
+        half = max(measurement.batch / interval.low - rate, rate - measurement.batch / interval.high)
+        digits = 3 if half <= 0 else min(max(_exponent(rate) - _exponent(half) + 1, 1), 3)
+    # Rounded first: 999.9 is 1.00 k.
+    rate = float(numbers.significant(rate, digits).replace(",", ""))
+    for scale, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rate >= scale:
+            return f"{numbers.significant(rate / scale, digits)}{numbers.THIN}{prefix}"
     return numbers.significant(rate, digits)
+
+
+def _exponent(number: float) -> int:
+    """Of ten, of the first significant digit of a positive number."""
+    return math.floor(math.log10(number))
 
 
 def since_words(since: str, measurement: Measurement) -> str:

@@ -16,6 +16,7 @@ from gui.models.latency_words import (
     as_text,
     badge,
     latency_words,
+    rate_text,
     sections,
     throughput_words,
 )
@@ -122,9 +123,22 @@ def test_paused_failed_and_starting() -> None:
 
 def test_throughput_states_its_batch() -> None:
     words = throughput_words("Throughput", "about", NOW)
-    assert (words.value, words.unit, words.caption) == ("26", "/s", "batch 1")
+    assert (words.value, words.unit, words.caption) == ("26.3", "/s", "batch 1")
     without = Latency(measurement(NET.configuration, batch=None))
     assert throughput_words("Throughput", "about", Situation(without, NET.configuration, True)).value == "—"
+
+
+def test_throughput_has_the_digits_that_its_interval_supports() -> None:
+    def shown(spread: float, median_ms: float = 38.0, samples: int = 41) -> str:
+        return rate_text(measurement(NET.configuration, median_ms, spread=spread, samples=samples))
+
+    assert shown(0.001) == "26.3"
+    assert shown(0.04) == "26.3", "within 0.4"
+    assert shown(0.4) == "26", "within 4"
+    assert shown(0.9, 8.0) == "120", "within 40"
+    assert shown(0.98, 38.0, 8) == "30", "within more than 10"
+    assert shown(0.4, 0.08) == f"12{THIN}k", "no digit is added with the prefix"
+    assert shown(0.04, samples=1) == "26"
 
 
 def test_throughput_of_a_larger_batch_may_be_better_although_it_takes_longer() -> None:
