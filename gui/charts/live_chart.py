@@ -139,6 +139,8 @@ class LiveChart(ChartCanvas):
         width = max(1.0, self.width() - left - right)
         self._plot = QRectF(left, TOP, width, max(1.0, self.height() - TOP - BOTTOM))
         count, taken = samples.strips_width(len(data.earlier), width)
+        if trace is None and not self.brush.holds(self._plot.adjusted(taken + GAP, 0, 0, 0), data.words):
+            count, taken = 0, 0.0  # what is said comes first
         self._strips = data.earlier[len(data.earlier) - count :]
         gap = GAP if count else 0.0
         self._field = self._plot.adjusted(taken + gap, 0, 0, 0)
@@ -297,13 +299,14 @@ class LiveChart(ChartCanvas):
         painter.setPen(pen)
         painter.drawLine(QPointF(self._field.left(), y), QPointF(self._field.right(), y))
         if not self._roomy:
+            if self._is_crowded(before, trace):
+                return  # named below the axis
             words = self._fitted((before.words, *before.notes), self._field.width())
             width = self.brush.text_width(words) + 4
             rect = QRectF(self._plot.right() - width, y - 17, width, 16)
             if rect.top() < self._plot.top():
                 rect.moveTop(y + 1)
-            if abs(y - self._y(trace.median_s)) >= 20:
-                self.brush.small_text(painter, rect, words)
+            self.brush.small_text(painter, rect, words)
             return
         lines = self._before_lines(before)
         median, height = self._y(trace.median_s), BESIDE_PX * len(lines)
@@ -316,6 +319,10 @@ class LiveChart(ChartCanvas):
             rect = self._beside(top + 8 + BESIDE_PX * number)
             if not (above and number and rect.bottom() > median - 6):
                 self.brush.small_text(painter, rect, line)
+
+    def _is_crowded(self, before: Before, trace: Trace) -> bool:
+        """Whether the baseline's line is too near to the median's for words between them."""
+        return abs(self._y(before.seconds) - self._y(trace.median_s)) < 20
 
     def _before_lines(self, before: Before) -> list[str]:
         """Name and notes as lines beside the plot; long notes are wrapped."""
@@ -408,7 +415,10 @@ class LiveChart(ChartCanvas):
         count = len(trace.samples_s)
         own = self.stale_words or " · ".join(_lines(self._labels[-1]))
         words = f"{samples_text(count)}, in the order measured"
-        if self.brush.text_width(words) > self._field.width():
+        before = self._data.before
+        if before is not None and not self._roomy and self._is_crowded(before, trace):
+            words = self._fitted((samples_text(count), before.words, *before.notes), self._field.width())
+        elif self.brush.text_width(words) > self._field.width():
             words = samples_text(count)
         line = QRectF(self._field.left(), self._plot.bottom() + 3, self._field.width(), 15)
         if own:

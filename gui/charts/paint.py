@@ -13,6 +13,8 @@ from gui.theme import SECONDARY_PX, Theme, ui_font
 
 FAMILY_WORDS = {"movement": "data movement"}
 PAD = 8.0
+SENTENCE_MARGINS = (24, 8, -24, -8)
+SENTENCE_FLAGS = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
 
 
 class Brush:
@@ -107,8 +109,13 @@ class Brush:
         """Words where the data would be."""
         painter.setFont(ui_font())
         painter.setPen(self.color("secondary"))
-        painter.drawText(
-            area.adjusted(24, 8, -24, -8), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, text
+        painter.drawText(area.adjusted(*SENTENCE_MARGINS), SENTENCE_FLAGS, text)
+
+    def holds(self, area: QRectF, text: str) -> bool:
+        """Whether :meth:`sentence` shows all of ``text`` in ``area``."""
+        inner = area.adjusted(*SENTENCE_MARGINS)
+        return (
+            QFontMetricsF(ui_font()).boundingRect(inner, int(SENTENCE_FLAGS), text).height() <= inner.height()
         )
 
     def readout(

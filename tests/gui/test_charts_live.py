@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from PySide6.QtCore import QCoreApplication, QElapsedTimer, QPoint, Qt
-from PySide6.QtGui import QColor, QGuiApplication
+from PySide6.QtGui import QColor, QGuiApplication, QImage
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -127,6 +127,35 @@ def test_what_cannot_be_measured_is_said_with_its_reason_beside_what_was(stage: 
     assert stage.chart.data.trace is None
     assert stage.chart.data.words == "It needs 9 GiB; 4 GiB are free. Choose a smaller size."
     assert [each.configuration for each in stage.chart.strips] == [NET.configuration]
+
+
+def test_a_refusal_takes_the_place_of_earlier_measurements_where_both_do_not_fit(stage: Stage) -> None:
+    stage.panel.resize(354, 146)
+    stage.open(NET)
+    stage.learn(measurement(NET.configuration))
+    stage.ask(WITHOUT_POOL.configuration)
+    needs = "Running Big needs 25.5 GiB (24.1 GiB weights + 1.4 GiB activations); 20.3 GiB are free."
+    stage.measuring.error = ErrorInfo("input", needs, "Close other programs, or take a smaller variant.")
+    stage.measuring.state_changed.emit()
+    assert stage.chart.strips == ()
+    assert stage.chart.brush.holds(stage.chart.area, stage.chart.data.words)
+    stage.panel.resize(640, 300)
+    assert len(stage.chart.strips) == 1
+
+
+def test_in_a_narrow_panel_a_baseline_near_the_median_is_named_below(stage: Stage) -> None:
+    stage.panel.resize(354, 146)
+    stage.open(WITHOUT_POOL)
+    stage.learn(measurement(WITHOUT_POOL.configuration, 25.0))
+
+    def below() -> QImage:
+        image = stage.chart.grab().toImage()
+        top = round(stage.chart.field.bottom()) + 3
+        return image.copy(0, top, image.width(), image.height() - top)
+
+    alone = below()
+    stage.open(WITHOUT_POOL, measured(NET, 24.0))
+    assert below() != alone
 
 
 def test_a_finished_measurement_is_shown_with_what_belongs_to_it(stage: Stage) -> None:
