@@ -70,6 +70,7 @@ class OperationsView(QWidget):
         column.setSpacing(0)
         column.addLayout(line)
         column.addWidget(self.table, 1)
+        column.addStretch(0)  # keeps the words at the top while there is no table
         self._dimmer = Dimmer((self.table,))
         measuring.ops_measured.connect(self._on_ops_measured)
         measuring.state_changed.connect(self._show_words)
