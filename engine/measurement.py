@@ -175,10 +175,18 @@ class Measurement(Struct, frozen=True, dict=True):
 
     @property
     def mean_cpu_s(self) -> float | None:
-        """CPU time of one forward pass; None where it was not measured."""
+        """CPU time of a forward pass of the median's length; None where it was not measured.
+
+        The median of CPU over wall time, both of the same sample, at most ``threads``: a mean beside a median would
+        count cores that are not there wherever a few samples are long.
+        """
         if not self.cpu_s:
             return None
-        return sum(self.cpu_s) / len(self.cpu_s) / self.forwards_per_sample
+        pairs = zip(self.cpu_s, self.samples_s, strict=False)
+        busy = statistics.median(
+            [cpu / (wall * self.forwards_per_sample) for cpu, wall in pairs if wall > 0] or [0.0]
+        )
+        return min(busy, float(self.threads)) * self.median_s
 
     @property
     def throughput(self) -> float | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import torch
@@ -13,7 +13,7 @@ import torch
 from engine.configuration import Configuration
 from engine.errors import CancelledError
 from engine.latency.attribution import divide, how, match_rows, shares, without_hooks
-from engine.latency.module_timer import Clock, PassTimes, hook_cost, time_modules
+from engine.latency.module_timer import PassTimes, hook_cost, time_modules
 from engine.latency.noise import CPU_TICK_S, RunQueue
 from engine.latency.ops import Executed, OpPass, op_cost, op_pass
 from engine.latency.passes import paced, timed
@@ -35,7 +35,7 @@ BUDGET_S = 2.5
 OP_REPEATS = (2, 3)
 OP_BUDGET_S = 0.5
 CPU_EVERY = 3
-"""Every so many rounds, one pass reads CPU time instead of wall time."""
+"""Every so many rounds, one pass more reads CPU time beside wall time."""
 CPU_RESOLUTION = 1e-4
 """Seconds; a CPU clock that ticks more slowly says nothing about layers."""
 WARMUPS = 2
@@ -50,7 +50,8 @@ class Passes(NamedTuple):
 
     plain_s: list[tuple[float, float]]
     wall: list[tuple[PassTimes, float]]
-    cpu: list[PassTimes]
+    cpu: list[tuple[PassTimes, PassTimes]]
+    """Wall and CPU times of one and the same pass."""
     ops: list[OpPass]
 
     @property
@@ -91,7 +92,7 @@ def _run(model: RealModel, stop: Event) -> Passes:
     passes = Passes([], [], [], [])
     effects = SideEffects(model)
 
-    def instrumented(clock: Clock) -> PassTimes:
+    def instrumented(clock: Callable[[], Any]) -> PassTimes:
         if stop.is_set():
             raise CancelledError()
         return time_modules(model.forward, paths, clock)
@@ -112,7 +113,7 @@ def _run(model: RealModel, stop: Event) -> Passes:
                     passes.wall.append((times, (queue.read_s() - waited) / times.total_s))
                 effects.undo()
             if has_cpu_clock and number % CPU_EVERY == 0:
-                passes.cpu.append(instrumented(time.process_time))
+                passes.cpu.append(both_times(instrumented(both_clocks)))
                 effects.undo()
             if passes.enough:
                 break
@@ -137,7 +138,8 @@ def summarize(configuration: Configuration, threads: int, layers: Layers, passes
     rows, rest = divide(wall, parts)
     cpu_rows: dict[str, float] = {}
     if passes.cpu:
-        cpu_rows, _ = divide(_medians(passes.cpu, hook_cost(time.process_time)), parts)
+        busy = _cores_busy(passes.cpu, threads)
+        cpu_rows, _ = divide({path: seconds * busy.get(path, 0.0) for path, seconds in wall.items()}, parts)
     notes = how(parts, containers) | match.notes
     result = LayerTimes(
         configuration=configuration,
@@ -171,6 +173,35 @@ def _medians(passes: Sequence[PassTimes], hook_s: float) -> dict[str, float]:
     each = [without_hooks(one, hook_s) for one in passes]
     paths = dict.fromkeys(path for one in each for path in one)
     return {path: median([one.get(path, 0.0) for one in each]) for path in paths}
+
+
+def both_clocks() -> complex:
+    """Wall + CPU · i: timing modules only adds and subtracts what a clock says, and so times by both at once."""
+    return complex(time.perf_counter(), time.process_time())
+
+
+def both_times(times: PassTimes) -> tuple[PassTimes, PassTimes]:
+    """Wall and CPU times of a pass that :func:`both_clocks` timed."""
+    total, self_s = complex(times.total_s), {path: complex(one) for path, one in times.self_s.items()}
+    wall = times._replace(total_s=total.real, self_s={path: one.real for path, one in self_s.items()})
+    cpu = times._replace(total_s=total.imag, self_s={path: one.imag for path, one in self_s.items()})
+    return wall, cpu
+
+
+def _cores_busy(passes: Sequence[tuple[PassTimes, PassTimes]], threads: int) -> dict[str, float]:
+    """CPU over wall time by module path, both of the same pass: the median over passes, 0 to ``threads``.
+
+    A disturbed pass is longer by both clocks or by neither, so CPU times of some passes over wall times of others would
+    make cores that are not there.
+    """
+    hook_s = hook_cost(time.process_time)  # of a thread that waits for nothing: as long by either clock
+    shares: dict[str, list[float]] = {}
+    for wall, cpu in passes:
+        cpu_s = without_hooks(cpu, hook_s)
+        for path, seconds in without_hooks(wall, hook_s).items():
+            if seconds > 0:
+                shares.setdefault(path, []).append(min(max(cpu_s[path] / seconds, 0.0), float(threads)))
+    return {path: median(found) for path, found in shares.items()}
 
 
 def _op_seconds(passes: Sequence[OpPass], row_of: Mapping[Executed, str]) -> dict[str, dict[str, float]]:

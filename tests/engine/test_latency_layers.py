@@ -15,7 +15,7 @@ from engine.edits import RemoveLayer
 from engine.errors import CancelledError
 from engine.latency import layer_times, op_times
 from engine.latency.attribution import ALONE, BY_OPERATIONS, DID_NOT_RUN, divide, match_rows, shares
-from engine.latency.layers import Passes, least_disturbed, summarize
+from engine.latency.layers import Passes, both_times, least_disturbed, summarize
 from engine.latency.module_timer import PassTimes, hook_cost, time_modules
 from engine.latency.ops import Executed, OpPass, op_pass
 from engine.latency.passes import paced
@@ -221,7 +221,7 @@ def test_rows_unattributed_time_and_hooks_add_up_to_the_instrumented_pass(
         {"": 4, "conv": 0, "act": 0, "extra": 0},
     )
     passes = Passes(
-        [(100.0, 0.0), (104.0, 0.0), (102.0, 0.0)], [(timed, 0.0)] * 3, [timed], executed(session)
+        [(100.0, 0.0), (104.0, 0.0), (102.0, 0.0)], [(timed, 0.0)] * 3, [(timed, timed)], executed(session)
     )
     times = summarize(session.default_configuration(), 2, layers, passes)
     assert times.row_id == layers.id
@@ -239,6 +239,32 @@ def test_rows_unattributed_time_and_hooks_add_up_to_the_instrumented_pass(
     assert notes == {
         "conv:conv2d": "", "act:sigmoid": BY_OPERATIONS, "act:mul": BY_OPERATIONS, "extra:conv2d": "", ":add": ALONE
     }  # fmt: skip
+
+
+def test_no_layer_keeps_more_cores_busy_than_there_are_threads() -> None:
+    """The passes whose CPU time was read took longer than those of the wall time."""
+    session = open_session(Block().eval(), (1, 3, 8, 8))
+    layers = analyze_columns(session).layers
+    one = {"": 0.0, "conv": 50.0, "act": 30.0, "extra": 20.0}
+    calls = {"": 0, "conv": 0, "act": 0, "extra": 0}
+    quick = PassTimes(100.0, one, calls)
+    long = PassTimes(200.0, {path: 2 * seconds for path, seconds in one.items()}, calls)
+    cpu = PassTimes(200.0, {"": 0.0, "conv": 90.0, "act": 60.0, "extra": 40.4}, calls)
+    passes = Passes([(100.0, 0.0)] * 3, [(quick, 0.0)] * 3, [(long, cpu)], executed(session))
+    times = summarize(session.default_configuration(), 1, layers, passes)
+    cells = zip(times.row_id, times.cpu_s, times.latency_s, strict=True)
+    busy = {row: cpu_s / wall for row, cpu_s, wall in cells if cpu_s is not None and wall}
+    assert busy["conv:conv2d"] == pytest.approx(90 / 100)
+    assert busy["extra:conv2d"] == 1
+
+
+def test_both_clocks_are_read_in_one_pass() -> None:
+    at = iter([complex(0, 0), complex(1, 1), complex(4, 2), complex(5, 3)])
+    model = nn.Sequential(nn.Identity())
+    only = {id(model[0]): "0"}
+    wall, cpu = both_times(time_modules(lambda: model(torch.zeros(1)), only, lambda: next(at)))  # type: ignore[arg-type, return-value]
+    assert (wall.total_s, wall.self_s) == (5, {"0": 3, "": 2})
+    assert (cpu.total_s, cpu.self_s) == (3, {"0": 1, "": 2})
 
 
 def test_disturbed_passes_are_left_out_where_there_are_others() -> None:

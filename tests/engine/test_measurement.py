@@ -44,6 +44,14 @@ def test_undisturbed_samples_waited_for_at_most_two_percent() -> None:
     assert measured(1.0).undisturbed_median_s is None, "not known"
 
 
+def test_cpu_time_is_of_the_samples_that_make_the_median() -> None:
+    """Two long samples do not make one thread busy on two cores."""
+    assert measured(1.0, 1.0, 9.0, 1.0, 9.0, cpu_s=(0.8, 0.8, 8.1, 0.8, 8.1)).mean_cpu_s == pytest.approx(0.8)
+    assert measured(1.0, 2.0, cpu_s=(1.1, 2.2)).mean_cpu_s == 1.5, "at most its thread"
+    assert measured(1.0, 1.0, forwards_per_sample=10, cpu_s=(5.0, 5.0)).mean_cpu_s == 0.5
+    assert measured(1.0).mean_cpu_s is None
+
+
 def test_a_model_without_a_batch_has_no_throughput() -> None:
     assert measured(0.1).throughput is None
 
