@@ -60,6 +60,16 @@ def measured_times(measured: Measurement) -> str:
     return numbers.interval(measured.median_s, low, high)
 
 
+def rate_words(measured: Measurement) -> str:
+    """``26`` or ``1.25 k``: items per second, as precise as the interval of the latency; ``—`` without a batch."""
+    if measured.throughput is None or not measured.batch:
+        return numbers.NOT_APPLICABLE
+    low, high = measured.interval or (None, None)
+    if not low or not high:
+        return numbers.rate(measured.throughput, None, None)
+    return numbers.rate(measured.throughput, measured.batch / high, measured.batch / low)
+
+
 def ratio_words(pair: measurement.Comparison) -> str:
     """``× 3.21 (3.15–3.30)``."""
     low, high = pair.interval or (None, None)

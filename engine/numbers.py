@@ -78,7 +78,8 @@ def duration(seconds: Number) -> str:
 def interval(median: float, low: float | None, high: float | None) -> str:
     """Seconds with their interval, ``38 ± 2 ms``: only the digits that the interval supports.
 
-    What follows ± reaches the farther end. Without an interval, or with one of no width, :func:`duration`.
+    What follows ± reaches the farther end. A lopsided interval, or one wider than half the value to a side, is written
+    with its ends, ``1.0 (0.9–13) ms``. Without an interval, or with one of no width, :func:`duration`.
     """
     if low is None or high is None or low == high:
         return duration(median)
@@ -86,6 +87,8 @@ def interval(median: float, low: float | None, high: float | None) -> str:
     half = max(high - median, median - low) / scale
     # A leading 1 may be off by half when it is rounded: 1.4 becomes 1.
     places = _places(half, 2 if _leading(half) == 1 else 1)
+    if half > 0.5 * median / scale or _lopsided(median, low, high):
+        return f"{_with_ends(median / scale, low / scale, high / scale)}{THIN}{unit}"
     return f"{_fixed(median / scale, places)} ± {_fixed(half, places)}{THIN}{unit}"
 
 
@@ -96,10 +99,55 @@ def ratio_interval(ratio: float, low: float | None, high: float | None) -> str:
     """
     if low is None or high is None or low == high:
         return f"×{THIN}{significant(ratio)}"
+    if _lopsided(ratio, low, high):
+        return f"×{THIN}{_with_ends(ratio, low, high)}"
     places = _places((high - low) / 2, 1)
     while places < 6 and any(end != 1 and round(end, places) == 1 for end in (low, high)):
         places += 1
     return f"×{THIN}{_fixed(ratio, places)} ({_fixed(low, places)}–{_fixed(high, places)})"
+
+
+def rate(number: float, low: float | None, high: float | None) -> str:
+    """A measured rate, ``26`` or ``1.25 k``: at most three digits, and no more than its interval supports.
+
+    Two without an interval.
+    """
+    digits = 2
+    if low is not None and high is not None:
+        half = max(high - number, number - low)
+        digits = _places(half, 1) - _places(number, 1) + 1 if half > 0 else 3
+    digits = min(max(digits, 1), 3)
+    rounded = round(number, _places(number, digits))
+    scaled, prefix = _scaled(rounded, 1000, _SI)
+    return f"{significant(scaled, digits)}{THIN}{prefix}" if prefix else significant(scaled, digits)
+
+
+def _lopsided(middle: float, low: float, high: float) -> bool:
+    """Whether one end is more than twice as far away as the other, both rounded as ± would show them."""
+    nearer, farther = sorted((high - middle, middle - low))
+    places = _places(farther, 1)
+    return round(farther, places) > 2.001 * round(max(nearer, 0.0), places)
+
+
+def _with_ends(middle: float, low: float, high: float) -> str:
+    """``1.0 (0.9–13)``: the value and the nearer end to a digit of their distance, the farther to one of its own.
+
+    Three digits at most, and one at least. An end that is not 1 never reads as 1: of a ratio that decides.
+    """
+    nearer, farther = sorted((high - middle, middle - low))
+    far = _places(farther, 2 if _leading(farther) == 1 else 1)
+    near = min(_places(nearer, 1), _places(middle, 3)) if nearer > 0 else far
+    near = max(near, far)
+
+    def end(value: float) -> str:
+        places = near if abs(value - middle) < farther else far
+        if value > 0:
+            places = max(places, _places(value, 1))
+        while places < 6 and value != 1 and round(value, places) == 1:
+            places += 1
+        return _fixed(value, places)
+
+    return f"{_fixed(middle, near)} ({end(low)}–{end(high)})"
 
 
 def _time_unit(seconds: float) -> tuple[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from engine import numbers
-from engine.measured_summary import measured_times, paired, ratio_words, verdict_words
+from engine.measured_summary import measured_times, paired, rate_words, ratio_words, verdict_words
 from engine.measurement import STOPPED, Flag, LayerTimes, Measurement, MemoryReadings
 from engine.metrics import column
 from engine.results import Analysis
@@ -85,7 +85,7 @@ def _facts(measurement: Measurement) -> list[Fact]:
             ("95 % interval of the median", f"{duration(interval.low)} to {duration(interval.high)}")
         )
     if measurement.throughput is not None:
-        facts.append(("Throughput", f"{numbers.significant(measurement.throughput)} items/s at this batch"))
+        facts.append(("Throughput", f"{rate_words(measurement)} items/s at this batch"))
     spread = [f"fastest {duration(measurement.min_s)}"]
     if measurement.n > 1:
         spread += [

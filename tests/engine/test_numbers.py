@@ -97,9 +97,14 @@ def test_exact_shape_and_share() -> None:
         (0.0382, 0.0361, 0.0401, f"38 ± 2{THIN}ms"),
         (0.0382, 0.03806, 0.03834, f"38.20 ± 0.14{THIN}ms"),
         (0.0382, 0.0379, 0.0384, f"38.2 ± 0.3{THIN}ms"),
-        (0.0382, 0.0380, 0.0402, f"38 ± 2{THIN}ms"),  # the farther end
+        (0.0382, 0.0370, 0.0402, f"38 ± 2{THIN}ms"),  # the farther end
+        (0.0382, 0.0380, 0.0402, f"38.2 (38.0–40){THIN}ms"),  # lopsided
+        (0.0127, 0.0125, 0.0136, f"12.7 (12.5–13.6){THIN}ms"),
+        (0.001, 0.0009, 0.013, f"1.0 (0.9–13){THIN}ms"),
+        (0.2, 0.15, 0.7, f"200 (150–700){THIN}ms"),
+        (0.4, 0.03, 0.5, f"400 (30–500){THIN}ms"),
         (0.402, 0.28, 0.52, f"400 ± 120{THIN}ms"),
-        (0.402, 0.1, 0.8, f"400 ± 400{THIN}ms"),
+        (0.402, 0.1, 0.8, f"400 (100–800){THIN}ms"),
         (1.234, 1.2, 1.26, f"1.23 ± 0.03{THIN}s"),
         (0.00000812, 0.0000080, 0.00000836, f"8.1 ± 0.2{THIN}µs"),
         (0.0382, 0.0372, 0.03919, f"38.2 ± 1.0{THIN}ms"),
@@ -124,10 +129,29 @@ def test_interval_has_the_digits_it_supports(
         (2.9, 1.3, 3.9, f"×{THIN}2.9 (1.3–3.9)"),  # not (1–4)
         (0.5, 0.2, 0.96, f"×{THIN}0.50 (0.20–0.96)"),
         (2.0, 1.0, 3.0, f"×{THIN}2 (1–3)"),
+        (1.3, 1.2, 13.0, f"×{THIN}1.3 (1.2–13)"),  # lopsided
+        (1.2, 1.004, 1.21, f"×{THIN}1.20 (1.004–1.21)"),
     ],
 )
 def test_ratio_with_its_interval(ratio: float, low: float | None, high: float | None, text: str) -> None:
     assert numbers.ratio_interval(ratio, low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "low", "high", "text"),
+    [
+        (26.23, 25.1, 27.2, "26"),
+        (26.23, 26.2, 26.3, "26.2"),
+        (26.23, 15.0, 60.0, "30"),
+        (5.0, 1.0, 40.0, "5"),
+        (1254.0, 1250.0, 1258.0, f"1.25{THIN}k"),
+        (26.23, None, None, "26"),
+    ],
+)
+def test_a_rate_has_the_digits_it_supports(
+    rate: float, low: float | None, high: float | None, text: str
+) -> None:
+    assert numbers.rate(rate, low, high) == text
 
 
 def test_exact_seconds_have_their_unit() -> None:
