@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
-from engine import statistics
+from engine import numbers, statistics
 from engine.measurement import UNDISTURBED_DELAY, Flag
 
 TASKS = Path("/proc/self/task")
@@ -158,8 +158,7 @@ def reference_flags(readings_s: Sequence[float], best_s: float) -> tuple[Flag, .
     slow = [reading for reading in readings_s if reading > SLOWED * best_s]
     if len(slow) <= DISTURBED_SHARE * len(readings_s):
         return ()
-    by = statistics.median(slow) / best_s - 1
-    detail = (
-        f"the reference kernel was {by:.0%} slower than its best in {len(slow)} of {len(readings_s)} readings"
-    )
+    factor = statistics.median(slow) / best_s
+    words = f"was {factor - 1:.0%} slower than" if factor <= 2 else f"took {numbers.significant(factor, 2)} ×"
+    detail = f"the reference kernel {words} its best in {len(slow)} of {len(readings_s)} readings"
     return (Flag("slowed", detail),)

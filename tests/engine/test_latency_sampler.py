@@ -807,3 +807,12 @@ def test_the_machines_counters_grow() -> None:
     assert after.at >= before.at
     assert after.busy >= before.busy - 1e-6
     assert after.own >= before.own
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"),
+    [(1.5, "was 50% slower than its best"), (58.97, "took 59 × its best")],
+)
+def test_how_much_slower_the_reference_kernel_was_is_readable(reading: float, words: str) -> None:
+    (flag,) = reference_flags([reading] * 4, 1.0)
+    assert flag.detail == f"the reference kernel {words} in 4 of 4 readings"
