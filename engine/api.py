@@ -29,6 +29,9 @@ Inputs: TypeAlias = (
     Tensor | Sequence[int] | Sequence[Tensor] | Sequence[InputShape] | Mapping[str, Sequence[int] | Tensor]
 )
 
+LIVE_DETAILS_S = 0.2
+"""A forward pass that takes longer is measured as a whole only, in the tier ``live``."""
+
 
 def analyze(
     model: nn.Module | str,
@@ -89,8 +92,9 @@ def measure_columns(
 ) -> Analysis:
     """``analysis`` with its latency, its layers' times and its memory measured in this process.
 
-    ``against`` is timed in alternation with it. ``progress`` gets what is being done. Raises EngineError subclasses,
-    CancelledError soon after ``stop`` is set.
+    ``against`` is timed in alternation with it. Of a slow model the tier ``live`` measures the whole forward pass only:
+    the layers, the memory and the comparison take dozens more. ``progress`` gets what is being done.
+    Raises EngineError subclasses, CancelledError soon after ``stop`` is set.
     """
     # Whoever only counts should not wait for it.
     from engine import latency
@@ -99,6 +103,8 @@ def measure_columns(
     configuration, name = analysis.configuration, session.info.name
     progress(f"Measuring {name}")
     measurement = latency.measure(session, configuration, tier, threads, stop=stop, progress=progress)
+    if tier == "live" and measurement.median_s > LIVE_DETAILS_S:
+        return with_latency(analysis, Latency(measurement))
     progress(f"Timing the layers of {name}")
     layers = latency.layer_times(session, configuration, threads, stop)
     progress(f"Reading the memory of {name}")

@@ -11,14 +11,15 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from engine import analyze
-from engine.api import analyze_columns, open_session
+from engine.api import LIVE_DETAILS_S, analyze_columns, measure_columns, open_session
 from engine.cli import main, parse_input
 from engine.configuration import Configuration
 from engine.edits import RemoveLayer
@@ -417,3 +418,30 @@ def test_an_interrupt_ends_a_measurement_at_once(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert (process.returncode, out, err) == (130, b"", b"misnomer: Interrupted.\n")
+
+
+class Sleeps(nn.Module):
+    """Takes longer than the tier live has time for layers, when it runs for real."""
+
+    passes: ClassVar[list[int]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_meta:
+            self.passes.append(1)
+            time.sleep(LIVE_DETAILS_S)
+        return x + 1
+
+
+def test_the_live_tier_measures_only_the_whole_of_a_slow_model() -> None:
+    session = open_session(Sleeps(), (2, 4))
+    analysis = analyze_columns(session)
+    Sleeps.passes.clear()
+    told: list[str] = []
+    measured = measure_columns(
+        session, analysis, against=analysis.configuration, tier="live", threads=1, progress=told.append
+    )
+    assert measured.latency is not None
+    latency = measured.latency
+    assert (latency.layers, latency.memory, latency.comparison) == (None, None, None)
+    assert not any("layers" in words or "memory" in words for words in told)
+    assert len(Sleeps.passes) <= 12
