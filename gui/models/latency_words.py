@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from engine import numbers
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo
-from engine.measured_summary import measured_times, ratio_words, verdict_words
+from engine.measured_summary import measured_times, rate_words, ratio_words, verdict_words
 from engine.measurement import STOPPED, Comparison, Flag, Latency, Measurement, Verdict
 from engine.statistics import Interval, median
 from gui import sizes
@@ -111,7 +111,7 @@ def throughput_words(label: str, description: str, now: Situation) -> CardWords:
     difference, tone, detail = _throughput_difference(now)
     return CardWords(
         label,
-        rate_text(measurement),
+        rate_words(measurement),
         "/s",
         caption=f"batch {measurement.batch}",
         difference=difference,
@@ -210,28 +210,6 @@ def time_text(median_s: float, interval: Interval | None) -> str:
     return numbers.interval(median_s, low, high)
 
 
-def rate_text(measurement: Measurement) -> str:
-    """Throughput with at most three digits, those that the latency's interval supports; without its unit."""
-    rate, interval = measurement.throughput, measurement.interval
-    if rate is None or measurement.batch is None:
-        return numbers.NOT_APPLICABLE
-    digits = 2
-    if interval is not None and interval.low > 0:
-        half = max(measurement.batch / interval.low - rate, rate - measurement.batch / interval.high)
-        digits = 3 if half <= 0 else min(max(_exponent(rate) - _exponent(half) + 1, 1), 3)
-    # Rounded first: 999.9 is 1.00 k.
-    rate = float(numbers.significant(rate, digits).replace(",", ""))
-    for scale, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if rate >= scale:
-            return f"{numbers.significant(rate / scale, digits)}{numbers.THIN}{prefix}"
-    return numbers.significant(rate, digits)
-
-
-def _exponent(number: float) -> int:
-    """Of ten, of the first significant digit of a positive number."""
-    return math.floor(math.log10(number))
-
-
 def since_words(since: str, measurement: Measurement) -> str:
     """What a measurement of the configuration asked for belongs to, after a change of something else."""
     if since == "reload":
@@ -322,7 +300,9 @@ def _circumstantial_facts(measurement: Measurement) -> list[Fact]:
     facts.append(("First forward pass", numbers.duration(measurement.first_s)))
     facts.append(("Warm-ups", f"{measurement.warmups}, the first one included"))
     if measurement.batch is not None:
-        facts.append(("Throughput", f"{rate_text(measurement)}{numbers.THIN}/s at batch {measurement.batch}"))
+        facts.append(
+            ("Throughput", f"{rate_words(measurement)}{numbers.THIN}/s at batch {measurement.batch}")
+        )
     facts.append(("Stopped because", STOPPED[measurement.stop_reason]))
     return facts
 

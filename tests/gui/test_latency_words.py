@@ -9,6 +9,7 @@ import msgspec
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo
 from engine.graph import InputShape
+from engine.measured_summary import rate_words
 from engine.measurement import Latency
 from gui.models.latency_words import (
     CANCELLED,
@@ -16,7 +17,6 @@ from gui.models.latency_words import (
     as_text,
     badge,
     latency_words,
-    rate_text,
     sections,
     throughput_words,
 )
@@ -130,7 +130,7 @@ def test_throughput_states_its_batch() -> None:
 
 def test_throughput_has_the_digits_that_its_interval_supports() -> None:
     def shown(spread: float, median_ms: float = 38.0, samples: int = 41) -> str:
-        return rate_text(measurement(NET.configuration, median_ms, spread=spread, samples=samples))
+        return rate_words(measurement(NET.configuration, median_ms, spread=spread, samples=samples))
 
     assert shown(0.001) == "26.3"
     assert shown(0.04) == "26.3", "within 0.4"
