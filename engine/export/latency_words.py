@@ -25,7 +25,7 @@ class SlowRow(Struct, frozen=True):
     """The operation, or what this time is."""
     time: str
     share: str
-    """Of the instrumented forward pass."""
+    """Of all layers, unattributed time and the timing itself together."""
     cores: str = numbers.NOT_APPLICABLE
     speed: str = numbers.NOT_APPLICABLE
     before: str = numbers.NOT_APPLICABLE
@@ -183,6 +183,7 @@ def _slowest(analysis: Analysis, times: LayerTimes, baseline: Analysis | None) -
     unattributed = times.unattributed_s
     return (
         *rows,
+        SlowRow("", "all layers", _time(times.rows_s), _share(times.rows_s, times), note="the rows above"),
         SlowRow(
             "",
             "unattributed",
@@ -205,15 +206,22 @@ def _time(seconds: float | None) -> str:
 
 
 def _share(seconds: float | None, times: LayerTimes) -> str:
-    return numbers.share(None if seconds is None else max(seconds, 0.0), times.instrumented_s)
+    return numbers.share(None if seconds is None else max(seconds, 0.0), _whole(times))
+
+
+def _whole(times: LayerTimes) -> float:
+    """What the lines of the table add up to: about the instrumented forward pass, whose median is one of its own."""
+    return times.rows_s + max(times.unattributed_s, 0.0) + times.hook_s * times.hook_calls
 
 
 def _layers_sentence(times: LayerTimes) -> str:
     """What the rows add up to, against the plain forward pass."""
     return (
-        f"Layers are timed in passes of their own (medians of {times.repeats:,}). Rows and unattributed time make up "
-        f"{times.coverage * 100:.0f}{numbers.THIN}% of {numbers.duration(times.end_to_end_s)}, a plain forward pass "
-        f"between them; with the timing it took {numbers.duration(times.instrumented_s)}."
+        f"Layers are timed in passes of their own (medians of {times.repeats:,}). Shares are of all layers, "
+        f"unattributed time and the timing itself together, {numbers.duration(_whole(times))}. Rows and "
+        f"unattributed time make up {times.coverage * 100:.0f}{numbers.THIN}% of "
+        f"{numbers.duration(times.end_to_end_s)}, a plain forward pass between them; "
+        f"with the timing it took {numbers.duration(times.instrumented_s)}."
     )
 
 

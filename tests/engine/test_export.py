@@ -20,14 +20,16 @@ from engine.errors import ExportError
 from engine.export import FORMATS, Report, read_report, render, write_report
 from engine.export.formats import export_format
 from engine.export.icicle import icicle
+from engine.export.latency_words import latency_section
 from engine.export.summary import module_totals, pair_rows, what_changed
 from engine.export.svg import bars, ticks
 from engine.graph import InputShape
 from engine.measurement import Flag
 from engine.metrics import METRIC, METRICS
-from engine.numbers import THIN
+from engine.numbers import THIN, duration
 from engine.results import Analysis, Coverage, Layers, ModelInfo, Modules, NotCounted, Totals, with_latency
 from tests.engine.measuring import measured
+from tests.gui.analyses import small_net
 
 HOSTILE = "=cmd|' /C calc'!A0"
 SCRIPT = "</title><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -434,3 +436,18 @@ def test_bars_of_times_have_an_axis_in_their_unit() -> None:
     assert 'class="ghost"' in picture
     assert f"a linear\n20.0{THIN}ms" in picture
     assert bars(NOW, None, "latency_s") == ""
+
+
+def test_the_shares_of_the_layers_state_what_they_are_of_and_add_up() -> None:
+    net = small_net()
+    seconds = {row: 0.004 + 0.001 * place for place, row in enumerate(net.layers.id)}
+    section = latency_section(measured(net, 0.05, seconds), None)
+    assert section is not None
+    rows = {row.what: row for row in section.layers if not row.path}
+    parts = [row for row in section.layers if row.what != "all layers"]
+    assert sum(float(row.share.split(THIN)[0]) for row in parts) == pytest.approx(100, abs=2)
+    assert rows["all layers"].time == duration(sum(seconds.values()))
+    assert (
+        "Shares are of all layers, unattributed time and the timing itself together"
+        in section.layers_sentence
+    )
