@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QAbstractButton, QSlider
 from benchmarks.machine import describe, table
 from engine.configuration import Configuration
 from gui.app import Application, Options, make_application
+from gui.latency_engine import Job
 from gui.settings import Settings
 
 SOURCE = "torchvision:resnet50"
@@ -103,13 +104,13 @@ class Bench:
             wait(lambda: self.engine.measuring)
             idle(chance.randrange(0, 400))
             before = self.engine.pids[0]
-            busy = self.engine.measuring
+            job = self.engine._job
             self.slider.setValue(size)
             wanted = self.workspace.configuration
             stale += self._shown_as_current(wanted)
-            seconds = self._stopped()
-            if not busy:
+            if job is None:
                 continue
+            seconds = self._stopped(job)
             (stopped if self.engine.pids[0] == before else replaced).append(seconds)
         wait(lambda: self.measuring.is_current)
         worst = 1e3 * max(stopped, default=0.0)
@@ -130,16 +131,16 @@ class Bench:
             ["stale shown as current", str(stale), "0", "reached" if stale == 0 else "MISSED"],
         ]
 
-    def _stopped(self) -> float:
-        """Seconds until nothing is being measured, to the signal."""
+    def _stopped(self, job: Job | None) -> float:
+        """Seconds until nobody works on ``job`` any more, to the signal."""
         loop, started = QEventLoop(), time.perf_counter()
 
         def check() -> None:
-            if not self.engine.measuring:
+            if self.engine._job is not job:
                 loop.quit()
 
         self.engine.changed.connect(check)
-        if self.engine.measuring:
+        if self.engine._job is job:
             loop.exec()
         seconds = time.perf_counter() - started
         self.engine.changed.disconnect(check)
@@ -171,7 +172,6 @@ def main() -> None:
     app = make_application(["misnomer"])
     print(f"Measuring in the window: {SOURCE}, 1600 × 1000")
     print(describe())
-    rows = [["", "seen", "target", ""]]
     with tempfile.TemporaryDirectory() as folder:
         application = Application(app, Settings(str(Path(folder) / "settings.ini")), Options(source=SOURCE))
         application.window.resize(1600, 1000)
@@ -179,15 +179,19 @@ def main() -> None:
         wait(lambda: application.measuring.is_current and application.measuring.settled)
         children = psutil.Process().children(recursive=True)
         bench = Bench(application)
-        rows.append(bench.own_share())
-        rows += bench.moves()
-        rows.append(bench.pause())
+        # Each part as soon as it is known: on a busy machine the whole takes minutes.
+        _show([bench.own_share()])
+        _show(bench.moves())
+        _show([bench.pause()])
         children += psutil.Process().children(recursive=True)
         application.window.close()
         application.engine.stop()
         left = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-        rows.append(["processes left behind", str(len(left)), "0", "reached" if not left else "MISSED"])
-    print(table(rows))
+        _show([["processes left behind", str(len(left)), "0", "reached" if not left else "MISSED"]])
+
+
+def _show(rows: list[list[str]]) -> None:
+    print(table([["", "seen", "target", ""], *rows]), flush=True)
 
 
 if __name__ == "__main__":
