@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from engine.contents import Candidate, Contents
+
 
 class ErrorInfo(Struct, frozen=True):
     """An error as it crosses the process boundary."""
 
     kind: str
-    """``load``, ``unsupported``, ``input``, ``missing_shape``, ``layer``, ``consent``, ``real_run``, ``cancelled``,
-    ``export`` or ``bug``."""
+    """``load``, ``unsupported``, ``input``, ``missing_shape``, ``architecture``, ``layer``, ``consent``, ``real_run``,
+    ``cancelled``, ``export`` or ``bug``."""
     message: str
     """One sentence: what was wrong and where."""
     hint: str = ""
@@ -32,6 +34,10 @@ class ErrorInfo(Struct, frozen=True):
     """For ``consent``: what would run. For ``real_run``: why, and what it would take."""
     digest: str = ""
     """For ``consent``: SHA-256 of the content the user is asked about."""
+    contents: Contents | None = None
+    """For ``consent``, ``architecture`` and ``unsupported``: what the file holds, where it could be read safely."""
+    candidates: tuple[Candidate, ...] = ()
+    """For ``architecture``: what the weights may belong to, the best fit first."""
     traceback: str = ""
 
     @property
@@ -69,9 +75,40 @@ class LoadError(EngineError):
 
 
 class UnsupportedModelError(EngineError):
-    """The source is readable, but no analysis of it is possible."""
+    """The source is readable, but no analysis of it is possible; ``contents`` says what it holds."""
 
     kind = "unsupported"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        file: str = "",
+        layer: str = "",
+        contents: Contents | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, file=file, layer=layer)
+        self.contents = contents
+
+    def _more(self) -> dict[str, Any]:
+        return {"contents": self.contents}
+
+
+class ArchitectureRequiredError(EngineError):
+    """The file holds weights alone: the user has to say which architecture they belong to."""
+
+    kind = "architecture"
+
+    def __init__(
+        self, message: str, *, hint: str, file: str, contents: Contents, candidates: tuple[Candidate, ...]
+    ) -> None:
+        super().__init__(message, hint=hint, file=file)
+        self.contents = contents
+        self.candidates = candidates
+
+    def _more(self) -> dict[str, Any]:
+        return {"contents": self.contents, "candidates": self.candidates}
 
 
 class InputError(EngineError):
@@ -116,15 +153,24 @@ class ConsentRequiredError(EngineError):
 
     kind = "consent"
 
-    def __init__(self, message: str, *, file: str, digest: str, details: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str,
+        digest: str,
+        details: tuple[str, ...],
+        contents: Contents | None = None,
+    ) -> None:
         super().__init__(
             message, hint="Pass --trust (or agree in the window) if you trust its author.", file=file
         )
         self.digest = digest
         self.details = details
+        self.contents = contents
 
     def _more(self) -> dict[str, Any]:
-        return {"digest": self.digest, "details": self.details}
+        return {"digest": self.digest, "details": self.details, "contents": self.contents}
 
 
 class RealRunRequiredError(EngineError):

@@ -34,13 +34,22 @@ class ModelInfo(Struct, frozen=True):
     source: str
     """What to pass to open it again: ``torchvision:resnet50``, ``net.py:build``."""
     format: str
-    """``torchvision``, ``python`` or ``module`` (an object in memory)."""
+    """``torchvision``, ``timm``, ``transformers``, ``python``, ``pickle``, ``torchscript``, ``pt2``, ``state dict`` or
+    ``module`` (an object in memory)."""
     sha256: str | None = None
     """Of the file; None for a model that is not a file."""
     class_name: str = ""
     task: str = ""
     note: str = ""
     """Something the user must know about what was opened; may be empty."""
+    weights: str = ""
+    """The file whose weights a real run has; empty: they are random."""
+    no_edits: str = ""
+    """Why its layers cannot be removed or changed, as a sentence; empty when they can."""
+    fixed_sizes: str = ""
+    """Why an input size cannot be changed, as a sentence; empty when nothing but the structure fixes it."""
+    unguarded: str = ""
+    """What to open instead to try other sizes all the same, without a promise that the results mean anything."""
 
 
 class Totals(Struct, frozen=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
+from engine import sources
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo, InputError
 from engine.graph import InputShape
@@ -16,7 +17,7 @@ from gui import sizes
 from gui.analysis_queue import AnalysisQueue
 from gui.engine_client import EngineClient
 from gui.file_watch import FileWatch
-from gui.opening import ConsentRequest, Opening, Reason, planned_inputs, short_source
+from gui.opening import ConsentRequest, Opening, Reason, planned_inputs
 from gui.settings import Settings
 
 MAX_CRASHES = 2
@@ -142,7 +143,7 @@ class Opener(QObject):
         opening, self._question = self._question, None
         if opening is None:
             return
-        self.noticed.emit(f"{short_source(opening.source)} was not opened.")
+        self.noticed.emit(f"{sources.short(opening.source)} was not opened.")
         if self._opening is None:
             self._end()
 
@@ -249,7 +250,7 @@ class Opener(QObject):
 
     def _say(self, opening: Opening, error: ErrorInfo) -> None:
         if error.kind == "cancelled":
-            self.noticed.emit(f"{short_source(opening.source)} was not opened.")
+            self.noticed.emit(f"{sources.short(opening.source)} was not opened.")
         else:
             self.failed.emit(opening.source, error)
 
@@ -291,13 +292,13 @@ class Opener(QObject):
             return
         self._opening = None
         if opening is not None and cancelled:
-            self.noticed.emit(f"{short_source(opening.source)} was not opened.")
+            self.noticed.emit(f"{sources.short(opening.source)} was not opened.")
         elif opening is not None and opening.crashes >= MAX_CRASHES and opening.opened is None:
             self.failed.emit(
                 opening.source,
                 ErrorInfo(
                     "crash",
-                    f"The engine ended {MAX_CRASHES} times while it opened {short_source(opening.source)}.",
+                    f"The engine ended {MAX_CRASHES} times while it opened {sources.short(opening.source)}.",
                     "It may need more memory than this machine has.",
                     traceback=self._engine.stderr_text,
                 ),

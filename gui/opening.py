@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from engine.configuration import Configuration
@@ -58,31 +56,6 @@ class ConsentRequest:
 
     source: str
     error: ErrorInfo
-
-
-def absolute_source(source: str) -> str:
-    """``source`` with an absolute path, so that it does not depend on anyone's current folder.
-
-    Schemes (``torchvision:resnet50``) stay as they are; ``net.py:build`` keeps its callable.
-    """
-    path, colon, name = source.rpartition(":")
-    if colon and path.endswith(".py"):
-        return f"{_absolute(path)}:{name}"
-    if Path(source).suffix.lower() in (".py", ".json"):
-        return _absolute(source)
-    return source
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
-
-
-def short_source(source: str) -> str:
-    """``source`` for a title: folders left out."""
-    path, colon, name = source.rpartition(":")
-    if colon and path.endswith(".py"):
-        return f"{Path(path).name}:{name}"
-    return Path(source).name if os.path.isabs(source) else source
 
 
 def parse_inputs(text: str) -> tuple[InputShape, ...]:

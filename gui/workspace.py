@@ -10,6 +10,7 @@ import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QUndoStack
 
+from engine import sources
 from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit
 from engine.errors import EngineError
@@ -27,7 +28,7 @@ from gui.commands import Baseline, Gestures, SetBaseline, SetConfiguration
 from gui.edit_changes import original_attribute, with_attribute, without
 from gui.engine_client import EngineClient
 from gui.opener import Opener
-from gui.opening import Opening, Plan, absolute_source, planned_inputs, short_source, stated
+from gui.opening import Opening, Plan, planned_inputs, stated
 from gui.prefetcher import Prefetcher
 from gui.reports import Reports
 from gui.settings import Settings
@@ -150,7 +151,7 @@ class Workspace(QObject):
         opening = self._opener.under_way
         if opening is not None:
             verb = "Analysing" if opening.opened is not None else "Opening"
-            return f"{verb} {short_source(opening.source)}"
+            return f"{verb} {sources.short(opening.source)}"
         if self._queue.in_flight is not None:
             return f"Analysing {sizes.size_text(self._queue.in_flight.inputs)}"
         return self._reports.busy_text
@@ -243,7 +244,7 @@ class Workspace(QObject):
         self, source: str, trust: bool = False, digest: str = "", *, plan: Plan | None = None
     ) -> None:
         """Open a model; the one on the screen stays until the first analysis of the new one is there."""
-        source = absolute_source(source)
+        source = sources.absolute(source)
         if source.lower().endswith(".json"):
             self.open_report(source)
             return
@@ -252,11 +253,11 @@ class Workspace(QObject):
 
     def open_report(self, path: str) -> None:
         """Show an exported report without its model."""
-        self._reports.open(absolute_source(path), as_baseline=False)
+        self._reports.open(sources.absolute(path), as_baseline=False)
 
     def open_baseline_report(self, path: str) -> None:
         """Compare with an exported report."""
-        self._reports.open(absolute_source(path), as_baseline=True)
+        self._reports.open(sources.absolute(path), as_baseline=True)
 
     def agree(self, digest: str, *, watch: bool = False) -> None:
         """The user lets the code with this digest run; with ``watch`` also whatever its file holds later."""

@@ -3,8 +3,8 @@
 ``read(path)`` gives :class:`Contents`; ``describe(contents)`` says it in a sentence. Needs neither torch nor numpy.
 """
 
-from engine.files.contents import Contents
+from engine.contents import Contents
+from engine.contents_words import describe
 from engine.files.reader import read
-from engine.files.wording import describe
 
 __all__ = ["Contents", "describe", "read"]

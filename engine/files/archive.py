@@ -12,8 +12,9 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from engine.contents import shown
 from engine.files.limits import MAX_DIRECTORY_BYTES, MAX_ENTRIES, MAX_INFLATED_BYTES, Budget, too_much
-from engine.files.regions import Region, shown
+from engine.files.regions import Region
 
 STORED, DEFLATED = 0, 8
 LOCAL_MAGIC = b"PK\x03\x04"

@@ -12,10 +12,11 @@ import codecs
 import struct
 from collections.abc import Callable
 
+from engine.contents import shown
 from engine.errors import LoadError
 from engine.files.limits import MAX_NAME, MAX_RECORDS, Budget
 from engine.files.rebuild import DATA_CALLS, Rebuilder, origin_of
-from engine.files.regions import Region, shown
+from engine.files.regions import Region
 from engine.files.values import (
     Array,
     Blob,

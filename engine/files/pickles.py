@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from engine.contents import Call, Import, shown
 from engine.errors import LoadError
 from engine.files.archive import LOCAL_MAGIC, Archive, ZipEntry, is_archive
-from engine.files.contents import Call, Import
 from engine.files.dtypes import SIZES
 from engine.files.limits import MAX_NESTED, MAX_TEXT_BYTES, Budget
 from engine.files.pickle_machine import HANDLERS, Cursor, Machine, Record
 from engine.files.rebuild import Rebuilder
-from engine.files.regions import Region, shown
+from engine.files.regions import Region
 from engine.files.values import MalformedError, Value
 
 MAGIC = 0x1950A86A20F9469CFC6C

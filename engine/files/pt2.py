@@ -13,13 +13,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from engine.contents import GraphInput, Operation, shown
 from engine.errors import LoadError
 from engine.files.archive import Archive, ZipEntry
-from engine.files.contents import GraphInput, Operation
 from engine.files.dtypes import EXPORT, SIZES
 from engine.files.limits import MAX_COUNT, MAX_DIMENSIONS, MAX_NAME, MAX_RECORDS
 from engine.files.pickles import Reading
-from engine.files.regions import shown
 from engine.files.tensors import Listing, Row
 from engine.files.values import Global
 from engine.graph import Shape

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.contents import Contents, Entry, shown
 from engine.errors import LoadError
 from engine.files import pt2, safetensors, shards, torchscript
 from engine.files.archive import Archive
-from engine.files.contents import Contents, Entry
 from engine.files.identify import UNKNOWN, Foreign, identify
 from engine.files.limits import MAX_RECORDS, Budget
 from engine.files.pickles import Reading
-from engine.files.regions import Region, open_file, shown
+from engine.files.regions import Region, open_file
 from engine.files.tensors import Listing, collect, module_classes
 from engine.files.values import Dict, Tensor, Value
 

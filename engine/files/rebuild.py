@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
+from engine.contents import shown
 from engine.files.dtypes import SIZES, numpy_dtype, numpy_size, storage_dtype, torch_dtype
 from engine.files.limits import MAX_COUNT, MAX_DIMENSIONS, Budget
-from engine.files.regions import Region, shown
+from engine.files.regions import Region
 from engine.files.values import (
     Array,
     Blob,

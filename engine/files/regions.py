@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from engine.contents import shown
 from engine.errors import LoadError
 
 DAMAGED = "It is damaged, or was not copied whole: get the file again."
@@ -64,12 +65,6 @@ class Region:
         return LoadError(
             f"{shown(self.file.name)} cannot be read{where}: {what}.", hint=hint, file=str(self.file)
         )
-
-
-def shown(text: str, length: int = 120) -> str:
-    """``text`` for a sentence: no control characters, not longer than ``length``."""
-    text = "".join(character if character.isprintable() else "�" for character in text[: length + 1])
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import json
 import math
 from typing import Any
 
+from engine.contents import shown
 from engine.files.dtypes import SAFETENSORS, SAFETENSORS_BITS
 from engine.files.limits import (
     MAX_COUNT,
@@ -19,7 +20,7 @@ from engine.files.limits import (
     Budget,
     too_much,
 )
-from engine.files.regions import Region, shown
+from engine.files.regions import Region
 from engine.files.tensors import Row, by_name
 from engine.graph import Shape
 

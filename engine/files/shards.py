@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.contents import Contents, Group, PrefixTotal, Tensors, shown
 from engine.errors import LoadError
-from engine.files.contents import Contents, Group, PrefixTotal, Tensors
 from engine.files.limits import MAX_JSON_BYTES, MAX_TENSORS, Budget, too_much
-from engine.files.regions import Region, shown
+from engine.files.regions import Region
 from engine.files.safetensors import parse_json
 from engine.files.tensors import Listing, Row
 

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from engine.files.contents import Group, PrefixTotal, Tensors
+from engine.contents import Group, PrefixTotal, Tensors, shown
 from engine.files.dtypes import SIZES
 from engine.files.limits import MAX_DEPTH, MAX_NAME, MAX_RECORDS, MAX_TENSORS, Budget, too_much
-from engine.files.regions import shown
 from engine.files.values import Array, Dict, Instance, Set, Tensor, Value
 from engine.graph import Shape
 

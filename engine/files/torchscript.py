@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
+from engine.contents import Entry, shown
 from engine.files.archive import Archive
-from engine.files.contents import Entry
 from engine.files.limits import MAX_DEPTH, MAX_RECORDS, Budget
 from engine.files.pickles import Reading
-from engine.files.regions import shown
 from engine.files.tensors import Listing, Row, key_text, make_row
 from engine.files.values import Instance, Tensor, Value
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-from engine.files.regions import Region, shown
+from engine.contents import shown
+from engine.files.regions import Region
 from engine.graph import Shape
 
 Value: TypeAlias = Any

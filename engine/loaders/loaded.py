@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from threading import Event
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ class LoadOptions:
     digest: str = ""
 
 
+ZeroCounter: TypeAlias = Callable[[Event], Iterator[tuple[str, int]]]
+"""(parameter's name, elements of it that are 0) one by one; raises CancelledError soon after the event is set."""
+
+
 @dataclass
 class LoadedModel:
     """An open model: ``module`` is in eval mode with all tensors on the meta device.
@@ -41,6 +46,8 @@ class LoadedModel:
     """The import world to run the model's forward in; None for models that import nothing of their own."""
     random_weights: bool = False
     """Whether ``build_real`` gives freshly initialised weights, because the source holds none."""
+    count_zeros: ZeroCounter | None = None
+    """Counts the zeros in the source's weights; None where these are random."""
 
     @property
     def specs(self) -> tuple[InputSpec, ...]:

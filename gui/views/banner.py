@@ -6,8 +6,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
+from engine import sources
 from engine.errors import ErrorInfo
-from gui.opening import short_source
 from gui.selection import Selection
 from gui.views.actions import Actions
 from gui.views.text_dialog import TextDialog
@@ -120,7 +120,7 @@ class Banner(QFrame):
         self._refresh()
 
     def _on_open_failed(self, source: str, error: ErrorInfo) -> None:
-        self.show_problem(f"{short_source(source)} was not opened.", error)
+        self.show_problem(f"{sources.short(source)} was not opened.", error)
 
     def _on_export_failed(self, error: ErrorInfo) -> None:
         self.show_problem("The report was not written.", error)

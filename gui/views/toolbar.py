@@ -8,8 +8,8 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QToolButton, QWidget
 
+from engine import sources
 from gui.measuring import Measuring
-from gui.opening import short_source
 from gui.settings import Settings
 from gui.theme import ThemeManager
 from gui.views.actions import Actions
@@ -158,7 +158,7 @@ class Toolbar(QFrame):
         self._recent.clear()
         recent = self._settings.recent
         for source in recent:
-            action = self._recent.addAction(short_source(source), partial(self.source_chosen.emit, source))
+            action = self._recent.addAction(sources.short(source), partial(self.source_chosen.emit, source))
             action.setToolTip(source)
         self._recent.setEnabled(bool(recent))
 
@@ -171,7 +171,7 @@ class Toolbar(QFrame):
             return
         # The name is read first: a long source gives way before it does.
         self.title.setMinimumWidth(min(self.title.sizeHint().width(), TITLE_PX))
-        source = short_source(model.source)
+        source = sources.short(model.source)
         self.source.setText(source if self._workspace.editable else f"{source} · opened report")
         parts = [model.source, model.class_name, model.task, model.note]
         if model.sha256:

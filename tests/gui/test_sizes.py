@@ -9,7 +9,7 @@ from engine.errors import ErrorInfo, InputError
 from engine.graph import Dim, InputShape, InputSpec
 from engine.protocol import Point
 from gui import sizes
-from gui.opening import absolute_source, parse_inputs, short_source
+from gui.opening import parse_inputs
 from gui.refusals import refusals
 from gui.views.elided_label import plain_tooltip
 
@@ -77,16 +77,6 @@ def test_refusals_reach_half_way_to_known_neighbours() -> None:
     assert [(each.low, each.high, each.size) for each in found] == [(32, 48, 32), (48, 80, 64)]
     assert found[0].reason == error.message
     assert refusals((IMAGE,), {at(96): Point(1, at(96))}, "height", at) == []
-
-
-def test_sources() -> None:
-    assert absolute_source("torchvision:resnet50") == "torchvision:resnet50"
-    assert absolute_source("/models/net.py:build") == "/models/net.py:build"
-    assert absolute_source("net.py:build").endswith("/net.py:build")
-    assert absolute_source("net.py:build").startswith("/")
-    assert short_source("/models/net.py:build") == "net.py:build"
-    assert short_source("/reports/old.json") == "old.json"
-    assert short_source("torchvision:resnet50") == "torchvision:resnet50"
 
 
 def test_written_shapes() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.files.contents import Contents, Group
-from engine.files.regions import shown
+from engine.contents import Contents, Group, shown
 from engine.numbers import count, size
 
 _KINDS = {

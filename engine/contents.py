@@ -1,4 +1,4 @@
-"""What a file holds, as plain values: read without running or importing anything of it."""
+"""What a model file holds and which architectures it fits, as plain values: read without running anything of it."""
 
 from __future__ import annotations
 
@@ -131,3 +131,32 @@ class Contents(Struct, frozen=True):
         names = [each.name for each in self.imports if each.origin == "other"]
         names += [each.function for each in self.calls if each.origin == "other"]
         return tuple(dict.fromkeys(names))
+
+
+class Candidate(Struct, frozen=True):
+    """An architecture whose weights a file may hold, and why."""
+
+    source: str
+    """What to open for it: ``weights.pt@torchvision:resnet50(num_classes=10)``."""
+    architecture: str
+    """``torchvision:resnet50(num_classes=10)``."""
+    fit: str
+    """``exact`` (every name and shape), ``other classes`` (all but the size of the last layers) or ``partly``."""
+    matched: int
+    """Tensors of the file with the name and shape that the architecture has."""
+    tensors: int
+    """Tensors of the file's group."""
+    expected: int
+    """Tensors that the architecture has."""
+    reason: str
+    """A sentence: what fits and what does not."""
+    rank: int = 1
+    """Candidates with the same rank fit equally well."""
+    group: str = ""
+    """``Group.path`` of the group in the file."""
+
+
+def shown(text: str, length: int = 120) -> str:
+    """``text`` for a sentence: no control characters, not longer than ``length``."""
+    text = "".join(character if character.isprintable() else "�" for character in text[: length + 1])
+    return text if len(text) <= length else text[: length - 1] + "…"
