@@ -38,16 +38,21 @@ def read(path: Path) -> Contents:
 def read_file(path: Path, budget: Budget) -> Contents:
     """What one file holds, with its shards when it is their index."""
     with open_file(path) as region:
-        kind = identify(region)
-        if kind == "zip":
-            return _zip(region, budget)
-        if kind in ("legacy", "pickle", "perhaps pickle", "tar"):
-            return _pickle(region, kind, budget)
-        if kind == "safetensors":
-            return _safetensors(region, budget)
-        if kind == "json":
-            return shards.read_index(region, budget, read_file)
-        raise _refusal(region, kind)
+        return read_region(region, budget)
+
+
+def read_region(region: Region, budget: Budget) -> Contents:
+    """What the bytes of one file hold that is open already, or in memory."""
+    kind = identify(region)
+    if kind == "zip":
+        return _zip(region, budget)
+    if kind in ("legacy", "pickle", "perhaps pickle", "tar"):
+        return _pickle(region, kind, budget)
+    if kind == "safetensors":
+        return _safetensors(region, budget)
+    if kind == "json":
+        return shards.read_index(region, budget, read_file)
+    raise _refusal(region, kind)
 
 
 def _refusal(region: Region, kind: str | Foreign) -> LoadError:

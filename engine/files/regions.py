@@ -31,6 +31,11 @@ class Region:
         self.name = name
         self.size = size
 
+    @property
+    def handle(self) -> BinaryIO:
+        """The open file that the bytes are read from."""
+        return self._handle
+
     def read(self, offset: int, count: int) -> bytes:
         """Exactly ``count`` bytes. Raises LoadError where the region ends before that."""
         if offset < 0 or count < 0 or offset + count > self.size:

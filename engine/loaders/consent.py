@@ -69,18 +69,21 @@ class SourceFile(NamedTuple):
     tree: ast.Module | None
 
 
-def local_files(path: Path, content: bytes, tree: ast.Module) -> dict[Path, SourceFile]:
-    """``path``, the packages it lies in and, as far as imports can be read off the text, what they import from its
-    folder. A file that cannot be read is left out, so it cannot run either."""
-    root = package_root(path)
+def local_files(
+    path: Path, content: bytes, tree: ast.Module | None, root: Path | None = None
+) -> dict[Path, SourceFile]:
+    """``path``, the packages it lies in and, as far as imports can be read off the text, what they import from
+    ``root`` (by default the folder above its packages). A file that cannot be read is left out, so it cannot run
+    either."""
+    root = root or package_root(path)
     files = {path: SourceFile(content, tree)}
     queue = [path]
     name = ".".join(path.relative_to(root).with_suffix("").parts)
-    found = _resolve(root, name)
+    found = resolve(root, name)
     while True:
         for file in found:
             if file not in files and len(files) < MAX_FILES:
-                source = _read_local(file)
+                source = read_local(file)
                 if source is not None:
                     files[file] = source
                     queue.append(file)
@@ -89,10 +92,11 @@ def local_files(path: Path, content: bytes, tree: ast.Module) -> dict[Path, Sour
         current = queue.pop()
         current_tree = files[current].tree
         names = _imported(current_tree, current, root) if current_tree is not None else set()
-        found = [file for each in sorted(names) for file in _resolve(root, each)]
+        found = [file for each in sorted(names) for file in resolve(root, each)]
 
 
-def _read_local(path: Path) -> SourceFile | None:
+def read_local(path: Path) -> SourceFile | None:
+    """The file, if it can be read at all."""
     try:
         content = read_source(path)
     except LoadError:
@@ -127,17 +131,17 @@ def what_runs(path: Path, files: dict[Path, SourceFile], call_text: str) -> tupl
             if tree is not None
             for n in _imported(tree, file, root, False)
         }
-        if not _resolve(root, name)
+        if not resolve(root, name)
     )
     if names:
         lines.append(f"Imports: {', '.join(names)}.")
     for file in sorted(files, key=lambda file: (file != path, file)):
         where = "Line" if file == path else f"{file.relative_to(root)}, line"
-        lines.extend(f"{where} {line}" for line in _statements(files[file].tree))
+        lines.extend(f"{where} {line}" for line in statements(files[file].tree))
     return tuple(lines)
 
 
-def _statements(tree: ast.Module | None) -> Iterator[str]:
+def statements(tree: ast.Module | None) -> Iterator[str]:
     """``3, at import: os.system("x")`` for each top-level statement that calls something."""
     for node in tree.body if tree is not None else ():
         if isinstance(
@@ -179,7 +183,7 @@ def _imported(tree: ast.Module, path: Path, root: Path, members: bool = True) ->
     return names
 
 
-def _resolve(root: Path, name: str) -> list[Path]:
+def resolve(root: Path, name: str) -> list[Path]:
     """Files below ``root`` that importing ``name`` executes (packages on the way included)."""
     found = []
     folder = root
