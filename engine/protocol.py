@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.configuration import Configuration
+from engine.contents import Contents
 from engine.errors import ErrorInfo
 from engine.graph import InputShape, InputSpec
 from engine.measurement import Comparison, LayerTimes, Measurement, MemoryReadings, OpTimes, Tier
@@ -84,6 +85,13 @@ class OpenReport(Struct, frozen=True, tag="open_report"):
     path: str
 
 
+class Inspect(Struct, frozen=True, tag="inspect"):
+    """Say what a model file or folder holds, without running anything of it. Answer: Inspected or Failed."""
+
+    id: int
+    path: str
+
+
 class ListZoo(Struct, frozen=True, tag="list_zoo"):
     """Answer: ZooListing."""
 
@@ -141,6 +149,7 @@ Request: TypeAlias = (
     | Cancel
     | Export
     | OpenReport
+    | Inspect
     | ListZoo
     | Measure
     | MeasureLayers
@@ -217,6 +226,11 @@ class ReportOpened(Struct, frozen=True, tag="report_opened"):
     path: str
 
 
+class Inspected(Struct, frozen=True, tag="inspected"):
+    id: int
+    contents: Contents
+
+
 class ZooListing(Struct, frozen=True, tag="zoo"):
     id: int
     entries: tuple[ZooEntry, ...]
@@ -264,6 +278,7 @@ Event: TypeAlias = (
     | Point
     | Exported
     | ReportOpened
+    | Inspected
     | ZooListing
     | Sampled
     | Measured

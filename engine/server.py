@@ -15,9 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from engine import protocol
+from engine import confine, protocol
 from engine.configuration import Configuration
 from engine.errors import CancelledError, EngineError, InputError, describe
 from engine.protocol import (
@@ -31,6 +32,8 @@ from engine.protocol import (
     Export,
     Exported,
     Failed,
+    Inspect,
+    Inspected,
     LayersMeasured,
     ListZoo,
     Measure,
@@ -241,6 +244,11 @@ class Server:
             from engine.export import read_report
 
             return ReportOpened(request.id, read_report(request.path), request.path)
+        if isinstance(request, Inspect):
+            from engine.files import read
+
+            self.send(Progress(request.id, 0, None, f"Reading {request.path}"))
+            return Inspected(request.id, read(Path(request.path)))
         if isinstance(request, ListZoo):
             from engine.loaders import torchvision_zoo
 
@@ -252,13 +260,15 @@ class Server:
         raise InputError(f"The engine does not answer {type(request).__name__}.")
 
     def _open(self, request: Open) -> Event:
+        from engine.guard import limited_memory, memory_errors
         from engine.loaders import load
         from engine.loaders.loaded import LoadOptions
         from engine.session import Session
 
         self.send(Progress(request.id, 0, None, f"Opening {request.source}"))
         gc.unfreeze()
-        loaded = load(request.source, LoadOptions(request.trust, request.digest))
+        with limited_memory(), memory_errors(request.source):
+            loaded = load(request.source, LoadOptions(request.trust, request.digest))
         if self._inbox.interrupt.is_set():
             raise CancelledError()
         self._session = Session(loaded, request.inputs)
@@ -391,6 +401,7 @@ def _threads() -> int:
 def main(*, latency: bool = False) -> int:
     """``python -m engine serve [--latency]``: keep stdout for the protocol alone and serve."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    confine.confine(allow_network=confine.network_allowed())
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     sys.stdout = sys.stderr

@@ -22,7 +22,7 @@ from PySide6.QtCore import (
 )
 from PySide6.QtWidgets import QApplication
 
-from gui.engine_client import EngineClient
+from gui.engine_client import NETWORK, EngineClient
 from gui.latency_engine import LatencyEngine
 from gui.main_window import MainWindow
 from gui.measuring import Measuring
@@ -63,6 +63,9 @@ class Application:
         self.engine = EngineClient(options.python or settings.python)
         self.workspace = Workspace(self.engine, settings)
         self.latency_engine = LatencyEngine(self.engine.python)
+        if settings.allow_network:
+            self.engine.set_variable(NETWORK, "1")
+            self.latency_engine.set_variable(NETWORK, "1")
         self.measuring = Measuring(self.workspace, self.latency_engine, settings)
         self.selection = Selection()
         self.window = MainWindow(self.workspace, self.measuring, self.selection, self.theme, settings)

@@ -31,6 +31,8 @@ MAX_QUICK_DEATHS = 3
 BACKOFF_MS = (0, 500, 2000)
 CANCEL_GRACE_MS = 3000
 """A kernel cannot be interrupted: what does not stop in this time is killed."""
+NETWORK = "MISNOMER_ALLOW_NETWORK"
+"""Environment variable with which an engine lets the code of models use the network."""
 MAX_LINE_BYTES = 512 << 20
 STDERR_LINES = 200
 MAX_STDERR_LINE = 64 << 10
@@ -42,6 +44,7 @@ _ANSWERS = (
     | protocol.Failed
     | protocol.Exported
     | protocol.ReportOpened
+    | protocol.Inspected
     | protocol.ZooListing
     | protocol.Measured
     | protocol.LayersMeasured
@@ -104,6 +107,7 @@ class EngineClient(QObject):
     point_arrived = Signal(object)
     exported = Signal(object)
     report_opened = Signal(object)
+    inspected = Signal(object)
     zoo_listed = Signal(object)
     sampled = Signal(object)
     measured = Signal(object)
@@ -156,6 +160,7 @@ class EngineClient(QObject):
             protocol.Point: self.point_arrived.emit,
             protocol.Exported: self.exported.emit,
             protocol.ReportOpened: self.report_opened.emit,
+            protocol.Inspected: self.inspected.emit,
             protocol.ZooListing: self.zoo_listed.emit,
             protocol.Sampled: self.sampled.emit,
             protocol.Measured: self.measured.emit,
@@ -316,6 +321,13 @@ class EngineClient(QObject):
         if self._process is not None and self._is_ready:
             self._set_state("busy" if self._outstanding else "ready")
 
+    def set_variable(self, name: str, value: str) -> None:
+        """An environment variable of the next process; an empty value takes it away again."""
+        if value:
+            self._variables[name] = value
+        else:
+            self._variables.pop(name, None)
+
     # -- requests ------------------------------------------------------------------------------------------------
 
     def open(
@@ -334,6 +346,9 @@ class EngineClient(QObject):
 
     def open_report(self, path: str) -> int:
         return self._send(protocol.OpenReport(next(self._ids), path))
+
+    def inspect(self, path: str) -> int:
+        return self._send(protocol.Inspect(next(self._ids), path))
 
     def list_zoo(self) -> int:
         return self._send(protocol.ListZoo(next(self._ids)))

@@ -58,6 +58,7 @@ class LatencyEngine(QObject):
         self.refusal: ErrorInfo | None = None
         """Why the model cannot be opened here, or no process be started; until :meth:`open` is called again."""
         self._arguments = tuple(arguments)
+        self._variables = dict(VARIABLES)
         self._active: EngineClient | None = None
         self._spare: EngineClient | None = None
         self._dying: list[EngineClient] = []
@@ -150,6 +151,13 @@ class LatencyEngine(QObject):
         for client in clients:
             if client is not None:
                 self._retire(client)
+
+    def set_variable(self, name: str, value: str) -> None:
+        """An environment variable from the next process on; an empty value takes it away again."""
+        self._variables.pop(name, None)
+        if value:
+            self._variables[name] = value
+        self.set_python(self.python)
 
     def ask(self, job: Job) -> None:
         """Do ``job`` next; what runs or waits gives way to it."""
@@ -284,7 +292,9 @@ class LatencyEngine(QObject):
 
     def _start(self) -> EngineClient:
         """A new process, which nobody listens to yet."""
-        return EngineClient(self.python, self, arguments=self._arguments, variables=VARIABLES, restarts=False)
+        return EngineClient(
+            self.python, self, arguments=self._arguments, variables=self._variables, restarts=False
+        )
 
     def _employ(self, client: EngineClient) -> None:
         """Make ``client`` the one that measures."""

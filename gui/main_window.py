@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QMimeData, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
@@ -18,26 +19,31 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine import sources
+from engine.contents import Contents
 from engine.errors import ErrorInfo
 from engine.protocol import Ready
-from gui.callables import candidates
 from gui.charts import panels
 from gui.desk import Desk
+from gui.engine_client import NETWORK
 from gui.measuring import Measuring
-from gui.opening import ConsentRequest
+from gui.opening import ArchitectureRequest, ConsentRequest
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
 from gui.views.actions import Actions
+from gui.views.architecture_dialog import ArchitectureDialog
 from gui.views.banner import Banner
-from gui.views.callable_dialog import CallableDialog
+from gui.views.callable_dialog import ask_callable
 from gui.views.cards import CardsBar
 from gui.views.consent_dialog import ConsentDialog, RealRunDialog
 from gui.views.dock_panel import GRIP_PX, DockPanel
+from gui.views.file_dialog import ContentsDialog
 from gui.views.input_bar import InputBar
 from gui.views.inspector import InspectorPanel
 from gui.views.layer_panel import LayerPanel
 from gui.views.measurement_panel import MeasurementPanel
+from gui.views.settings_dialog import SettingsDialog
 from gui.views.shape_dialog import ShapeDialog
 from gui.views.status_bar import StatusBar
 from gui.views.text_dialog import TextDialog
@@ -46,6 +52,8 @@ from gui.views.what_changed import WhatChangedPanel
 from gui.views.zoo_dialog import ZooDialog
 from gui.workspace import Workspace
 
+FILTERS = "Models and reports (*.pt *.pth *.pt2 *.bin *.ckpt *.pkl *.safetensors *.py *.json);;All files (*)"
+"""Only for the eyes: what a file is, is found out by its content."""
 LAYOUT_VERSION = 2
 """Raised when the panels change so much that a kept layout no longer fits."""
 LAYERS_SHARE = 0.46
@@ -211,12 +219,15 @@ class MainWindow(QMainWindow):
             [self.actions_.engine_restart, self.actions_.engine_log, self.actions_.engine_python]
         )
         self.view_menu.addSeparator()
-        self.view_menu.addActions([self.actions_.shortcuts, self.actions_.quit])
+        self.view_menu.addActions([self.actions_.settings, self.actions_.shortcuts, self.actions_.quit])
 
     def _connect(self) -> None:
         workspace, actions, stack = self.workspace, self.actions_, self.workspace.undo_stack
         self.toolbar.source_chosen.connect(self.open_any)
         actions.open_file.triggered.connect(self._on_open_file)
+        actions.open_folder.triggered.connect(self._on_open_folder)
+        actions.contents.triggered.connect(self._on_contents)
+        actions.settings.triggered.connect(self._on_settings)
         actions.open_zoo.triggered.connect(self._on_open_zoo)
         actions.reload.triggered.connect(self._on_reload)
         actions.undo.triggered.connect(stack.undo)
@@ -254,6 +265,9 @@ class MainWindow(QMainWindow):
         workspace.model_changed.connect(self._on_model_changed)
         workspace.consent_required.connect(self._on_consent_required)
         workspace.shapes_required.connect(self._on_shapes_required)
+        workspace.architecture_required.connect(self._on_architecture_required)
+        workspace.open_failed.connect(self._on_open_failed)
+        workspace.inspected.connect(self._on_inspected)
         workspace.failure_changed.connect(self._on_failure_changed)
         workspace.exported.connect(self._on_exported)
         workspace.engine.gave_up.connect(self._on_engine_gave_up)
@@ -261,6 +275,7 @@ class MainWindow(QMainWindow):
         workspace.engine.complained.connect(self.status.notice)
         workspace.engine.crashed.connect(self.status.notice)
         self.banner.real_run_asked.connect(self._ask_real_run)
+        self.banner.contents_asked.connect(self._show_contents)
         self.input_bar.assumptions.corrected.connect(self.status.notice)
         self.selection.current_changed.connect(self._on_current_changed)
         self.selection.activated.connect(self._on_activated)
@@ -305,30 +320,23 @@ class MainWindow(QMainWindow):
 
     def open_any(self, source: str) -> None:
         """Open a source, a report, or a Python file whose callable is still to be chosen."""
-        if not source.endswith(".py"):
-            self.workspace.open_source(source)
-            return
-        try:
-            found = candidates(source)
-        except (OSError, SyntaxError, ValueError) as error:
-            self.banner.show_problem(
-                f"{Path(source).name} was not opened.", ErrorInfo("load", f"{_reason(error)}.", file=source)
-            )
-            return
-        if not found:
-            error_info = ErrorInfo(
-                "load", "It has no function or class at its top level.", "Give it one that builds the model."
-            )
-            self.banner.show_problem(f"{Path(source).name} was not opened.", error_info)
-        elif len(found) == 1:
-            self.workspace.open_source(f"{source}:{found[0].name}")
+        if sources.split_python(source) == (source, "") and not sources.split_file(source).architecture:
+            ask_callable(source, self, self.workspace.open_source, partial(self._on_no_callable, source))
         else:
-            dialog = CallableDialog(source, found, self)
-            dialog.chosen.connect(self.workspace.open_source)
-            dialog.open()
+            self.workspace.open_source(source)
+
+    def _on_no_callable(self, source: str, error: ErrorInfo) -> None:
+        self.banner.show_problem(f"{Path(source).name} was not opened.", error)
 
     def _on_open_file(self) -> None:
-        dialog = self._file_dialog("Open", "Models and reports (*.py *.json);;All files (*)")
+        dialog = self._file_dialog("Open", FILTERS)
+        dialog.fileSelected.connect(self.open_any)
+        dialog.open()
+
+    def _on_open_folder(self) -> None:
+        dialog = self._file_dialog("Open a model folder", "")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
         dialog.fileSelected.connect(self.open_any)
         dialog.open()
 
@@ -359,28 +367,33 @@ class MainWindow(QMainWindow):
         self._settings.set("folder", str(Path(path).parent))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        urls = event.mimeData().urls()
-        if any(url.toLocalFile().lower().endswith((".py", ".json")) for url in urls):
+        if _dropped(event.mimeData()):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        for url in event.mimeData().urls():
-            path = url.toLocalFile()
-            if path.lower().endswith((".py", ".json")):
-                event.acceptProposedAction()
-                self.open_any(path)
-                return
+        path = _dropped(event.mimeData())
+        if path:
+            event.acceptProposedAction()
+            self.open_any(path)
 
     # -- questions -----------------------------------------------------------------------------------------------
 
     def _on_consent_required(self, request: ConsentRequest) -> None:
-        dialog = ConsentDialog(request.source, request.error, self)
+        dialog = ConsentDialog(request.source, request.error, self.theme, self)
 
         def agree() -> None:
             self.workspace.agree(request.error.digest, watch=dialog.watch.isChecked())
 
         dialog.accepted.connect(agree)
         dialog.rejected.connect(self.workspace.decline)
+        dialog.open()
+
+    def _on_architecture_required(self, request: ArchitectureRequest) -> None:
+        dialog = ArchitectureDialog(request, self.theme, self)
+        dialog.chosen.connect(self.workspace.choose_architecture)
+        dialog.rejected.connect(self.workspace.decline)
+        dialog.zoo_wanted.connect(self.workspace.request_zoo)
+        self.workspace.zoo_listed.connect(dialog.set_entries)
         dialog.open()
 
     def _on_shapes_required(self, error: ErrorInfo) -> None:
@@ -399,6 +412,38 @@ class MainWindow(QMainWindow):
             dialog = RealRunDialog(error, self)
             dialog.accepted.connect(self.workspace.allow_real_run)
             dialog.open()
+
+    # -- what a file holds ---------------------------------------------------------------------------------------
+
+    def _on_contents(self) -> None:
+        if self.workspace.file:
+            self.workspace.inspect(self.workspace.file)
+
+    def _on_inspected(self, contents: Contents) -> None:
+        ContentsDialog(contents, self.theme, self).open()
+
+    def _on_open_failed(self, source: str, error: ErrorInfo) -> None:
+        """What cannot be computed can still be read."""
+        if error.contents is not None:
+            self._show_contents(error)
+
+    def _show_contents(self, error: ErrorInfo) -> None:
+        if error.contents is not None:
+            ContentsDialog(error.contents, self.theme, self, problem=error).open()
+
+    # -- settings ------------------------------------------------------------------------------------------------
+
+    def _on_settings(self) -> None:
+        dialog = SettingsDialog(self.workspace, self._settings, self.theme, self)
+        dialog.network_changed.connect(self._on_network_changed)
+        dialog.python_chosen.connect(self._set_engine_python)
+        dialog.open()
+
+    def _on_network_changed(self, allowed: bool) -> None:
+        value = "1" if allowed else ""
+        self.measuring.engine.set_variable(NETWORK, value)
+        self.workspace.engine.set_variable(NETWORK, value)
+        self.workspace.engine.restart()
 
     # -- exporting -----------------------------------------------------------------------------------------------
 
@@ -453,8 +498,9 @@ class MainWindow(QMainWindow):
         dialog.open()
 
     def _set_engine_python(self, path: str) -> None:
+        """An interpreter for the engine; empty: the one that runs this window."""
         self._settings.python = path
-        self.workspace.engine.restart(path)
+        self.workspace.engine.restart(path or sys.executable)
 
     # -- looks ---------------------------------------------------------------------------------------------------
 
@@ -532,10 +578,7 @@ class MainWindow(QMainWindow):
         super().closeEvent(event)
 
 
-def _reason(error: OSError | SyntaxError | ValueError) -> str:
-    """Why a Python file cannot be read, with the line where there is one; no full stop."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if isinstance(error, SyntaxError):
-        return f"{error.msg}, line {error.lineno}" if error.lineno else error.msg
-    return str(error)
+def _dropped(data: QMimeData) -> str:
+    """The file or folder to open of what is dropped; of a model in shards, its index."""
+    paths = [url.toLocalFile() for url in data.urls() if url.isLocalFile()]
+    return next((path for path in paths if path.endswith(".index.json")), paths[0] if paths else "")

@@ -1,4 +1,4 @@
-"""Opens models: consent, missing shapes, changed files, and opening again after the engine died."""
+"""Opens models: what the user is asked on the way, changed files, and opening again after the engine died."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gui import sizes
 from gui.analysis_queue import AnalysisQueue
 from gui.engine_client import EngineClient
 from gui.file_watch import FileWatch
-from gui.opening import ConsentRequest, Opening, Reason, planned_inputs
+from gui.opening import ArchitectureRequest, ConsentRequest, Opening, Reason, planned_inputs
 from gui.settings import Settings
 
 MAX_CRASHES = 2
@@ -35,6 +35,8 @@ class Opener(QObject):
     """ConsentRequest; answer with :meth:`agree` or :meth:`decline`."""
     shapes_required = Signal(object)
     """ErrorInfo: the model does not say what its inputs are; answer with :meth:`give_shapes` or :meth:`decline`."""
+    architecture_required = Signal(object)
+    """ArchitectureRequest: the file holds weights alone; answer with :meth:`choose` or :meth:`decline`."""
     noticed = Signal(str)
     changed = Signal()
     """Something was sent, has come back, or waits for the user."""
@@ -93,6 +95,11 @@ class Opener(QObject):
         """Whether the user agreed that the watched file's code runs again when it changes."""
         return self._watch.path in self._trusted_paths
 
+    @property
+    def trusted_paths(self) -> tuple[str, ...]:
+        """Files whose code runs again when they change, until the window closes."""
+        return tuple(sorted(self._trusted_paths))
+
     # -- requests ------------------------------------------------------------------------------------------------
 
     def open(self, opening: Opening) -> None:
@@ -126,9 +133,28 @@ class Opener(QObject):
         """The user lets the code with this digest run; with ``watch`` also whatever its file holds later."""
         opening, self._question = self._question, None
         if opening is not None:
-            self._settings.agree(digest)
+            asked = opening.question
+            contents = asked.contents if asked is not None else None
+            file = asked.file if asked is not None and asked.file else opening.source
+            self._settings.agree(digest, file, contents.kind if contents is not None else "python")
             opening.runs_on_change = watch
             opening.trust, opening.digest = True, digest
+            self.open(opening)
+
+    def distrust(self, path: str) -> None:
+        """Ask again before the code of this file runs once it has changed."""
+        self._trusted_paths.discard(path)
+        origin = self._origin
+        if origin is not None and self._watch.path == path:
+            origin.runs_on_change = False
+            origin.trust = origin.trust and bool(origin.digest)
+        self.changed.emit()
+
+    def choose(self, source: str) -> None:
+        """The source to open instead: the weights together with what they belong to."""
+        opening, self._question = self._question, None
+        if opening is not None:
+            opening.source = source
             self.open(opening)
 
     def give_shapes(self, inputs: tuple[InputShape, ...]) -> None:
@@ -157,11 +183,12 @@ class Opener(QObject):
         opening.request = self._engine.open(opening.source, opening.trust, opening.digest, opening.inputs)
         self.changed.emit()
 
-    def _ask(self, opening: Opening) -> bool:
+    def _ask(self, opening: Opening, question: ErrorInfo) -> bool:
         """The user has to answer first; the model on the screen stays usable. False if they are asked already."""
         free = self._question is None
         if free:
             self._question = opening
+            opening.question = question
         self._end(again=free)
         return free
 
@@ -178,7 +205,9 @@ class Opener(QObject):
     def _again(self, reason: Reason) -> Opening:
         origin = self._origin
         assert origin is not None
-        again = Opening(origin.source, reason, origin.trust, origin.digest, origin.inputs)
+        # A consent may have been taken back since.
+        trust = origin.trust and (not origin.digest or self._settings.agreed(origin.digest))
+        again = Opening(origin.source, reason, trust, origin.digest if trust else "", origin.inputs)
         if self.runs_on_change:
             again.trust, again.digest = True, ""
         return again
@@ -232,8 +261,11 @@ class Opener(QObject):
         if error.kind == "consent" and (not opening.trust or error.digest != opening.digest):
             self._on_consent(opening, error)
         elif error.kind == "missing_shape" and opening.reason == "user":
-            if self._ask(opening):
+            if self._ask(opening, error):
                 self.shapes_required.emit(error)
+        elif error.kind == "architecture" and opening.reason == "user":
+            if self._ask(opening, error):
+                self.architecture_required.emit(ArchitectureRequest(opening.source, error))
         elif opening.opened is None:
             self._end(again=opening.reason != "restart")
             self._say(opening, error)
@@ -258,7 +290,7 @@ class Opener(QObject):
         if self._settings.agreed(error.digest):
             opening.trust, opening.digest = True, error.digest
             self._send(opening)
-        elif self._ask(opening):
+        elif self._ask(opening, error):
             self.consent_required.emit(ConsentRequest(opening.source, error))
 
     def _on_file_changed(self, path: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from engine import sources
 from engine.configuration import Configuration
 from engine.edits import Edit, parse_value
 from engine.errors import ErrorInfo, InputError
 from engine.graph import DTYPE_BYTES, InputShape
 from engine.protocol import Opened
+from engine.results import ModelInfo
 
 Reason = Literal["user", "restart", "reload"]
 """Why a source is opened: someone asked, the engine was replaced, its file changed."""
@@ -48,6 +50,8 @@ class Opening:
     """Of the first analysis."""
     crashes: int = 0
     cancelled: bool = False
+    question: ErrorInfo | None = None
+    """What the user is asked about it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,25 @@ class ConsentRequest:
 
     source: str
     error: ErrorInfo
+
+
+@dataclass(frozen=True)
+class ArchitectureRequest:
+    """The file of ``source`` holds weights alone; ``error`` has what it holds and what they may belong to."""
+
+    source: str
+    error: ErrorInfo
+
+
+def model_file(model: ModelInfo) -> str:
+    """The file or folder that holds the model or its weights; empty for the zoo and for Python files."""
+    if model.weights:
+        return model.weights
+    if not sources.is_file(model.source):
+        return ""
+    file = sources.split_file(model.source)
+    is_python = not file.architecture and sources.split_python(model.source) is not None
+    return "" if is_python else file.path
 
 
 def parse_inputs(text: str) -> tuple[InputShape, ...]:

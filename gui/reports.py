@@ -1,11 +1,12 @@
-"""Reports written and read by the engine, and its list of models: requests that concern no analysis."""
+"""Reports and files read by the engine, and its list of models: requests that concern no analysis."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QObject, Signal
 
+from engine import sources
 from engine.errors import ErrorInfo
-from engine.protocol import Exported, Failed, ReportOpened, ZooListing
+from engine.protocol import Exported, Failed, Inspected, ReportOpened, ZooListing
 from engine.results import Analysis, ZooEntry
 from gui.engine_client import EngineClient
 
@@ -20,6 +21,10 @@ class Reports(QObject):
     exported = Signal(str)
     export_failed = Signal(object)
     """ErrorInfo"""
+    inspected = Signal(object)
+    """Contents"""
+    inspect_failed = Signal(str, object)
+    """(path, ErrorInfo)"""
     zoo_listed = Signal(object)
     """tuple[ZooEntry, ...]"""
     changed = Signal()
@@ -29,10 +34,12 @@ class Reports(QObject):
         self._engine = engine
         self._exports: set[int] = set()
         self._reads: dict[int, tuple[str, bool]] = {}
+        self._inspections: dict[int, str] = {}
         self._zoo: tuple[ZooEntry, ...] = ()
         self._zoo_wanted = False
         engine.exported.connect(self._on_exported)
         engine.report_opened.connect(self._on_opened)
+        engine.inspected.connect(self._on_inspected)
         engine.zoo_listed.connect(self._on_zoo_listed)
         engine.failed.connect(self._on_failed)
         engine.crashed.connect(self._on_lost)
@@ -42,7 +49,12 @@ class Reports(QObject):
     @property
     def busy_text(self) -> str:
         """What is being done, in words; ``""`` for nothing."""
-        return "Writing the report" if self._exports else "Reading the report" if self._reads else ""
+        if self._exports:
+            return "Writing the report"
+        if self._reads:
+            return "Reading the report"
+        path = next(iter(self._inspections.values()), "")
+        return f"Reading {sources.short(path)}" if path else ""
 
     def open(self, path: str, as_baseline: bool) -> None:
         request = self._engine.open_report(path)
@@ -60,6 +72,15 @@ class Reports(QObject):
         else:
             self.export_failed.emit(self._no_engine())
 
+    def inspect(self, path: str) -> None:
+        """``inspected`` says what the file holds, or ``inspect_failed`` why that cannot be said."""
+        request = self._engine.inspect(path)
+        if request:
+            self._inspections[request] = path
+            self.changed.emit()
+        else:
+            self.inspect_failed.emit(path, self._no_engine())
+
     def _no_engine(self) -> ErrorInfo:
         if self._engine.state == "failed":
             return ErrorInfo("engine", "The engine is not running.", "Restart it and try again.")
@@ -75,7 +96,7 @@ class Reports(QObject):
             self._engine.restart()
 
     def cancel(self) -> None:
-        for request in (*self._exports, *self._reads):
+        for request in (*self._exports, *self._reads, *self._inspections):
             self._engine.cancel(request)
 
     def _on_exported(self, event: Exported) -> None:
@@ -90,6 +111,11 @@ class Reports(QObject):
             self.opened.emit(event.analysis, path, as_baseline)
             self.changed.emit()
 
+    def _on_inspected(self, event: Inspected) -> None:
+        if self._inspections.pop(event.id, ""):
+            self.changed.emit()
+            self.inspected.emit(event.contents)
+
     def _on_zoo_listed(self, event: ZooListing) -> None:
         self._zoo, self._zoo_wanted = event.entries, False
         self.zoo_listed.emit(self._zoo)
@@ -103,16 +129,23 @@ class Reports(QObject):
             path, _ = self._reads.pop(event.id)
             self.changed.emit()
             self.open_failed.emit(path, event.error)
+        elif event.id in self._inspections:
+            path = self._inspections.pop(event.id)
+            self.changed.emit()
+            self.inspect_failed.emit(path, event.error)
 
     def _on_lost(self, sentence: str) -> None:
         """The engine is gone, and what it was working on with it."""
         reads, self._reads = self._reads, {}
         exports, self._exports = self._exports, set()
+        inspections, self._inspections = self._inspections, {}
         for path, _ in reads.values():
             self.open_failed.emit(path, ErrorInfo("crash", sentence))
+        for path in inspections.values():
+            self.inspect_failed.emit(path, ErrorInfo("crash", sentence))
         if exports:
             self.export_failed.emit(ErrorInfo("crash", sentence))
-        if reads or exports:
+        if reads or exports or inspections:
             self.changed.emit()
 
     def _on_restarted(self) -> None:

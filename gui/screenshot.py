@@ -10,7 +10,7 @@ from PySide6.QtCore import QElapsedTimer, QObject, QTimer
 
 from engine.errors import ErrorInfo
 from gui.app import Application, Options, make_application
-from gui.opening import ConsentRequest
+from gui.opening import ArchitectureRequest, ConsentRequest
 from gui.settings import Settings
 
 POLL_MS = 100
@@ -35,6 +35,7 @@ class Photographer(QObject):
         workspace.open_failed.connect(self._on_open_failed)
         workspace.consent_required.connect(self._on_consent_required)
         workspace.shapes_required.connect(self._on_failed)
+        workspace.architecture_required.connect(self._on_architecture_required)
         workspace.failure_changed.connect(self._on_failure_changed)
         application.engine.gave_up.connect(self._give_up)
         self._timer = QTimer(self, interval=POLL_MS)
@@ -78,6 +79,9 @@ class Photographer(QObject):
         self._give_up(error.sentence)
 
     def _on_consent_required(self, request: ConsentRequest) -> None:
+        self._give_up(request.error.sentence)
+
+    def _on_architecture_required(self, request: ArchitectureRequest) -> None:
         self._give_up(request.error.sentence)
 
     def _on_failure_changed(self) -> None:

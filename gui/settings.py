@@ -8,11 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 from PySide6.QtCore import QByteArray, QSettings
 
 MAX_RECENT = 12
 MAX_AGREED = 500
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """That code with this SHA-256 may run, given for one file; its content counts, not its name."""
+
+    digest: str
+    file: str = ""
+    """Where it lay; empty for agreements of the time when this was not kept."""
+    kind: str = ""
+    """``python`` or ``Contents.kind``."""
+    when: str = ""
+    """ISO 8601, UTC."""
 
 
 class Settings:
@@ -98,11 +113,56 @@ class Settings:
         rest = [old for old in self.recent if old != source]
         self.set_texts("recent", [source, *rest][:MAX_RECENT])
 
+    @property
+    def allow_network(self) -> bool:
+        """Whether the code of models may use the network."""
+        return self.flag("consent/network")
+
+    @allow_network.setter
+    def allow_network(self, allowed: bool) -> None:
+        self.set("consent/network", allowed)
+
+    # -- consent -------------------------------------------------------------------------------------------------
+
+    @property
+    def agreements(self) -> list[Agreement]:
+        """What the user agreed to, the newest first; entries that are damaged count as never given."""
+        try:
+            entries = json.loads(self.text("consent/given", "[]"))
+        except ValueError:
+            entries = []
+        found = [each for each in map(_agreement, entries if isinstance(entries, list) else ()) if each]
+        known = {each.digest for each in found}
+        # Before files and times were kept there was only a list of hashes.
+        return found + [Agreement(old) for old in self.texts("consent/agreed") if old not in known]
+
     def agreed(self, digest: str) -> bool:
         """Whether the user agreed to run the code with this SHA-256."""
-        return bool(digest) and digest in self.texts("consent/agreed")
+        return bool(digest) and any(each.digest == digest for each in self.agreements)
 
-    def agree(self, digest: str) -> None:
-        known = self.texts("consent/agreed")
-        if digest and digest not in known:
-            self.set_texts("consent/agreed", [digest, *known][:MAX_AGREED])
+    def agree(self, digest: str, file: str = "", kind: str = "") -> None:
+        """Remember that the code with this SHA-256 may run."""
+        if digest:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            others = [each for each in self.agreements if each.digest != digest]
+            self._keep([Agreement(digest, file, kind, now), *others])
+
+    def revoke(self, digest: str) -> None:
+        """Ask again before the code with this SHA-256 runs."""
+        self._keep([each for each in self.agreements if each.digest != digest])
+
+    def _keep(self, agreements: list[Agreement]) -> None:
+        self.remove("consent/agreed")
+        self.set("consent/given", json.dumps([asdict(each) for each in agreements[:MAX_AGREED]]))
+        # A consent that was taken back must not return because the program was killed.
+        self.save()
+
+
+def _agreement(entry: object) -> Agreement | None:
+    """None for what is no agreement."""
+    if not isinstance(entry, dict):
+        return None
+    fields = [entry.get(name, "") for name in ("digest", "file", "kind", "when")]
+    if not fields[0] or not all(isinstance(field, str) for field in fields):
+        return None
+    return Agreement(*fields)

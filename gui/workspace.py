@@ -28,8 +28,9 @@ from gui.commands import Baseline, Gestures, SetBaseline, SetConfiguration
 from gui.edit_changes import original_attribute, with_attribute, without
 from gui.engine_client import EngineClient
 from gui.opener import Opener
-from gui.opening import Opening, Plan, planned_inputs, stated
+from gui.opening import Opening, Plan, model_file, planned_inputs, stated
 from gui.prefetcher import Prefetcher
+from gui.report_files import is_report
 from gui.reports import Reports
 from gui.settings import Settings
 from gui.staleness import Staleness
@@ -37,6 +38,8 @@ from gui.staleness import Staleness
 log = logging.getLogger(__name__)
 
 UNDO_LIMIT = 500
+MAX_LATENCIES = 2000
+"""Configurations whose measurements are kept: days of dragging must not fill the memory."""
 POINTS_MS = 100
 """Prefetched points are announced at most this often."""
 REPORT_REASON = "This is an opened report; open its model to change it."
@@ -60,6 +63,8 @@ class Workspace(QObject):
     """ConsentRequest; answer with :meth:`agree` or :meth:`decline`."""
     shapes_required = Signal(object)
     """ErrorInfo: the model does not say what its inputs are; answer with :meth:`give_shapes` or :meth:`decline`."""
+    architecture_required = Signal(object)
+    """ArchitectureRequest: weights alone; answer with :meth:`choose_architecture` or :meth:`decline`."""
     open_failed = Signal(str, object)
     """(source, ErrorInfo): nothing on the screen changed."""
     reloaded = Signal()
@@ -67,6 +72,10 @@ class Workspace(QObject):
     exported = Signal(str)
     export_failed = Signal(object)
     """ErrorInfo."""
+    inspected = Signal(object)
+    """Contents of the file that was asked about with :meth:`inspect`."""
+    inspect_failed = Signal(str, object)
+    """(path, ErrorInfo)"""
     zoo_listed = Signal(object)
     """tuple[ZooEntry, ...]"""
     noticed = Signal(str)
@@ -87,7 +96,7 @@ class Workspace(QObject):
         self.baseline_label = ""
         self.points: dict[Configuration, Point] = {}
         self.latencies: dict[Configuration, Latency] = {}
-        """Everything measured of this model, at the threads that count now."""
+        """What was measured of this model at the threads that count now, the newest last; at most MAX_LATENCIES."""
         self.failure: Failed | None = None
         self.progress: Progress | None = None
         self.linked = False
@@ -110,6 +119,7 @@ class Workspace(QObject):
         self._opener.failed.connect(self.open_failed)
         self._opener.consent_required.connect(self.consent_required)
         self._opener.shapes_required.connect(self.shapes_required)
+        self._opener.architecture_required.connect(self.architecture_required)
         self._opener.noticed.connect(self.noticed)
         self._opener.changed.connect(self._on_progress_made)
         self._reports = Reports(engine, self)
@@ -117,6 +127,8 @@ class Workspace(QObject):
         self._reports.open_failed.connect(self.open_failed)
         self._reports.exported.connect(self.exported)
         self._reports.export_failed.connect(self.export_failed)
+        self._reports.inspected.connect(self.inspected)
+        self._reports.inspect_failed.connect(self.inspect_failed)
         self._reports.zoo_listed.connect(self.zoo_listed)
         self._reports.changed.connect(self._on_progress_made)
         self._staleness = Staleness(self)
@@ -193,6 +205,23 @@ class Workspace(QObject):
         """Whether the user agreed that the watched file's code runs again when it changes."""
         return self._opener.runs_on_change
 
+    @property
+    def trusted_paths(self) -> tuple[str, ...]:
+        """Files whose code runs again when they change, until the window closes."""
+        return self._opener.trusted_paths
+
+    @property
+    def no_edits(self) -> str:
+        """Why layers cannot be changed, as a sentence; empty when they can."""
+        if not self.editable:
+            return REPORT_REASON
+        return self.model.no_edits if self.model is not None else ""
+
+    @property
+    def file(self) -> str:
+        """The model file or folder that is open, or whose weights it has; empty for none."""
+        return model_file(self.model) if self.model is not None else ""
+
     def symbols(self) -> list[str]:
         """Every adjustable size, in the order of the inputs."""
         return list(sizes.adjustable(self.specs))
@@ -245,7 +274,7 @@ class Workspace(QObject):
     ) -> None:
         """Open a model; the one on the screen stays until the first analysis of the new one is there."""
         source = sources.absolute(source)
-        if source.lower().endswith(".json"):
+        if is_report(source):
             self.open_report(source)
             return
         plan = plan or Plan()
@@ -266,6 +295,20 @@ class Workspace(QObject):
     def give_shapes(self, inputs: tuple[InputShape, ...]) -> None:
         """The inputs of the model that is being opened."""
         self._opener.give_shapes(stated(inputs))
+
+    def distrust(self, path: str) -> None:
+        """Ask again before the code of this file runs once it has changed."""
+        self._opener.distrust(path)
+
+    def open_variant(self, source: str) -> None:
+        """Open the same file in another way, with the consent it has."""
+        origin = self._opener.origin
+        if origin is not None:
+            self.open_source(source, origin.trust, origin.digest)
+
+    def choose_architecture(self, source: str) -> None:
+        """Open the weights together with an architecture: ``weights.pt@torchvision:resnet50``."""
+        self._opener.choose(sources.absolute(source))
 
     def decline(self) -> None:
         """The user answers a question about opening with no: everything stays as it is."""
@@ -430,7 +473,7 @@ class Workspace(QObject):
         self._edit("Reset edits", lambda edits: ())
 
     def _edit(self, text: str, change: Callable[[tuple[Edit, ...]], tuple[Edit, ...]]) -> None:
-        if self.configuration is not None and self.editable:
+        if self.configuration is not None and not self.no_edits:
             edits = change(self.configuration.edits)
             self._change(text, msgspec.structs.replace(self.configuration, edits=edits))
 
@@ -555,8 +598,19 @@ class Workspace(QObject):
 
     def add_latency(self, latency: Latency) -> None:
         """Know what was measured of one configuration of the open model; the screen shows it where it belongs."""
+        self.latencies.pop(latency.configuration, None)  # what is measured again counts as new
         self.latencies[latency.configuration] = latency
+        self._drop_oldest()
         self._show_measured(lambda analysis: analysis.configuration == latency.configuration)
+
+    def _drop_oldest(self) -> None:
+        """Forget what was measured longest ago, but nothing of what is asked for, shown or compared with."""
+        shown = (
+            analysis.configuration for analysis in (self.analysis, self.baseline) if analysis is not None
+        )
+        kept = {self.configuration, *shown}
+        while len(self.latencies) > MAX_LATENCIES:
+            del self.latencies[next(each for each in self.latencies if each not in kept)]
 
     def drop_latencies(self) -> None:
         """Nothing is known any more, as after a change of threads."""
@@ -683,6 +737,10 @@ class Workspace(QObject):
         specs = sizes.fixed_specs(analysis.configuration.inputs)
         self._take_model(analysis.model, specs, analysis.configuration, analysis, editable=False)
         self._settings.add_recent(path)
+
+    def inspect(self, path: str) -> None:
+        """``inspected`` says what the model file holds; nothing of it runs."""
+        self._reports.inspect(path)
 
     def request_zoo(self) -> None:
         """``zoo_listed`` follows, at once when the list is known."""

@@ -34,14 +34,14 @@ def module_path(node: str) -> str:
     return node.rpartition(":")[0] if ":" in node else node
 
 
-def removal(analysis: Analysis, path: str, editable: bool) -> Removal:
-    """What can be done to the module at ``path``; ``editable`` is False for an opened report."""
+def removal(analysis: Analysis, path: str, no_edits: str = "") -> Removal:
+    """What can be done to the module at ``path``; ``no_edits`` says why nothing can be changed in this model."""
     removed = {
         module for module, gone in zip(analysis.modules.path, analysis.modules.removed, strict=True) if gone
     }
     is_removed = path in removed
-    if not editable:
-        return Removal(path, is_removed, "A report is open: open its model to change layers")
+    if no_edits:
+        return Removal(path, is_removed, no_edits)
     if not path:
         return Removal(path, is_removed, "The model itself cannot be removed")
     parent = path

@@ -30,9 +30,27 @@ class Actions:
         self._measuring = measuring
         self._tips: dict[str, str] = {}
         make = self._make
-        self.open_file = make("open_file", "Open file…", "Ctrl+O", "Open a Python file or an exported report")
-        self.open_zoo = make("open_zoo", "Model zoo…", "Ctrl+L", "Pick one of torchvision's models")
+        self.open_file = make(
+            "open_file",
+            "Open file…",
+            "Ctrl+O",
+            "Open a model, its weights, a Python file or an exported report",
+        )
+        self.open_folder = make(
+            "open_folder",
+            "Open folder…",
+            "Ctrl+Shift+O",
+            "Open a model folder, as Hugging Face lays them out",
+        )
+        self.open_zoo = make("open_zoo", "Model zoo…", "Ctrl+L", "Pick a model that needs no file")
         self.reload = make("reload", "Open again", "F5", "Open the same source again")
+        self.contents = make(
+            "contents",
+            "File contents…",
+            "Ctrl+Alt+F",
+            "What the open model file holds, read without running it",
+        )
+        self.settings = make("settings", "Settings…", "Ctrl+,", "Code you agreed to run, and what it may do")
         self.undo = make("undo", "↶ Undo", "Ctrl+Z", "Undo")
         self.redo = make("redo", "↷ Redo", "Ctrl+Shift+Z", "Redo")
         # Known signs; the toolbar has no room for their words in a narrow window.
@@ -175,6 +193,10 @@ class Actions:
         )
         for action in (self.reload, self.retry):
             self._able(action, why)
+        nothing = (
+            "This model comes from no file." if workspace.model is not None else "Open a model file first."
+        )
+        self._able(self.contents, "" if workspace.file else nothing)
         stack = workspace.undo_stack
         for action, can, text, verb in (
             (self.undo, stack.canUndo(), stack.undoText(), "Undo"),

@@ -17,6 +17,8 @@ EditValue: TypeAlias = int | str | tuple[int, ...]
 
 LARGEST = 4096
 FIELD_WIDTH = 46
+TOOLTIP = "tooltip"
+"""Property that keeps what a field says while it can be edited."""
 WORDS = ("valid", "same")
 """What ``padding`` may say instead of a number."""
 
@@ -107,6 +109,12 @@ class AttributeEditor(QWidget):
                 spin.setValue(int(part or 0))
                 spin.blockSignals(False)
 
+    def set_obstacle(self, why: str) -> None:
+        """Disable the fields and let them say why; empty: they can be edited."""
+        self.setEnabled(not why)
+        for part in (*self._spins, *((self._combo,) if self._combo is not None else ())):
+            part.setToolTip(why or part.property(TOOLTIP))
+
     def _make_spin(self, axis: int, axes: int, value: int) -> NumberField:
         spin = NumberField(0 if self.field == "padding" else 1, self)
         spin.setValue(value)
@@ -114,6 +122,7 @@ class AttributeEditor(QWidget):
         name = self.field.replace("_", " ")
         spin.setAccessibleName(f"{name}, axis {axis + 1} of {axes}" if axes > 1 else name)
         spin.setToolTip(f"{name.capitalize()} of this layer: type and press Enter, or use the arrow keys")
+        spin.setProperty(TOOLTIP, spin.toolTip())
         spin.valueChanged.connect(self._commit)
         return spin
 
@@ -125,6 +134,7 @@ class AttributeEditor(QWidget):
         combo.setObjectName(f"attribute_{self.field}_text")
         combo.setAccessibleName(self.field.replace("_", " "))
         combo.setToolTip(f"A word ({', '.join(WORDS)}) or whole numbers such as 1 or 1x2")
+        combo.setProperty(TOOLTIP, combo.toolTip())
         combo.textActivated.connect(self._commit)
         line = combo.lineEdit()
         assert line is not None

@@ -25,6 +25,8 @@ class Banner(QFrame):
 
     real_run_asked = Signal(object)
     """ErrorInfo of kind ``real_run``."""
+    contents_asked = Signal(object)
+    """ErrorInfo with contents."""
 
     def __init__(
         self, workspace: Workspace, selection: Selection, actions: Actions, parent: QWidget | None = None
@@ -55,6 +57,7 @@ class Banner(QFrame):
         self.retry = self._button("Try again", "Ask for the same configuration again")
         self.undo = self._button("Undo", "Take back the last change")
         self.go = self._button("Go to layer", "Select the layer that stopped the forward pass")
+        self.contents = self._button("File contents…", "What is in the file, without running anything of it")
         self.details = self._button("Details…", "The whole error, with its traceback if there is one")
         self.copy = self._button("Copy", "Copy the error as text")
         self.dismiss = self._button("✕", "Close this message")
@@ -65,6 +68,7 @@ class Banner(QFrame):
             self.retry,
             self.undo,
             self.go,
+            self.contents,
             self.details,
             self.copy,
             self.dismiss,
@@ -75,11 +79,13 @@ class Banner(QFrame):
         self.restart.clicked.connect(actions.engine_restart.trigger)
         self.undo.clicked.connect(workspace.undo_stack.undo)
         self.go.clicked.connect(self._on_go)
+        self.contents.clicked.connect(self._on_contents)
         self.details.clicked.connect(self._on_details)
         self.copy.clicked.connect(self._on_copy)
         self.dismiss.clicked.connect(self._on_dismiss)
         workspace.failure_changed.connect(self._on_failure_changed)
         workspace.open_failed.connect(self._on_open_failed)
+        workspace.inspect_failed.connect(self._on_inspect_failed)
         workspace.export_failed.connect(self._on_export_failed)
         workspace.model_changed.connect(self._on_dismiss)
         workspace.reloaded.connect(self._on_dismiss)
@@ -122,6 +128,9 @@ class Banner(QFrame):
     def _on_open_failed(self, source: str, error: ErrorInfo) -> None:
         self.show_problem(f"{sources.short(source)} was not opened.", error)
 
+    def _on_inspect_failed(self, path: str, error: ErrorInfo) -> None:
+        self.show_problem(f"{sources.short(path)} cannot be shown.", error)
+
     def _on_export_failed(self, error: ErrorInfo) -> None:
         self.show_problem("The report was not written.", error)
 
@@ -150,6 +159,7 @@ class Banner(QFrame):
         self.retry.setVisible(own and error.kind in ("cancelled", "crash", "bug"))
         self.undo.setVisible(own and self._workspace.undo_stack.canUndo())
         self.go.setVisible(own and bool(error.layer))
+        self.contents.setVisible(error.contents is not None)
         self.dismiss.setVisible(not own)
         self.show()
 
@@ -164,6 +174,10 @@ class Banner(QFrame):
     def _on_copy(self) -> None:
         if self._error is not None:
             QGuiApplication.clipboard().setText(error_text(self._error))
+
+    def _on_contents(self) -> None:
+        if self._error is not None:
+            self.contents_asked.emit(self._error)
 
     def _on_details(self) -> None:
         if self._error is not None:

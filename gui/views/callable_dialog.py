@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
@@ -15,7 +16,46 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.callables import Candidate
+from engine.errors import ErrorInfo
+from gui.callables import Candidate, candidates
+
+
+def ask_callable(
+    path: str, parent: QWidget, chosen: Callable[[str], object], failed: Callable[[ErrorInfo], object]
+) -> None:
+    """``chosen`` gets ``net.py:build``: the only callable of the file, or the one that the user picks.
+
+    ``failed`` gets why the file offers none. Nothing of it runs.
+    """
+    try:
+        found = candidates(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        failed(ErrorInfo("load", f"{_reason(error)}.", file=path))
+        return
+    if not found:
+        failed(
+            ErrorInfo(
+                "load",
+                "It has no function or class at its top level.",
+                "Give it one that builds the model.",
+                file=path,
+            )
+        )
+    elif len(found) == 1:
+        chosen(f"{path}:{found[0].name}")
+    else:
+        dialog = CallableDialog(path, found, parent)
+        dialog.chosen.connect(chosen)
+        dialog.open()
+
+
+def _reason(error: OSError | SyntaxError | ValueError) -> str:
+    """Why a Python file cannot be read, with the line where there is one; no full stop."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, SyntaxError):
+        return f"{error.msg}, line {error.lineno}" if error.lineno else error.msg
+    return str(error)
 
 
 class CallableDialog(QDialog):

@@ -17,7 +17,7 @@ from gui.models.card_words import CardWords, metric_words, nothing_words
 from gui.models.latency_words import latency_words, throughput_words
 from gui.state_words import STALE_OPACITY, belongs_to
 from gui.theme import CARD_PX, SECONDARY_PX, ThemeManager, ui_font
-from gui.views.elided_label import plain_tooltip
+from gui.tooltips import plain_tooltip
 from gui.views.latency_state import situation
 from gui.workspace import Workspace
 

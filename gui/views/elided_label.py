@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import html
-
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel, QStyle, QStyleOption, QWidget
 
-
-def plain_tooltip(text: str) -> str:
-    """``text`` of unknown origin (a path, an error) as a tooltip that shows its tags instead of obeying them."""
-    if "<" not in text:
-        return text
-    return f"<p>{html.escape(text)}</p>".replace("\n", "<br>")
+from gui.tooltips import plain_tooltip
 
 
 class ElidedLabel(QLabel):

@@ -20,18 +20,21 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from engine import sources
 from engine.graph import InputSpec
 from gui import sizes
 from gui.settings import Settings
 from gui.theme import ThemeManager
+from gui.tooltips import plain_tooltip
 from gui.views.assumptions import AssumptionsButton
-from gui.views.elided_label import ElidedLabel, plain_tooltip
+from gui.views.elided_label import ElidedLabel
 from gui.views.size_control import SizeControl
 from gui.workspace import REPORT_REASON, Workspace
 
 REFUSALS_MS = 120
 """Shading waits this long after the last change: it is no part of a slider's tick."""
 
+GUARDS_OFF = "⚠ guards off: sizes it was not exported for may run, and mean nothing"
 MOST_ROWS = 3
 """More inputs than this scroll; half a row more shows that there are others."""
 ROW_GAP = 4
@@ -120,7 +123,8 @@ class InputBar(QWidget):
             title.setToolTip(plain_tooltip(f"Input {title.text()}\n{title.whatsThis()}"))
         if not self._workspace.specs:
             self._grid.addLayout(self._empty_row(), 0, 0)
-        self._grid.setColumnStretch(self._grid.columnCount(), 1)
+        if not self._add_size_note():
+            self._grid.setColumnStretch(self._grid.columnCount(), 1)
         self._scroll.show_rows(self._body)
         self._show_assumptions()
         self._refusals_timer.start()
@@ -179,9 +183,41 @@ class InputBar(QWidget):
             first = False
         fixed = QLabel(_fixed_text(spec), self._body)
         fixed.setProperty("role", "secondary")
-        fixed.setToolTip("Fixed by the model's structure." if self._workspace.editable else REPORT_REASON)
+        model = self._workspace.model
+        why = (model.fixed_sizes if model is not None else "") or "Fixed by the model's structure."
+        fixed.setToolTip(plain_tooltip(why if self._workspace.editable else REPORT_REASON))
         self._grid.addWidget(fixed, row, column + 1)
         return title
+
+    def _add_size_note(self) -> bool:
+        """Beside the first row: why sizes are fixed, or that nothing vouches for them, and the way out of it."""
+        model = self._workspace.model
+        if model is None or not self._workspace.editable:
+            return False
+        free = sources.split_file(model.source).part == sources.UNGUARDED
+        if not free and not model.fixed_sizes:
+            return False
+        words = GUARDS_OFF if free else model.fixed_sizes
+        self.size_note = ElidedLabel(words, self._body, Qt.TextElideMode.ElideRight)
+        self.size_note.setObjectName("size_note")
+        self.size_note.setAccessibleName("Guards are off" if free else "Why sizes are fixed")
+        self.size_note.setProperty("role", "caution" if free else "secondary")
+        self.size_note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        if free and model.note:
+            self.size_note.setToolTip(plain_tooltip(model.note))
+        column = self._grid.columnCount()
+        self._grid.addWidget(self.size_note, 0, column)
+        self._grid.setColumnStretch(column, 1)
+        other = str(sources.split_file(model.source)._replace(part="")) if free else model.unguarded
+        if other:
+            self.guards = QToolButton(self._body)
+            self.guards.setObjectName("guards")
+            self.guards.setText("Keep its sizes" if free else "Try other sizes")
+            self.guards.setAccessibleName(self.guards.text())
+            self.guards.setToolTip(plain_tooltip(f"Opens {sources.short(other)}"))
+            self.guards.clicked.connect(partial(self._workspace.open_variant, other))
+            self._grid.addWidget(self.guards, 0, column + 1)
+        return True
 
     def _show_assumptions(self) -> None:
         analysis = self._workspace.analysis

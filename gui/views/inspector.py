@@ -161,7 +161,7 @@ class InspectorPanel(QFrame):
         self._title.setText(shown.title)
         self._kind = shown.subtitle
         self._show_stale()
-        self._show_removal(removal(analysis, self._path, self._workspace.editable))
+        self._show_removal(removal(analysis, self._path, self._workspace.no_edits))
         self._facts.setText(_facts_html(shown, self._theme.current))
         self._facts.setVisible(bool(shown.facts))
         self._show_editors(shown)
@@ -220,12 +220,12 @@ class InspectorPanel(QFrame):
         if wanted != self._editors_for:
             self._editors_for = wanted
             self._make_editors(shown)
-        editable = self._workspace.editable
+        no_edits = self._workspace.no_edits
         pending = self._pending()
         for field, value in shown.editable:
             if field in self._editors:
                 self._editors[field].set_value(_as_wide(pending.get(field, value), value))
-                self._editors[field].setEnabled(editable)
+                self._editors[field].set_obstacle(no_edits)
         self._attributes.setVisible(bool(self._editors))
         # Who sends the keyboard here (Enter in the tree) gets to the first field, or to scrolling.
         self.setFocusProxy(next(iter(self._editors.values()), self._scroll))

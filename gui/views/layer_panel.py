@@ -409,7 +409,7 @@ class LayerPanel(QFrame):
         menu.setToolTipsVisible(True)
         analysis = self._workspace.analysis
         if analysis is not None:
-            able = removal(analysis, module_path(name), self._workspace.editable)
+            able = removal(analysis, module_path(name), self._workspace.no_edits)
             edit = menu.addAction(able.label)
             edit.setObjectName("layer_remove")
             edit.setEnabled(not able.obstacle)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QSlider, QToolTip, QWidget
 
 from gui.refusals import Refusal
 from gui.theme import ThemeManager
-from gui.views.elided_label import plain_tooltip
+from gui.tooltips import plain_tooltip
 
 RADIUS = 7
 GROOVE = 4

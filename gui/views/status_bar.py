@@ -19,8 +19,9 @@ from engine import numbers
 from gui.measuring import Measuring
 from gui.models.latency_words import NOT_MEASURED, Situation, badge
 from gui.theme import ThemeManager
+from gui.tooltips import plain_tooltip
 from gui.views.actions import Actions
-from gui.views.elided_label import ElidedLabel, plain_tooltip
+from gui.views.elided_label import ElidedLabel
 from gui.views.latency_state import situation
 from gui.views.noise_dialog import NoiseDialog
 from gui.views.text_dialog import TextDialog

@@ -10,10 +10,12 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QToolButton, QWidget
 
 from engine import sources
 from gui.measuring import Measuring
+from gui.models.model_words import weights_of
 from gui.settings import Settings
 from gui.theme import ThemeManager
+from gui.tooltips import plain_tooltip
 from gui.views.actions import Actions
-from gui.views.elided_label import ElidedLabel, plain_tooltip
+from gui.views.elided_label import ElidedLabel
 from gui.views.play_icon import SIDE, pause_icon, play_icon
 from gui.views.threads_button import ThreadsButton
 from gui.views.toolbar_button import action_button
@@ -142,7 +144,10 @@ class Toolbar(QFrame):
         menu = QMenu(self)
         menu.setObjectName("open_menu")
         menu.setToolTipsVisible(True)
-        menu.addActions([self._actions.open_file, self._actions.open_zoo, self._actions.reload])
+        actions = self._actions
+        menu.addActions([actions.open_file, actions.open_folder, actions.open_zoo])
+        menu.addSeparator()
+        menu.addActions([actions.reload, actions.contents])
         menu.addSeparator()
         self._recent = menu.addMenu("Recent")
         self._recent.setObjectName("recent_menu")
@@ -173,7 +178,8 @@ class Toolbar(QFrame):
         self.title.setMinimumWidth(min(self.title.sizeHint().width(), TITLE_PX))
         source = sources.short(model.source)
         self.source.setText(source if self._workspace.editable else f"{source} · opened report")
-        parts = [model.source, model.class_name, model.task, model.note]
+        weights = f"weights: {weights_of(model)}"
+        parts = [model.source, model.class_name, model.task, weights, model.note, model.no_edits]
         if model.sha256:
             parts.append(f"SHA-256 {model.sha256}")
         self.source.setToolTip(plain_tooltip("\n".join(part for part in parts if part)))

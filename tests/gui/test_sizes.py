@@ -11,7 +11,7 @@ from engine.protocol import Point
 from gui import sizes
 from gui.opening import parse_inputs
 from gui.refusals import refusals
-from gui.views.elided_label import plain_tooltip
+from gui.tooltips import plain_tooltip
 
 HEIGHT = Dim("height", 224, "height", 32, 512, 32)
 WIDTH = Dim("width", 224, "width", 32, 512, 32)

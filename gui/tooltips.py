@@ -1,0 +1,12 @@
+"""Tooltips of text that others wrote. No Qt."""
+
+from __future__ import annotations
+
+import html
+
+
+def plain_tooltip(text: str) -> str:
+    """``text`` of unknown origin (a path, an error) as a tooltip that shows its tags instead of obeying them."""
+    if "<" not in text:
+        return text
+    return f"<p>{html.escape(text)}</p>".replace("\n", "<br>")

@@ -1,0 +1,143 @@
+"""A table of one page: sorted by its titles, filtered by a field above it, copied with Ctrl+C."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
+from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from gui.models.column_table import ROW_ROLE, ColumnTable
+from gui.models.contents_pages import Page
+from gui.theme import ThemeManager
+
+ROW_PX = 24
+MEASURED_ROWS = 100
+"""Rows that decide how wide a column is; all of a hundred thousand would take seconds."""
+WIDEST_PX = 240
+SEARCHED_ROWS = 8
+"""A table with fewer rows needs no filter."""
+
+
+class ColumnView(QTableView):
+    """Rows are selected whole; the first column takes the room that is left."""
+
+    def __init__(self, model: ColumnTable, parent: QWidget | None = None, *, stretched: int = 0) -> None:
+        super().__init__(parent)
+        self.table = model
+        model.setParent(self)
+        self.setObjectName(f"{model.page.name}_table")
+        self.setAccessibleName(model.page.title)
+        self.setToolTip("Click a title to sort; Ctrl+C copies the selected rows")
+        self.setModel(model)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setTabKeyNavigation(False)
+        self.setSortingEnabled(True)
+        self.horizontalHeader().setSortIndicatorClearable(True)
+        self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self.verticalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._on_context_menu)
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setResizeContentsPrecision(MEASURED_ROWS)
+        for column in range(model.columnCount()):
+            if column == stretched:
+                header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+            else:
+                self.resizeColumnToContents(column)
+                self.setColumnWidth(column, min(self.columnWidth(column) + 8, WIDEST_PX))
+
+    def selected_rows(self) -> list[int]:
+        """Rows of the page, in the order they are shown."""
+        return [
+            int(index.data(ROW_ROLE))
+            for index in sorted(self.selectionModel().selectedRows(), key=QModelIndex.row)
+        ]
+
+    def copy(self) -> None:
+        """The selected rows, or all that are shown, as tab-separated text with exact numbers."""
+        QGuiApplication.clipboard().setText(self.table.tsv(self.selected_rows() or None))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy()
+        else:
+            super().keyPressEvent(event)
+
+    def _on_context_menu(self, position: QPoint) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        copy = menu.addAction("Copy rows", self.copy)
+        copy.setObjectName("table_copy")
+        menu.popup(self.viewport().mapToGlobal(position))
+
+
+class PageView(QWidget):
+    """A page with its sentence, a filter where it is long, and how many rows are shown."""
+
+    filtered = Signal()
+
+    def __init__(
+        self, page: Page, theme: ThemeManager, parent: QWidget | None = None, *, stretched: int = 0
+    ) -> None:
+        super().__init__(parent)
+        self.page = page
+        self.model = ColumnTable(page, lambda: theme.current.color("caution"))
+        self.table = ColumnView(self.model, self, stretched=stretched)
+        self.count = QLabel(self)
+        self.count.setProperty("role", "secondary")
+        self.count.setAccessibleName("Rows shown")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 8, 0, 0)
+        layout.setSpacing(8)
+        if page.intro:
+            intro = QLabel(page.intro, self)
+            intro.setObjectName(f"{page.name}_intro")
+            intro.setTextFormat(Qt.TextFormat.PlainText)
+            intro.setWordWrap(True)
+            intro.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            layout.addWidget(intro)
+        self.filter = QLineEdit(self)
+        self.filter.setObjectName(f"{page.name}_filter")
+        self.filter.setAccessibleName(f"Filter {page.title.lower()}")
+        self.filter.setPlaceholderText(f"Filter {page.title.lower()}")
+        self.filter.setToolTip("Every word must match")
+        self.filter.setClearButtonEnabled(True)
+        self.filter.textChanged.connect(self._on_text_changed)
+        line = QHBoxLayout()
+        line.setSpacing(8)
+        line.addWidget(self.filter, 1)
+        line.addWidget(self.count)
+        layout.addLayout(line)
+        is_long = page.rows > SEARCHED_ROWS
+        self.filter.setVisible(is_long)
+        self.count.setVisible(is_long)
+        layout.addWidget(self.table, 1)
+        self.show_count()
+
+    def show_count(self) -> None:
+        """After what is shown changed."""
+        shown, whole = self.model.rowCount(), self.page.rows
+        self.count.setText(f"{whole:,}" if shown == whole else f"{shown:,} of {whole:,}")
+
+    def _on_text_changed(self, text: str) -> None:
+        self.model.set_filter(text)
+        self.show_count()
+        self.filtered.emit()
