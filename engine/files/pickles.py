@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 
 from engine.contents import Call, Import, shown
 from engine.errors import LoadError
@@ -11,9 +12,10 @@ from engine.files.archive import LOCAL_MAGIC, Archive, ZipEntry, is_archive
 from engine.files.dtypes import SIZES
 from engine.files.limits import MAX_NESTED, MAX_TEXT_BYTES, Budget
 from engine.files.pickle_machine import HANDLERS, Cursor, Machine, Record
+from engine.files.places import Store
 from engine.files.rebuild import Rebuilder
 from engine.files.regions import Region
-from engine.files.values import MalformedError, Value
+from engine.files.values import MalformedError, Storage, Value
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """First value of a file of torch.save before 1.6 (``torch.serialization.MAGIC_NUMBER``)."""
@@ -29,6 +31,8 @@ class Reading:
         self.budget = budget
         self.record = Record()
         self.notes: list[str] = []
+        self.stores: list[Store] = []
+        """Where the storages of its tensors are."""
         self._depth = 0
         self._nested = 0
 
@@ -67,12 +71,17 @@ class Reading:
         for note in archive.notes:
             self.note(note)
         cursor = Cursor(region)
-        value = self.run(cursor, stored, name)
+        value, rebuilder = self._machine(cursor, stored, name)
+        self.keep(archive, rebuilder.storages, folder)
         if cursor.position < region.size:
             self.note(
                 f"{shown(entry.name)} goes on after its pickle ends: {region.size - cursor.position:,} bytes."
             )
         return value
+
+    def keep(self, archive: Archive, storages: dict[str, Storage], folder: str = "") -> None:
+        """Notes that these storages are entries in a folder of the archive."""
+        self.stores.append(Store(storages, partial(_stored_in, archive, folder), _order(archive)))
 
     def legacy(self, region: Region, name: str = "") -> Value:
         """A file of torch.save before 1.6: magic, version, system, object, keys, and the storages one by one."""
@@ -83,7 +92,9 @@ class Reading:
                 raise region.failure(f"its {what} is wrong", cursor.position)
         value, rebuilder = self._machine(cursor, None, name)
         keys = self.run(cursor)
-        _check_storages(region, cursor.position, keys, rebuilder)
+        parts = _parts(region, cursor.position, keys, rebuilder)
+        # Written in little endian by every machine (writeFileRaw in torch/csrc/serialization.cpp).
+        self.stores.append(Store(rebuilder.storages, parts.__getitem__))
         return value
 
     def bare(self, region: Region) -> tuple[Value, int]:
@@ -144,6 +155,7 @@ class Reading:
             self.note(f"Pickles are nested more than {MAX_NESTED} deep; the innermost were not read.")
             return
         record, self.record = self.record, Record()
+        stores = list(self.stores)
         self._depth += 1
         complete = False
         try:
@@ -157,6 +169,7 @@ class Reading:
         finally:
             self._depth -= 1
             self.record, found = record, self.record
+            self.stores = stores  # its tensors are not those of the file
         if complete or is_surely_pickle(head):
             self.record.merge(found)
 
@@ -176,12 +189,25 @@ class Reading:
         )
 
 
-def _check_storages(region: Region, position: int, keys: Value, rebuilder: Rebuilder) -> None:
-    """Walks the storages behind the pickles: each is its number of elements (64 bits) and its data."""
+def _stored_in(archive: Archive, folder: str, key: str) -> Region:
+    entry = archive.get(folder + key)
+    assert entry is not None  # the rebuilder looked it up
+    return archive.open(entry)
+
+
+def _order(archive: Archive) -> str:
+    """``big`` where the archive says so; torch takes one that says nothing for little endian."""
+    entry = archive.get("byteorder")
+    return "big" if entry is not None and archive.read(entry, 2**10) == b"big" else "little"
+
+
+def _parts(region: Region, position: int, keys: Value, rebuilder: Rebuilder) -> dict[str, Region]:
+    """The storages behind the pickles by their keys: each is its number of elements (64 bits) and its data."""
     if not isinstance(keys, list):
         raise region.failure("its list of storages is no list", position)
     rebuilder.budget.spend_work(len(keys))
     storages = dict(rebuilder.storages)
+    parts: dict[str, Region] = {}
     for key in keys:
         storage = storages.pop(key, None) if isinstance(key, str) else None
         if storage is None:
@@ -190,11 +216,13 @@ def _check_storages(region: Region, position: int, keys: Value, rebuilder: Rebui
         size = count * SIZES[storage.dtype]
         if size != storage.bytes:
             raise region.failure(f"a storage should have {storage.bytes:,} bytes and has {size:,}", position)
-        position += 8 + size
-        if position > region.size:
+        if position + 8 + size > region.size:
             raise region.failure("the data of its last tensors is missing", region.size)
+        parts[key] = region.part(position + 8, size, region.name)
+        position += 8 + size
     if storages:
         raise region.failure(f"the data of {len(storages):,} storages is missing", position)
+    return parts
 
 
 def is_legacy(head: bytes) -> bool:

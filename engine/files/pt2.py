@@ -20,7 +20,7 @@ from engine.files.dtypes import EXPORT, SIZES
 from engine.files.limits import MAX_COUNT, MAX_DIMENSIONS, MAX_NAME, MAX_RECORDS
 from engine.files.pickles import Reading
 from engine.files.tensors import Listing, Row
-from engine.files.values import Global
+from engine.files.values import Global, Storage
 from engine.graph import Shape
 
 OLD_GRAPH = "serialized_exported_program.json"
@@ -220,6 +220,7 @@ def _weights(
 ) -> None:
     model = entry.name[len(archive.root) + len(folder) : -len("_config.json")].partition("_weights")[0]
     rows: list[Row] = []
+    storages: dict[str, Storage] = {}
     for name, payload in config.config.items():
         data = archive.get(folder + payload.path_name)
         if data is None:
@@ -236,7 +237,10 @@ def _weights(
         last = row.offset + sum((n - 1) * step for n, step in zip(row.shape, row.stride, strict=True)) + 1
         if not payload.use_pickle and row.bytes and last * SIZES[row.dtype] > data.size:
             raise _problem(archive, entry, f"{shown(name)} reaches beyond its data of {data.size:,} bytes")
+        if not payload.use_pickle:
+            storages[row.storage] = Storage(row.storage, row.dtype, data.size)
         rows.append(row)
+    reading.keep(archive, storages)
     path = group if model in ("model", "model_constants") else f"{model}.{group}".strip(".")
     listing.add(path, "constants" if group else "model", rows)
 

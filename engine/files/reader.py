@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from engine.contents import Contents, Entry, shown
@@ -11,6 +12,7 @@ from engine.files.archive import Archive
 from engine.files.identify import UNKNOWN, Foreign, identify
 from engine.files.limits import MAX_RECORDS, Budget
 from engine.files.pickles import Reading
+from engine.files.places import Places, places_of
 from engine.files.regions import Region, open_file
 from engine.files.tensors import Listing, collect, module_classes
 from engine.files.values import Dict, Tensor, Value
@@ -18,8 +20,11 @@ from engine.files.values import Dict, Tensor, Value
 ZIP_MAGIC_TAIL = b"PK\x05\x06"
 
 
-def read(path: Path) -> Contents:
-    """What ``path`` holds. Raises LoadError, with the place and advice, for everything that is no whole model file."""
+def read(path: Path, places: Places | None = None) -> Contents:
+    """What ``path`` holds; ``places``, where given, gets where the bytes of its tensors lie.
+
+    Raises LoadError, with the place and advice, for everything that is no whole model file.
+    """
     try:
         is_folder = path.is_dir()
     except (OSError, ValueError) as error:
@@ -28,31 +33,47 @@ def read(path: Path) -> Contents:
         ) from error
     budget = Budget()
     try:
-        return shards.read_folder(path, budget, read_file) if is_folder else read_file(path, budget)
+        if is_folder:
+            return shards.read_folder(path, budget, partial(read_file, places=places))
+        return read_file(path, budget, places)
     except LoadError as error:
         if error.file:
             raise
         raise LoadError(error.message, hint=error.hint, file=str(path)) from error
 
 
-def read_file(path: Path, budget: Budget) -> Contents:
+def read_file(path: Path, budget: Budget, places: Places | None = None) -> Contents:
     """What one file holds, with its shards when it is their index."""
     with open_file(path) as region:
-        return read_region(region, budget)
+        return read_region(region, budget, places)
 
 
-def read_region(region: Region, budget: Budget) -> Contents:
+def read_region(region: Region, budget: Budget, places: Places | None = None) -> Contents:
     """What the bytes of one file hold that is open already, or in memory."""
     kind = identify(region)
-    if kind == "zip":
-        return _zip(region, budget)
-    if kind in ("legacy", "pickle", "perhaps pickle", "tar"):
-        return _pickle(region, kind, budget)
-    if kind == "safetensors":
-        return _safetensors(region, budget)
     if kind == "json":
-        return shards.read_index(region, budget, read_file)
-    raise _refusal(region, kind)
+        return shards.read_index(region, budget, partial(_read_shard, places))
+    reading = Reading(budget)
+    if kind == "zip":
+        contents = _zip(region, reading)
+    elif kind in ("legacy", "pickle", "perhaps pickle", "tar"):
+        contents = _pickle(region, kind, reading)
+    elif kind == "safetensors":
+        contents = _safetensors(region, reading)
+    else:
+        raise _refusal(region, kind)
+    if places is not None:
+        places |= places_of(reading.stores)
+    return contents
+
+
+def _read_shard(places: Places | None, path: Path, budget: Budget) -> Contents:
+    """One of several files; its storages are told from those of the others by the name of the file."""
+    own: Places | None = None if places is None else {}
+    contents = read_file(path, budget, own)
+    if places is not None and own is not None:
+        places.update({f"{path.name}/{key}": place for key, place in own.items()})
+    return contents
 
 
 def _refusal(region: Region, kind: str | Foreign) -> LoadError:
@@ -66,8 +87,8 @@ def _refusal(region: Region, kind: str | Foreign) -> LoadError:
     )
 
 
-def _zip(region: Region, budget: Budget) -> Contents:
-    reading, listing = Reading(budget), Listing()
+def _zip(region: Region, reading: Reading) -> Contents:
+    listing = Listing()
     archive = Archive(region, reading.budget)
     if pt2.is_pt2(archive):
         exported = pt2.read(archive, reading, listing)
@@ -117,8 +138,8 @@ def _note_other_pickles(archive: Archive, reading: Reading) -> None:
             reading.note(f"It also holds {shown(entry.name)}, which torch.load does not read.")
 
 
-def _pickle(region: Region, kind: str, budget: Budget) -> Contents:
-    reading, listing = Reading(budget), Listing()
+def _pickle(region: Region, kind: str, reading: Reading) -> Contents:
+    listing = Listing()
     if kind == "tar":
         reading.tar(region)
         if not reading.record.imports:
@@ -154,11 +175,11 @@ def _pickle(region: Region, kind: str, budget: Budget) -> Contents:
     )
 
 
-def _safetensors(region: Region, budget: Budget) -> Contents:
-    rows, metadata = safetensors.read(region, budget)
+def _safetensors(region: Region, reading: Reading) -> Contents:
+    rows, metadata, store = safetensors.read(region, reading.budget)
     listing = Listing()
     listing.add("", "model", rows)
-    reading = Reading(budget)
+    reading.stores.append(store)
     return _contents(region, "state dict", "safetensors", reading, listing, metadata=metadata)
 
 

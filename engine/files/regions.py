@@ -36,6 +36,16 @@ class Region:
         """The open file that the bytes are read from."""
         return self._handle
 
+    @property
+    def start(self) -> int:
+        """Where the bytes begin in the open file."""
+        return self._start
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the bytes are not those of the file itself: they were unpacked, or read as a whole."""
+        return isinstance(self._handle, io.BytesIO)
+
     def read(self, offset: int, count: int) -> bytes:
         """Exactly ``count`` bytes. Raises LoadError where the region ends before that."""
         if offset < 0 or count < 0 or offset + count > self.size:

@@ -20,8 +20,10 @@ from engine.files.limits import (
     Budget,
     too_much,
 )
+from engine.files.places import Store
 from engine.files.regions import Region
 from engine.files.tensors import Row, by_name
+from engine.files.values import Storage
 from engine.graph import Shape
 
 _LENGTH_BYTES = 8
@@ -37,8 +39,11 @@ def looks_right(head: bytes, size: int) -> bool:
     )
 
 
-def read(region: Region, budget: Budget) -> tuple[list[Row], tuple[tuple[str, str], ...]]:
-    """(tensors in the order of their data, metadata). Raises LoadError for a header that its file does not match."""
+def read(region: Region, budget: Budget) -> tuple[list[Row], tuple[tuple[str, str], ...], Store]:
+    """(tensors in the order of their data, metadata, where the data is).
+
+    Raises LoadError for a header that its file does not match.
+    """
     length = int.from_bytes(region.read(0, _LENGTH_BYTES), "little")
     if length > region.size - _LENGTH_BYTES:
         raise region.failure(f"its header should be {length:,} bytes, and the file is {region.size:,}", 0)
@@ -67,7 +72,13 @@ def read(region: Region, budget: Budget) -> tuple[list[Row], tuple[tuple[str, st
         what = f"its tensors take {end:,} bytes, and {data:,} follow the header"
         raise region.failure(what, _LENGTH_BYTES + length)
     rows = [_row(name, header[name], span) for span, name in spans]
-    return rows, tuple((shown(key), shown(value, 1_000)) for key, value in list(metadata.items())[:100])
+    shown_metadata = tuple((shown(key), shown(value, 1_000)) for key, value in list(metadata.items())[:100])
+    return rows, shown_metadata, _store(region, _LENGTH_BYTES + length, rows)
+
+
+def _store(region: Region, start: int, rows: list[Row]) -> Store:
+    storages = {row.storage: Storage(row.storage, row.dtype, row.bytes) for row in rows if row.storage}
+    return Store(storages, lambda key: region.part(start + int(key), storages[key].bytes, region.name))
 
 
 def parse_json(region: Region, text: bytes, offset: int = 0) -> dict[str, Any]:

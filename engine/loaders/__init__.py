@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from engine.errors import LoadError
 from engine.loaders.loaded import LoadedModel, LoadOptions
+from engine.sources import is_file, split_file, split_python
 
 
 class LoaderEntry(NamedTuple):
@@ -22,11 +23,16 @@ class LoaderEntry(NamedTuple):
     example: str
 
 
-def _names_a_file(source: str) -> bool:
-    """A path with an ending, such as ``net.pt``, or one that exists; what is in the file decides everything else."""
+def _names_python(source: str) -> bool:
+    """``net.py:build`` alone, rather than weights for it: ``weights.pt@net.py:build``."""
+    return split_python(source) is not None and not split_file(source).architecture
+
+
+def _names_a_folder(source: str) -> bool:
+    """A folder alone, rather than weights in it for a certain architecture."""
+    file = split_file(source)
     try:
-        path = Path(source).expanduser()
-        return bool(path.name) and (bool(path.suffix) or path.exists())
+        return not (file.part or file.architecture) and Path(file.path).expanduser().is_dir()
     except (OSError, RuntimeError, ValueError):
         return False
 
@@ -35,8 +41,13 @@ LOADERS = (
     LoaderEntry(
         "engine.loaders.torchvision_zoo", lambda s: s.startswith("torchvision:"), "torchvision:resnet50"
     ),
-    LoaderEntry("engine.loaders.python_file", lambda s: ".py:" in s or s.endswith(".py"), "net.py:build"),
-    LoaderEntry("engine.loaders.model_file", _names_a_file, "net.pt"),
+    LoaderEntry("engine.loaders.timm_zoo", lambda s: s.startswith("timm:"), "timm:resnet50"),
+    LoaderEntry(
+        "engine.loaders.transformers_dir", lambda s: s.startswith("transformers:"), "transformers:bert-base"
+    ),
+    LoaderEntry("engine.loaders.model_folder", _names_a_folder, "bert-base"),
+    LoaderEntry("engine.loaders.python_file", _names_python, "net.py:build"),
+    LoaderEntry("engine.loaders.model_file", is_file, "net.pt"),
 )
 
 

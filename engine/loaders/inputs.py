@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -94,10 +95,18 @@ class InputBinding:
         pack: Callable[[list[Tensor]], tuple[tuple[Any, ...], dict[str, Any]]],
     ) -> None:
         self.specs = specs
-        self._pack = pack
+        self.pack = pack
 
     def defaults(self) -> tuple[InputShape, ...]:
         return tuple(spec.default for spec in self.specs)
+
+    def in_dtype(self, before: str, after: str) -> InputBinding:
+        """The same inputs, those of dtype ``before`` as ``after``."""
+        specs = tuple(
+            msgspec.structs.replace(spec, dtype=after) if spec.dtype == before else spec
+            for spec in self.specs
+        )
+        return InputBinding(specs, self.pack)
 
     def complete(self, given: Sequence[InputShape]) -> tuple[InputShape, ...]:
         """All inputs in order: those ``given`` by name (or the only one without a name), the others at their default.
@@ -149,7 +158,7 @@ class InputBinding:
         self, shapes: Sequence[InputShape], make: Callable[[Shape, torch.dtype], Tensor]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """``(args, kwargs)`` with tensors made by ``make(shape, dtype)``."""
-        return self._pack([make(shape.shape, getattr(torch, shape.dtype)) for shape in shapes])
+        return self.pack([make(shape.shape, getattr(torch, shape.dtype)) for shape in shapes])
 
 
 def parameter_names(module: nn.Module, count: int) -> list[str]:

@@ -1,38 +1,58 @@
-"""Weights and archives on disk: ``net.pt``, ``model.safetensors``, a model folder.
+"""Weights and archives on disk: ``net.pt``, ``model.safetensors``, ``weights.pt#ema@timm:resnet50``.
 
-They are read without running anything of them (``engine.files``); what they hold is the answer until they can be
-computed.
+They are read without running anything of them (``engine.files``). What is in the file, not its name, decides which
+module opens it.
 """
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from engine.errors import LoadError, UnsupportedModelError
 from engine.files import Contents, describe, read
 from engine.loaders.loaded import LoadedModel, LoadOptions
+from engine.sources import FileSource, split_file
+
+STATE_DICT = "engine.loaders.state_dict"
+OPENERS = {
+    "state dict": STATE_DICT,
+    "checkpoint": STATE_DICT,
+    "tensor": STATE_DICT,
+}
+"""Kind of contents → the module whose ``open_file(contents, file, options)`` opens it."""
 
 _ADVICE = {
-    "exported program": "Its operations are not computed yet.",
+    "exported program": "Exported programs are not computed yet.",
     "torchscript": "TorchScript is not computed yet.",
-    "pickle": "It holds no model.",
+    "module": "Pickled modules are not computed yet.",
 }
 
 
 def load(source: str, options: LoadOptions) -> LoadedModel:
-    """Raises LoadError for a file that cannot be read, UnsupportedModelError with its contents for one that can."""
-    del options
+    """Raises LoadError for a file that cannot be read, UnsupportedModelError with its contents for one without a model,
+    ArchitectureRequiredError for weights alone, ConsentRequiredError where opening it would run code."""
+    file = split_file(source)
     try:
-        path = Path(source).expanduser()
+        path = Path(file.path).expanduser()
     except RuntimeError as error:
-        raise LoadError(f"{source} is no usable path: {error}.", file=source) from error
+        raise LoadError(f"{file.path} is no usable path: {error}.", file=file.path) from error
     contents = read(path)
-    raise UnsupportedModelError(
-        " ".join((describe(contents), *contents.notes)), hint=_advice(contents), file=str(path)
+    opener = STATE_DICT if file.architecture else OPENERS.get(_kind(contents))
+    if opener is None:
+        raise UnsupportedModelError(
+            " ".join((describe(contents), *contents.notes)),
+            hint=_ADVICE.get(contents.kind, "It holds no model: open one, or its weights."),
+            file=str(path),
+            contents=contents,
+        )
+    opened: LoadedModel = importlib.import_module(opener).open_file(
+        contents, FileSource(str(path), file.part, file.architecture), options
     )
+    return opened
 
 
-def _advice(contents: Contents) -> str:
-    """What to open instead."""
-    reason = _ADVICE.get(contents.kind, "Weights alone are not computed yet.")
-    return f"{reason} Open the model that belongs to it: file.py:callable, or torchvision:NAME."
+def _kind(contents: Contents) -> str:
+    """A checkpoint with a whole module in it is opened as that module: its other tensors belong to the training."""
+    is_module = contents.kind == "checkpoint" and contents.classes
+    return "module" if is_module else contents.kind

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.errors import LoadError, UnsupportedModelError
+from engine.errors import ArchitectureRequiredError, LoadError
 from engine.files import Contents, describe, read
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
@@ -338,16 +338,13 @@ def test_reading_needs_no_framework(files: Files) -> None:
 
 
 def test_opening_says_what_the_file_is(files: Files) -> None:
-    with pytest.raises(UnsupportedModelError) as caught:
+    with pytest.raises(ArchitectureRequiredError) as caught:
         load(str(files[Convolutional, "checkpoint"]), LoadOptions())
     text = caught.value.info().sentence
     assert "is a training checkpoint (torch.save, " in text
     assert "under model, names beginning with module." in text
-    assert "file.py:callable" in text
-    with pytest.raises(
-        UnsupportedModelError, match=r"would import or call tests\.engine\.model_files\.Recurrent"
-    ):
-        load(str(files[Recurrent, "module"]), LoadOptions())
+    assert "@net.py:callable" in text
+    assert caught.value.contents == read(files[Convolutional, "checkpoint"])
 
 
 def test_the_command_and_the_engine_process_say_it_too(
@@ -359,7 +356,7 @@ def test_the_command_and_the_engine_process_say_it_too(
     assert captured.out == "" and "is a state dict (torch.save, " in captured.err
     engine.send(Open(1, path))
     failed = engine.until(Failed)
-    assert failed.error.kind == "unsupported" and failed.error.file == path
+    assert failed.error.kind == "architecture" and failed.error.file == path
     assert failed.error.sentence.replace(THIN, " ") in captured.err
 
 

@@ -1,0 +1,238 @@
+"""The tensors of a read file as torch tensors: from their bytes, nothing of the file is unpickled.
+
+Files up to ``MAPPED`` bytes are read straight into the memory that the tensors keep. Larger ones are mapped, so that
+opening them again costs nothing; only such a file, shortened in place by another program while a model computes with
+it, ends this process. Nothing is ever written to a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.contents import Contents, Group, shown
+from engine.errors import LoadError
+from engine.files import read
+from engine.files.places import Place, Places
+from engine.files.regions import Region, open_file
+from engine.graph import Shape, elements
+
+MAPPED = 2**30
+"""Bytes of the largest file that is read and not mapped."""
+HASHED = 256 * 2**20
+"""Bytes of the largest file whose SHA-256 is worth the wait."""
+
+_STEP = 2**24
+
+DTYPES = {
+    name: getattr(torch, name)
+    for name in (
+        "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8",
+        "uint64", "uint32", "uint16", "uint8", "bool", "complex128", "complex64", "complex32",
+        "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu",
+    )
+    if hasattr(torch, name)
+}  # fmt: skip
+"""Of these, elements are numbers side by side. Quantised ones need their scales, of which the listing knows nothing."""
+
+
+class _Row(NamedTuple):
+    shape: Shape
+    stride: Shape
+    dtype: str
+    offset: int
+    storage: str
+
+
+class Weights:
+    """One group of tensors of a file, by their names there."""
+
+    def __init__(self, contents: Contents, group: Group) -> None:
+        tensors = contents.tensors
+        index = contents.groups.index(group)
+        self.file = Path(contents.file)
+        self.contents = contents
+        self.rows = {
+            tensors.name[at]: _Row(
+                tensors.shape[at],
+                tensors.stride[at],
+                tensors.dtype[at],
+                tensors.offset[at],
+                tensors.storage[at],
+            )
+            for at in range(len(tensors.name))
+            if tensors.group[at] == index
+        }
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        return {name: row.shape for name, row in self.rows.items()}
+
+    def dtype(self, name: str) -> torch.dtype | None:
+        """None where the tensor cannot be read: a sparse or quantised one, a numpy array, one without memory."""
+        row = self.rows[name]
+        if not row.storage and elements(row.shape):
+            return None
+        return DTYPES.get(row.dtype) if len(row.stride) == len(row.shape) else None
+
+    @contextmanager
+    def open(self) -> Iterator[OpenWeights]:
+        """Read tensors inside. Raises LoadError when the file is gone, damaged or not the one that was listed."""
+        places: Places = {}
+        now = read(self.file, places)
+        if (now.tensors, now.groups) != (self.contents.tensors, self.contents.groups):
+            raise _changed(self.file)
+        with ExitStack() as stack:
+            yield OpenWeights(self.file, self.rows, places, stack)
+
+
+class OpenWeights:
+    """Tensors of the open files. Those that share memory in the file share it here."""
+
+    def __init__(self, file: Path, rows: Mapping[str, _Row], places: Places, stack: ExitStack) -> None:
+        self._file = file
+        self._rows = rows
+        self._places = places
+        self._stack = stack
+        self._files: dict[Path, _File] = {}
+        self._users = Counter(row.storage for row in rows.values())
+        self._shared: dict[str, Tensor] = {}
+
+    def tensor(self, name: str) -> Tensor:
+        """The values of a tensor whose ``Weights.dtype`` is known. Raises LoadError when they cannot be read."""
+        row = self._rows[name]
+        dtype = DTYPES[row.dtype]
+        if not elements(row.shape):
+            return torch.empty(row.shape, dtype=dtype)
+        place = self._places.get(row.storage)
+        start, count = row.offset * dtype.itemsize, _span(row) * dtype.itemsize
+        if place is None or start + count > place.size:
+            raise LoadError(
+                f"{shown(self._file.name)} has no data for {shown(name)}.",
+                hint="Save its state_dict() again with today's torch.",
+                file=str(self._file),
+            )
+        data = self._bytes(row.storage, place, start, count)
+        if data.data_ptr() % dtype.itemsize:
+            data = data.clone()
+        if place.order == "big":
+            data = _swapped(data, dtype)
+        values = data.view(dtype)
+        return values.as_strided(row.shape, row.stride, values.storage_offset())
+
+    def _bytes(self, storage: str, place: Place, start: int, count: int) -> Tensor:
+        """``count`` bytes of a storage from ``start``; a storage of several tensors is read once, as a whole."""
+        if self._users[storage] == 1:
+            return self._read(place, start, count)
+        if storage not in self._shared:
+            self._shared[storage] = self._read(place, 0, place.size)
+        return self._shared[storage][start : start + count]
+
+    def _read(self, place: Place, start: int, count: int) -> Tensor:
+        if place.data is not None:
+            return torch.frombuffer(bytearray(place.data[start : start + count]), dtype=torch.uint8)
+        if place.file not in self._files:
+            self._files[place.file] = self._stack.enter_context(_opened(place.file))
+        return self._files[place.file].bytes(place, start, count)
+
+
+class _File:
+    """One open file: mapped when it is large, else read piece by piece."""
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self._whole: Tensor | None = None
+        if region.size > MAPPED:
+            self._whole = _mapped(region)
+
+    def bytes(self, place: Place, start: int, count: int) -> Tensor:
+        """Raises LoadError where the file ends before that."""
+        part = self.region.part(place.start + start, count, "")
+        if self._whole is not None:
+            # The mapping outlives a file that is made shorter; a look at it then would end the process.
+            _check_size(self.region)
+            return self._whole[part.start : part.start + count]
+        data = torch.empty(count, dtype=torch.uint8)
+        _read_into(self.region, part.start, data.numpy().data)
+        return data
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_File]:
+    """Raises LoadError when the file cannot be opened, or was written to in the meantime."""
+    with open_file(path) as region:
+        before = os.fstat(region.handle.fileno())
+        yield _File(region)
+        after = os.fstat(region.handle.fileno())
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise _changed(path)
+
+
+def _mapped(region: Region) -> Tensor | None:
+    """The whole file, private to this process; None where there is no room for the mapping."""
+    try:
+        mapping = mmap.mmap(region.handle.fileno(), region.size, access=mmap.ACCESS_COPY)
+    except (OSError, ValueError, MemoryError):
+        return None
+    return torch.frombuffer(mapping, dtype=torch.uint8)
+
+
+def _check_size(region: Region) -> None:
+    if os.fstat(region.handle.fileno()).st_size < region.size:
+        raise _changed(region.file)
+
+
+def _read_into(region: Region, start: int, target: memoryview) -> None:
+    handle = region.handle
+    try:
+        handle.seek(start)
+        done = 0
+        while done < len(target):
+            count = handle.readinto(target[done:])  # type: ignore[attr-defined]
+            if not count:
+                raise region.failure("it became shorter while it was read", start + done)
+            done += count
+    except OSError as error:
+        raise region.failure(f"it cannot be read: {error.strerror or error}", start) from error
+
+
+def _span(row: _Row) -> int:
+    """Elements from the first to the last of a tensor as it lies in its storage."""
+    return sum((size - 1) * step for size, step in zip(row.shape, row.stride, strict=True)) + 1
+
+
+def _swapped(data: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bytes of the other byte order; each half of a complex number is a number of its own."""
+    size = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
+    return data.view(-1, size).flip(1).contiguous().view(-1)
+
+
+def _changed(path: Path) -> LoadError:
+    return LoadError(
+        f"{shown(path.name)} is not what it was when it was opened.", hint="Open it again.", file=str(path)
+    )
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` for torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def sha256_of(contents: Contents) -> str | None:
+    """Of a file that is one and not very large; None for others. Raises LoadError when it cannot be read."""
+    if contents.shards or contents.size > HASHED:
+        return None
+    with open_file(Path(contents.file)) as region:
+        whole = hashlib.sha256()
+        for start in range(0, region.size, _STEP):
+            whole.update(region.read(start, min(_STEP, region.size - start)))
+        return whole.hexdigest()
