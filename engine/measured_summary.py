@@ -115,8 +115,7 @@ def _interleaved(pair: measurement.Comparison, counted: list[Span]) -> list[Sent
 
 def _apart(now: Measurement, before: Measurement, counted: list[Span]) -> Sentence:
     """Two measurements at different times, perhaps on different machines."""
-    # Separate measurements spread more than their intervals say; two digits are what they support at most.
-    factor = f"×{numbers.THIN}{numbers.significant(now.median_s / before.median_s, 2)}"
+    factor = numbers.apart(before.median_s, now.median_s)
     words = f" ({measured_times(now)}, before {measured_times(before)}), measured apart"
     mine, theirs = now.circumstances.fingerprint, before.circumstances.fingerprint
     if now.threads != before.threads:

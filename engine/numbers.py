@@ -220,6 +220,16 @@ def difference(before: Number, after: Number) -> str:
     return f"{sign}{significant(abs(percent), 3 if abs(percent) >= 100 else 2)}{THIN}%"
 
 
+def apart(before: Number, after: Number) -> str:
+    """``× 1.2``: the factor between two separate measurements; ``—`` without one of them.
+
+    Two digits at most: measurements at different times differ by more than their own intervals say.
+    """
+    if not before or after is None:
+        return NOT_APPLICABLE
+    return f"×{THIN}{significant(after / before, 2)}"
+
+
 def share(part: Number, whole: Number) -> str:
     """``2.9 %`` of a whole; ``—`` when either is unknown or the whole is 0."""
     if part is None or not whole:

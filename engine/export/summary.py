@@ -147,12 +147,12 @@ def _measured_card(metric: Metric, analysis: Analysis, baseline: Analysis | None
     if baseline is None:
         return Card(metric, text, detail)
     before: Number = getattr(baseline.totals, metric.key)
-    difference, direction = numbers.difference(before, now), ""
+    was = f"{_measured_value(metric, baseline)} before"
     pair = paired(analysis, baseline)
     if metric.key == "latency_s" and pair is not None:
-        difference = ratio_words(pair)
         direction = {"faster": "better", "slower": "worse"}.get(pair.verdict, "")
-    return Card(metric, text, detail, difference, f"{_measured_value(metric, baseline)} before", direction)
+        return Card(metric, text, detail, ratio_words(pair), was, direction)
+    return Card(metric, text, detail, numbers.apart(before, now), f"{was}, measured apart", "")
 
 
 def _measured_value(metric: Metric, analysis: Analysis) -> str:

@@ -281,4 +281,6 @@ def before_words(metric: Metric, before: Value, now: Value) -> str:
         return "as before"
     if before is None:
         return "no value before"
+    if metric.measured:
+        return f"{numbers.value(metric, before)} before ({numbers.apart(before, now)}, measured apart)"
     return f"{numbers.value(metric, before)} before ({numbers.difference(before, now)})"

@@ -17,6 +17,8 @@ from gui.state_words import measured_of
 CANNOT_RUN = "cannot run"
 IN_ABOVE = "in ↑"
 """Instead of a time: it is part of the row above that carries it; the tooltip says why."""
+MEASURED_APART = "measured apart"
+"""Of two times that were not taken in alternation: their difference has no verdict."""
 _STATES = {
     CANNOT_RUN: "Stops the forward pass of the configuration asked for; the numbers are of the last good state",
     "removed": "Replaced by identity",
@@ -171,15 +173,16 @@ class LayerCells(Comparison):
             return Cell("new", tone="secondary") if after else Cell("")
         if not before and not after and before is not None:
             return Cell("")
+        if metric.measured:
+            # Single layers are never timed in alternation: no verdict, and nothing to draw the eye to.
+            return Cell(numbers.apart(before, after), tone="secondary", faded=self.is_stale(metric))
         text = numbers.difference(before, after)
-        faded = self.is_stale(metric)
         if text in ("=", numbers.NOT_APPLICABLE) or before is None or after is None:
-            return Cell(text, tone="secondary", faded=faded)
+            return Cell(text, tone="secondary")
         tone = "secondary"
-        # Times of single layers have no verdict: the comparison of the whole model has one.
-        if metric.less_is_better and not metric.measured:
+        if metric.less_is_better:
             tone = "better" if after < before else "worse"
-        return Cell(text, tone=tone, bold=True, faded=faded)
+        return Cell(text, tone=tone, bold=True)
 
     def _layer_cell(self, node: int) -> Cell:
         label = self.structure.labels[node]
@@ -212,7 +215,8 @@ class LayerCells(Comparison):
             lines.append(f"{numbers.share(after, self.values.total(metric.key))} of all layers")
         before = self.before(node, metric.key)
         if before is not None:
-            lines.append(f"Baseline: {numbers.value(metric, before)} ({numbers.difference(before, after)})")
+            words = f"{numbers.apart(before, after)}, {MEASURED_APART}: no verdict"
+            lines.append(f"Baseline: {numbers.value(metric, before)} ({words})")
         if note := self.values.time_note(node):
             lines.append(note)
         if self.is_stale(metric):

@@ -34,6 +34,7 @@ DEFAULT_BARS = ("headline",)
 _LAYER = LayerColumn(
     "layer", "layer", "Layer", "Modules of the model with their executed operations, in execution order"
 )
+_APART = ", measured apart: no verdict"
 _OUTPUT = LayerColumn("output", "output", "Output", "Shape of the output, batch first")
 
 
@@ -62,7 +63,7 @@ def columns(count_mode: str) -> tuple[LayerColumn, ...]:
                 f"{key}.difference",
                 "difference",
                 f"Δ {metric.label}",
-                f"{metric.label}: difference against the baseline",
+                f"{metric.label}: difference against the baseline{_APART if metric.measured else ''}",
                 metric,
             ),
             LayerColumn(

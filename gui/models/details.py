@@ -10,7 +10,7 @@ from engine.errors import ErrorInfo
 from engine.graph import AttributeValue, Shape
 from engine.metrics import METRICS, Metric, Number
 from engine.results import Analysis
-from gui.models.cells import CANNOT_RUN, LayerCells
+from gui.models.cells import CANNOT_RUN, MEASURED_APART, LayerCells
 from gui.state_words import measured_of
 
 MAX_NAMES = 4
@@ -121,6 +121,8 @@ def _time_facts(cells: LayerCells, node: int) -> list[tuple[str, str]]:
     if times is None:
         return []
     notes = [cells.values.time_note(node)]
+    if not cells.is_baseline and cells.before(node, "latency_s") is not None:
+        notes.append(f"now and before {MEASURED_APART}")
     if cells.analysis.stale_times:
         notes.append(measured_of(times.configuration, cells.analysis.configuration))
     return [("Time", note) for note in notes if note]
@@ -190,7 +192,7 @@ def _measured_line(cells: LayerCells, node: int, metric: Metric, compare: bool) 
     before = cells.before(node, metric.key) if compare else None
     if before is not None:
         before_text = numbers.value(metric, before).removesuffix(metric.suffix).strip()
-        difference = numbers.difference(before, after)
+        difference = numbers.apart(before, after)
     faded = cells.is_stale(metric)
     return MetricLine(metric, text, share, before_text, difference, "secondary", faded)
 

@@ -160,7 +160,7 @@ def _difference(now: Situation) -> tuple[str, str, str]:
         return f"{factor} {comparison.verdict}", TONES[comparison.verdict], detail
     if now.baseline is None or measurement is None:
         return "", "secondary", ""
-    words = _apart(now.baseline.median_s, measurement.median_s)
+    words = numbers.apart(now.baseline.median_s, measurement.median_s)
     detail = " · ".join(apart_notes(now.baseline))
     if now.baseline.threads != measurement.threads:
         detail = f"apart, with {threads_text(now.baseline.threads)}"
@@ -177,18 +177,13 @@ def apart_notes(baseline: Measurement) -> tuple[str, ...]:
     return (APART, badge(baseline.flags)[0]) if baseline.flags else (APART,)
 
 
-def _apart(before: float, after: float) -> str:
-    """Two digits: separate measurements spread more than their intervals say."""
-    return f"×{numbers.THIN}{numbers.significant(after / before, 2)}"
-
-
 def _throughput_difference(now: Situation) -> tuple[str, str, str]:
     """(difference, tone, detail): coloured where the comparison's whole interval is beyond its dead zone."""
     measurement, baseline, comparison = now.measurement, now.baseline, now.comparison
     if measurement is None or baseline is None or not baseline.throughput or not measurement.throughput:
         return "", "secondary", ""
     if comparison is None:
-        return _apart(baseline.throughput, measurement.throughput), "secondary", APART
+        return numbers.apart(baseline.throughput, measurement.throughput), "secondary", APART
     scale = (measurement.batch or 1) / (baseline.batch or 1)
     interval = comparison.interval
     bounds = (scale / interval.high, scale / interval.low) if interval is not None else (None, None)

@@ -74,6 +74,22 @@ def test_difference(before: int | None, after: int | None, text: str) -> None:
     assert numbers.difference(before, after) == text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (1e-3, 3.14159e-3, f"×{THIN}3.1"),
+        (1e-3, 1.04e-3, f"×{THIN}1.0"),
+        (2e-3, 1.734e-3, f"×{THIN}0.87"),
+        (1e-3, 0.1234, f"×{THIN}120"),
+        (None, 1e-3, "—"),
+        (1e-3, None, "—"),
+        (0.0, 1e-3, "—"),
+    ],
+)
+def test_measured_apart_has_two_digits(before: float | None, after: float | None, text: str) -> None:
+    assert numbers.apart(before, after) == text
+
+
 def test_value_follows_the_unit_of_its_metric() -> None:
     assert numbers.value("macs", 4_089_184_256) == f"4.09{THIN}G"
     assert numbers.value("weight_bytes", 102_228_128) == f"97.5{THIN}MiB"

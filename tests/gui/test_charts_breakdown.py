@@ -19,10 +19,11 @@ from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from engine.measurement import Latency
+from engine.metrics import METRIC
 from engine.results import Analysis, with_latency
 from gui.charts.breakdown import BreakdownPanel
 from gui.charts.icicle_layout import module_values
-from gui.charts.rows import RowData
+from gui.charts.rows import RowData, before_words
 from gui.engine_client import EngineClient
 from gui.selection import Selection
 from gui.settings import Settings
@@ -459,9 +460,11 @@ def test_times_of_the_baseline_are_said_to_be_measured_apart(stage: Stage) -> No
     stage.panel.metric_button.set_keys(["latency_s"])
     stage.show(timed(deep_net(blocks=2)), timed(deep_net(160, blocks=2, without="fc:linear")))
     assert stage.bars.data is not None and stage.bars.data.has_before
-    assert "outlined: before, measured apart" in stage.panel.caption.text
+    assert stage.panel.caption.text.startswith("Latency per layer · outlined: before, measured apart · ")
     stage.panel.metric_button.set_keys(["macs"])
     assert stage.panel.caption.text.endswith("have any") and "apart" not in stage.panel.caption.text
+    words = before_words(METRIC["latency_s"], 1e-3, 3.14159e-3)
+    assert words == "1.00\u202fms before (×\u202f3.1, measured apart)"
 
 
 def test_times_of_an_earlier_configuration_are_faded_and_named(stage: Stage) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from PySide6.QtCore import Qt
 
+from engine.measurement import Latency
 from engine.results import Analysis, with_latency
 from gui.models.cells import IN_ABOVE
 from gui.models.comparison import Comparer
@@ -79,7 +81,27 @@ def test_current_times_are_not_faded() -> None:
     cell = model.cell(0, model.section_of("latency_s"))
     assert not cell.faded
     difference = model.cell(0, model.section_of("latency_s.difference"))
-    assert (difference.text, difference.tone) == ("=", "secondary")
+    assert (difference.text, difference.tone, difference.bold) == (f"×{THIN}1.0", "secondary", False)
+
+
+def test_a_difference_of_times_has_two_digits_and_no_verdict() -> None:
+    before, after = small_net(112), small_net(224)
+    now = layer_times(after)
+    # conv1 takes 3.14 ms instead of 1 ms.
+    now = msgspec.structs.replace(now, latency_s=(3.14159e-3, *now.latency_s[1:]))
+    model = tree_of(with_latency(after, Latency(measurement(after.configuration), now)), measured(before))
+    assert shown(model, "conv1", "latency_s.difference") == f"×{THIN}3.1"
+    tip = str(shown(model, "conv1", role=TIP))
+    assert f"Baseline: 1.00{THIN}ms (×{THIN}3.1, measured apart: no verdict)" in tip
+    header = model.headerData(model.section_of("latency_s.difference"), Qt.Orientation.Horizontal, TIP)
+    assert "measured apart: no verdict" in str(header)
+    assert model.cells is not None
+    node = model.cells.structure.find("conv1")
+    assert node is not None
+    shown_there = details(model.cells, node, compare=True)
+    lines = {line.metric.key: line for line in shown_there.metrics}
+    assert (lines["latency_s"].difference, lines["latency_s"].tone) == (f"×{THIN}3.1", "secondary")
+    assert ("Time", "now and before measured apart") in shown_there.facts
 
 
 def test_the_inspector_has_times_parallelism_and_speed() -> None:
