@@ -145,22 +145,23 @@ class BreakdownPanel(Panel):
             self.update_data()
 
     def _caption(self, data: RowData) -> str:
-        parts: list[str] = []
-        if data.lanes_measured:
-            parts += filter(None, [times_of(data.analysis)])
-            parts += around_the_layers(data.analysis)
+        """What the bars are, then what they leave out: the last parts give way in a narrow panel."""
+        measured = data.lanes_measured
         label = METRIC[data.keys[0]].label
+        parts = [times_of(data.analysis)] if measured else []
+        around = around_the_layers(data.analysis) if measured else []
         if self.segments.index == MODULES:
-            return " · ".join([*parts, f"{label}, width is the share"])
+            return " · ".join(filter(None, [*parts, f"{label}, width is the share", *around]))
         parts.append("each in % of its own total" if data.several else f"{label} per layer")
         if data.has_before:
             # Layers are not timed in alternation: another load then looks like another cost.
-            parts.append("outlined: before, measured apart" if data.lanes_measured else "outlined: before")
+            parts.append("outlined: before, measured apart" if measured else "outlined: before")
         if data.only_before:
             parts.append(f"{data.only_before} {'row' if data.only_before == 1 else 'rows'} gone")
+        parts += around
         if len(data.rows) < len(data.layers):
             parts.append(f"{len(data.rows)} of {len(data.layers)} rows have any")
-        return " · ".join(parts)
+        return " · ".join(filter(None, parts))
 
     # -- controls ------------------------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 MOST_TOGETHER = 4
 """As many metrics fit side by side before their lanes get too low to read."""
 
-LEAST_CAPTION_PX = 90
-"""In less room a caption is left out: a few letters and dots tell nothing."""
+LEAST_CAPTION_PX = 160
+"""In less room a caption that would have to be shortened is left out: half a word and dots tell nothing."""
 TIGHT_PX = 320
 """A narrower panel has smaller buttons in its header."""
 
@@ -33,7 +33,8 @@ TIGHT_PX = 320
 class Caption(QWidget):
     """One line of secondary text that never moves its neighbours: parts that find no room are left to the tooltip.
 
-    Parts are separated by `` · ``, the most telling one first; that one is shortened before it is left out.
+    Parts are separated by `` · ``, the most telling one first; that one is shortened where
+    there is room for most of it, else left out.
     """
 
     def __init__(self, theme: ThemeManager, parent: QWidget | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from urllib.parse import quote, unquote
@@ -34,6 +35,8 @@ from gui.workspace import Workspace
 
 LINK = "node:"
 LEAST_PX = 20
+_UNIT_SLASH = re.compile(r"(?<=[A-Za-z])/(?=[A-Za-z])")
+_WORD_JOINER = "\N{WORD JOINER}"
 
 
 class WhatChangedPanel(QFrame):
@@ -260,7 +263,8 @@ def last_state(analysis: Analysis) -> str:
 def _html(sentence: Sentence, theme: Theme) -> str:
     parts = []
     for span in sentence:
-        text = escape(span.text)
+        # No line may break inside a unit: "38.7 G MAC/" tells nothing.
+        text = _UNIT_SLASH.sub(f"/{_WORD_JOINER}", escape(span.text))
         if span.node is not None:
             parts.append(_link(span.node, text, theme))
         else:

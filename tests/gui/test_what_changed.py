@@ -130,3 +130,13 @@ def test_what_was_measured_stands_beside_the_macs(workspace: Workspace, panel: W
     assert "latency" not in label(panel, "what_changed_where").text(), "it is of what was asked for before"
     bring(workspace, analysis, panel)
     assert "latency" not in label(panel, "what_changed_where").text()
+
+
+def test_no_line_breaks_inside_a_unit(workspace: Workspace, panel: WhatChangedPanel) -> None:
+    baseline, analysis = small_net(), small_net(pool=False)
+    workspace.baseline = measured(baseline, 0.02, dict.fromkeys(baseline.layers.id, 2e-3))
+    slower = dict.fromkeys(analysis.layers.id, 7e-3)
+    bring(workspace, measured(analysis, 0.07, slower, against=baseline, ratio=3.2), panel)
+    text = label(panel, "what_changed_where").text()
+    assert "MAC/\N{WORD JOINER}s" in text
+    assert "MAC/s" not in text
