@@ -525,6 +525,26 @@ def test_layer_times_of_before_stay_as_old_ones(resnet: Workspace, qtbot: QtBot)
     assert resnet.analysis.layer_times is None
 
 
+def test_only_the_latest_measurements_are_kept(resnet: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for, shown or compared with stays, however long ago it was measured."""
+    monkeypatch.setattr("gui.workspace.MAX_LATENCIES", 4)
+    first = resnet.analysis
+    assert first is not None
+    resnet.add_latency(measured(first, 0.001))
+
+    def add(size: int) -> None:
+        other = msgspec.structs.replace(first, configuration=resnet.configuration_at("height", size))
+        resnet.add_latency(measured(other, 0.002))
+
+    for size in (32, 64, 96, 128):
+        add(size)
+    assert [each.inputs[0].shape[-1] for each in resnet.latencies] == [224, 64, 96, 128]
+    add(64)  # measured again: the newest
+    add(160)
+    assert [each.inputs[0].shape[-1] for each in resnet.latencies] == [224, 128, 64, 160]
+    assert resnet.analysis is not None and resnet.analysis.latency is not None
+
+
 def test_a_baseline_is_chosen_with_what_is_known_of_it(resnet: Workspace, qtbot: QtBot) -> None:
     first = resnet.analysis
     assert first is not None
