@@ -42,6 +42,26 @@ class Removed(nn.Module):
         return first if first is not None or not named else next(iter(named.values()))
 
 
+class SelfEditing(nn.Module):
+    """A layer that is no module of torch's and says itself what it shows and what of it can be changed."""
+
+    def own_attributes(self) -> dict[str, AttributeValue]:
+        """For the inspector, in display order."""
+        raise NotImplementedError
+
+    def own_fields(self) -> tuple[str, ...]:
+        """Those of EDITABLE_FIELDS that can be set."""
+        raise NotImplementedError
+
+    def own_set(self, field: str, value: int | tuple[int, ...]) -> Callable[[], None]:
+        """Set one of ``own_fields``, one number for every dimension; returns what takes it back."""
+        raise NotImplementedError
+
+    def own_bypass(self, path: str) -> Removed:
+        """What to put in its place to remove it. Raises InputError where nothing can stand there."""
+        raise NotImplementedError
+
+
 class EditableModel:
     """A module with edits applied to it; ``apply`` moves from any set of edits to any other."""
 
@@ -101,7 +121,7 @@ def _apply(model: nn.Module, edit: Edit) -> Callable[[], None]:
 def _remove(model: nn.Module, path: str, module: nn.Module) -> Callable[[], None]:
     parent_path, _, name = path.rpartition(".")
     parent = model.get_submodule(parent_path)
-    parent._modules[name] = Removed(module)
+    parent._modules[name] = module.own_bypass(path) if isinstance(module, SelfEditing) else Removed(module)
 
     def undo() -> None:
         parent._modules[name] = module
@@ -111,6 +131,8 @@ def _remove(model: nn.Module, path: str, module: nn.Module) -> Callable[[], None
 
 def editable_fields(module: nn.Module) -> tuple[str, ...]:
     """Fields of ``module`` that SetAttribute can change; empty for anything but convolutions and pools."""
+    if isinstance(module, SelfEditing):
+        return module.own_fields()
     if not isinstance(module, CONVOLUTIONS + POOLS):
         return ()
     return tuple(name for name in EDITABLE_FIELDS if hasattr(module, name))
@@ -130,6 +152,9 @@ def _set(model: nn.Module, module: nn.Module, edit: SetAttribute) -> Callable[[]
         )
     rank = next((int(c) for c in kind if c.isdigit()), 2)
     value = _checked(edit, module, rank)
+    if isinstance(module, SelfEditing):
+        assert not isinstance(value, str)
+        return module.own_set(edit.field, value)
     weight = module._parameters.get("weight")
     new_weight: nn.Parameter | None = None
     if edit.field == "kernel_size" and isinstance(module, CONVOLUTIONS) and isinstance(value, tuple):
@@ -204,6 +229,8 @@ def _refresh_padding(module: Any) -> None:
 
 def attributes_of(module: nn.Module) -> dict[str, AttributeValue]:
     """Constructor-like attributes of one module for the inspector, the constructor's order first."""
+    if isinstance(module, SelfEditing):
+        return module.own_attributes()
     found: dict[str, AttributeValue] = {}
     try:
         order = list(inspect.signature(type(module).__init__).parameters)

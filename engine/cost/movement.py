@@ -21,7 +21,7 @@ _VIEWS = (
     "dsplit", "unbind", "detach", "alias", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes",
     "view_as_complex", "view_as_real", "real", "imag", "atleast_1d", "atleast_2d", "atleast_3d", "meshgrid",
     "conj", "_conj", "_neg_view", "resolve_conj", "resolve_neg", "identity", "positive", "lift",
-    "lift_fresh", "_fw_primal", "set_data",
+    "lift_fresh", "lift_fresh_copy", "_fw_primal", "set_data",
 )  # fmt: skip
 _ARRANGING = (
     "cat", "concat", "concatenate", "_chunk_cat", "stack", "_stack", "hstack", "vstack", "dstack",

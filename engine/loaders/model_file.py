@@ -19,13 +19,11 @@ OPENERS = {
     "state dict": STATE_DICT,
     "checkpoint": STATE_DICT,
     "tensor": STATE_DICT,
+    "exported program": "engine.loaders.exported",
 }
 """Kind of contents → the module whose ``open_file(contents, file, options)`` opens it."""
 
 _ADVICE = {
-    "exported program": "Exported programs are not computed yet.",
-    "torchscript": "TorchScript is not computed yet.",
-    "module": "Pickled modules are not computed yet.",
 }
 
 

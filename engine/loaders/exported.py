@@ -1,0 +1,295 @@
+"""Exported programs (``torch.export.save``): opened after consent, outlined into the layers they were exported from.
+
+``torch.export.load`` can unpickle and evaluates expressions as Python. Without consent only the description of our own
+reader is given (``engine.files.pt2``).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+
+from engine.contents import Contents, shown
+from engine.errors import EngineError, LoadError, UnsupportedModelError
+from engine.guard import Need, memory_errors, require
+from engine.loaders.exported_inputs import (
+    Signature,
+    bind,
+    bind_unguarded,
+    exported_sizes,
+    fixes_sizes,
+    read_signature,
+)
+from engine.loaders.exported_layer import ExportedLayer
+from engine.loaders.file_consent import AgreedFile, agreed, local_modules
+from engine.loaders.isolation import UserModules
+from engine.loaders.loaded import LoadedModel, LoadOptions
+from engine.loaders.outline import outline
+from engine.loaders.zeros import zeros_of
+from engine.results import ModelInfo
+from engine.sources import UNGUARDED, FileSource, short
+from engine.trace.explain import first_sentence
+
+COMPILED = "data/aotinductor/"
+"""Folder of compiled code in an archive; loading the program would start it."""
+
+_EXTENSIONS = {"torchvision": "torchvision"}
+"""Namespace of operations → the module of ours that registers them."""
+
+
+def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> LoadedModel:
+    """The program in ``file`` on meta, at the sizes it was exported for; at all others with the part ``unguarded``.
+
+    Raises ConsentRequiredError before anything of it runs, UnsupportedModelError for an archive without a program,
+    LoadError for every way a file can be wrong.
+    """
+    name = Path(contents.file).name
+    _check_part(file, name)
+    _check_program(contents, name)
+    trusted = agreed(
+        contents,
+        options,
+        details=_details(contents),
+        local_files=local_modules(Path(contents.file), contents.foreign),
+    )
+    _check_operations(contents, name)
+    world = trusted.world()
+    program = _loaded(contents, trusted, world)
+    signature = read_signature(program)
+    unguarded = str(file._replace(part=UNGUARDED))
+    module = _module(program, contents, real=False)
+    is_unguarded = file.part == UNGUARDED
+    binding = bind_unguarded(signature) if is_unguarded else bind(signature, shown(name), short(unguarded))
+    fixed = fixes_sizes(signature)
+    info = ModelInfo(
+        name=Path(name).stem,
+        source=str(file),
+        format="pt2",
+        sha256=trusted.digest,
+        class_name=type(module).__name__,
+        note=_note(program, signature, is_unguarded=is_unguarded),
+        weights=contents.file,
+        fixed_sizes=_fixed(signature, name) if fixed and not is_unguarded else "",
+        unguarded=unguarded if fixed and not is_unguarded else "",
+    )
+    del program
+    gc.collect()  # graphs are cycles, and these hold the weights
+
+    def build_real() -> nn.Module:
+        return _module(_loaded(contents, trusted, world), contents, real=True)
+
+    return LoadedModel(
+        info, module, binding, build_real, world=world, count_zeros=lambda stop: zeros_of(build_real(), stop)
+    )
+
+
+# -- before it is loaded -------------------------------------------------------------------------------------------
+
+
+def _check_part(file: FileSource, name: str) -> None:
+    if file.part not in ("", UNGUARDED):
+        raise LoadError(
+            f"{shown(name)} has no part {shown(file.part)!r}.",
+            hint=f"An exported program is opened as it is, or as {shown(name)}#{UNGUARDED} for other sizes.",
+            file=file.path,
+        )
+    if file.architecture:
+        raise LoadError(
+            f"{shown(name)} is an exported program and brings its architecture.",
+            hint=f"Open it without @{file.architecture}.",
+            file=file.path,
+        )
+
+
+def _check_program(contents: Contents, name: str) -> None:
+    """Raises UnsupportedModelError for an archive without the one program that torch.export.load returns."""
+    names = [entry.name for entry in contents.entries]
+    if any(COMPILED in each for each in names):
+        raise UnsupportedModelError(
+            f"{shown(name)} holds code compiled for one kind of machine (AOTInductor); loading would start it.",
+            hint="Save the exported program itself: torch.export.save(program, 'net.pt2').",
+            file=contents.file,
+            contents=contents,
+        )
+    programs = sorted(
+        each.rpartition("models/")[2].removesuffix(".json")
+        for each in names
+        if "/models/" in f"/{each}" and each.endswith(".json")
+    )
+    if programs and "model" not in programs:
+        raise UnsupportedModelError(
+            f"{shown(name)} holds the programs {', '.join(map(shown, programs[:6]))}, and none called model.",
+            hint="Save one program per file: torch.export.save(program, 'net.pt2').",
+            file=contents.file,
+            contents=contents,
+        )
+
+
+def _details(contents: Contents) -> tuple[str, ...]:
+    """What the consent is about, beside what the file's pickles import and call."""
+    return (
+        "Loads the program with torch.export.load, which unpickles its sample inputs and evaluates its expressions of "
+        "sizes as Python; then runs its operations.",
+        *(f"Its reader says: {note}" for note in contents.notes),
+    )
+
+
+def _check_operations(contents: Contents, name: str) -> None:
+    """Raises LoadError when an operation is not registered in this process; libraries that could are not imported."""
+    for namespace, module in _EXTENSIONS.items():
+        if any(each.name.startswith(f"torch.ops.{namespace}.") for each in contents.operations):
+            importlib.import_module(module)
+    for operation in contents.operations:
+        parts = operation.name.split(".")
+        if parts[:2] != ["torch", "ops"] or len(parts) < 4 or parts[2] == "higher_order":
+            continue
+        value: Any = getattr(torch.ops, parts[2])
+        for part in parts[3:]:
+            value = getattr(value, part, None)
+        if value is None:
+            raise LoadError(
+                f"{shown(name)} uses the operation {shown('.'.join(parts[2:]))}, which torch {torch.__version__} "
+                "does not have.",
+                hint="It belongs to another version of torch, or to a library whose operations are not loaded here.",
+                file=contents.file,
+            )
+
+
+# -- loading -------------------------------------------------------------------------------------------------------
+
+
+def _loaded(contents: Contents, file: AgreedFile, world: UserModules) -> ExportedProgram:
+    """What torch.export.load makes of exactly the bytes that were agreed to. Raises LoadError."""
+    name = Path(contents.file).name
+    require(Need(sum(contents.tensors.bytes)), name)
+    swallowed: list[BaseException] = []
+    try:
+        with world.active(), file.open() as handle, memory_errors(name), _export_log(swallowed):
+            return torch.export.load(handle)
+    except EngineError:
+        raise
+    except (Exception, SystemExit) as error:
+        cause = swallowed[0] if swallowed else error
+        raise LoadError(
+            f"torch {torch.__version__} cannot load {shown(name)}, which {contents.producer} wrote: "
+            f"{type(cause).__name__}: {first_sentence(cause)}",
+            hint=_load_advice(cause, contents),
+            file=contents.file,
+        ) from error
+
+
+def _load_advice(error: BaseException, contents: Contents) -> str:
+    text = str(error)
+    if "CUDA" in text or "NVIDIA" in text:
+        return (
+            "It was exported on a GPU. Move it before saving: "
+            "torch.export.passes.move_to_device_pass(program, 'cpu')."
+        )
+    if contents.producer.partition("+")[0] != f"torch {torch.__version__}".partition("+")[0]:
+        return "Export it again with this version of torch, or run the engine in the one it was made with (--python)."
+    return "It may be damaged: get it again, or export it again."
+
+
+@contextmanager
+def _export_log(swallowed: list[BaseException]) -> Iterator[None]:
+    """Keeps torch's records out of the log; it writes there why it tries an older format, and drops the exception."""
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and record.exc_info[1] is not None:
+                swallowed.append(record.exc_info[1])
+
+    handler = Keeping()
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch._export")]
+    before = [each.propagate for each in loggers]
+    for each in loggers:
+        each.addHandler(handler)
+        each.propagate = False
+    try:
+        yield
+    finally:
+        for each, propagate in zip(loggers, before, strict=True):
+            each.removeHandler(handler)
+            each.propagate = propagate
+
+
+def _module(program: ExportedProgram, contents: Contents, *, real: bool) -> ExportedLayer:
+    """The program's layers, with its weights or with empty ones on meta."""
+    constants = {name: value for name, value in program.constants.items() if name not in program.state_dict}
+    make = (lambda tensor: tensor) if real else _on_meta
+    made: dict[tuple[Any, ...], Tensor] = {}
+    try:
+        module = outline(
+            program,
+            {name: _tied(tensor, made, make) for name, tensor in program.state_dict.items()},
+            {
+                name: _tied(value, made, make) if isinstance(value, Tensor) else value
+                for name, value in constants.items()
+            },
+        )
+    except EngineError as error:
+        error.file = error.file or contents.file
+        raise
+    except Exception as error:
+        name = shown(Path(contents.file).name)
+        raise LoadError(
+            f"The operations of {name} cannot be arranged by layers: {type(error).__name__}: {first_sentence(error)}",
+            hint="Export it again; what it holds is listed without running it.",
+            file=contents.file,
+        ) from error
+    module.eval()
+    return module
+
+
+def _tied(tensor: Tensor, made: dict[tuple[Any, ...], Tensor], make: Any) -> Tensor:
+    """One tensor for all names that mean the same memory."""
+    key: tuple[Any, ...] = (id(tensor),)
+    if tensor.numel() and type(tensor.data) is Tensor:
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+    if key not in made:
+        made[key] = make(tensor)
+    return made[key]
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty
+
+
+# -- what is said about it -----------------------------------------------------------------------------------------
+
+
+def _fixed(signature: Signature, name: str) -> str:
+    return f"{shown(name)} was exported for {exported_sizes(signature)}; its other sizes are written into it."
+
+
+def _note(program: ExportedProgram, signature: Signature, *, is_unguarded: bool) -> str:
+    notes = []
+    if is_unguarded:
+        notes.append(
+            f"Sizes other than those of the export ({exported_sizes(signature)}) were not promised by it."
+        )
+    if any(_is_training(node) for node in program.graph.nodes):
+        notes.append("It was exported in training mode: normalisation uses the statistics of its input.")
+    return " ".join(notes)
+
+
+def _is_training(node: fx.Node) -> bool:
+    """Whether a node is a batch norm that computes statistics of its input."""
+    if node.op != "call_function" or "batch_norm" not in str(node.target):
+        return False
+    schema = getattr(node.target, "_schema", None)
+    names = [each.name for each in schema.arguments] if schema is not None else []
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return given.get("training") is True
