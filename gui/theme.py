@@ -236,6 +236,18 @@ QSpinBox::up-button, QSpinBox::down-button {{ width: 0; height: 0; border: none;
 QAbstractSpinBox QLineEdit, QComboBox QLineEdit {{
     border: none; padding: 0; background: transparent; border-radius: 0;
 }}
+/* Fusion draws the box in a shade of the window, which is not seen on a dark one. */
+QCheckBox::indicator {{
+    width: 13px; height: 13px; border: 1px solid {secondary}; border-radius: 3px; background: {surface};
+}}
+QCheckBox::indicator:checked {{ background: {accent}; border-color: {accent}; }}
+QCheckBox::indicator:focus {{ border-color: {accent}; }}
+QCheckBox::indicator:disabled {{ border-color: {disabled}; }}
+QComboBox::drop-down {{ border: none; width: 20px; }}
+QComboBox::down-arrow {{
+    image: none; width: 0; height: 0; margin-right: 8px;
+    border-left: 4px solid {surface}; border-right: 4px solid {surface}; border-top: 5px solid {secondary};
+}}
 QComboBox QAbstractItemView {{ background: {surface}; border: 1px solid {border}; }}
 
 QMenu {{ background: {surface}; border: 1px solid {border}; padding: 4px; }}

@@ -78,10 +78,11 @@ class ColumnTable(QAbstractTableModel):
         old = self.persistentIndexList()
         rows = [self.shown[index.row()] for index in old]
         self._sort()
-        wanted = set(rows)
-        places = {row: place for place, row in enumerate(self.shown) if row in wanted}
-        new = [self.index(places[row], index.column()) for row, index in zip(rows, old, strict=True)]
-        self.changePersistentIndexList(old, new)
+        if old:
+            wanted = set(rows)
+            places = {row: place for place, row in enumerate(self.shown) if row in wanted}
+            new = [self.index(places[row], index.column()) for row, index in zip(rows, old, strict=True)]
+            self.changePersistentIndexList(old, new)
         self.layoutChanged.emit()
 
     def set_filter(self, text: str) -> None:

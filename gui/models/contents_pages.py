@@ -10,7 +10,6 @@ from typing import Any
 
 from engine import numbers
 from engine.contents import Candidate, Contents, Group, shown
-from engine.contents_words import what_runs
 
 KINDS = {
     "state dict": "State dict",
@@ -52,12 +51,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Page:
-    """A table with a sentence above it."""
+    """A table."""
 
     name: str
     title: str
     columns: tuple[Column, ...]
-    intro: str = ""
     flagged: frozenset[int] = frozenset()
     """Rows that somebody should look at."""
 
@@ -229,7 +227,7 @@ def _code_page(contents: Contents) -> Page:
         Column("First arguments", "Of the first call", example, plain, searched=True),
     )
     flagged = frozenset(row for row, each in enumerate(origin) if each == "other")
-    return Page("code", "Imports and calls", columns, what_runs(contents), flagged)
+    return Page("code", "Imports and calls", columns, flagged)
 
 
 def _operations_page(contents: Contents) -> Page:

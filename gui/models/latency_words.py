@@ -58,6 +58,8 @@ class Situation:
     """What is being measured, in words; empty for nothing."""
     since: str = ""
     """What else than the configuration changed since it was measured: ``Measuring.since``."""
+    weights: str = ""
+    """Where the model's weights come from; empty where that is not known."""
 
     @property
     def measurement(self) -> Measurement | None:
@@ -392,7 +394,7 @@ def sections(now: Situation) -> list[tuple[str, list[Fact]]]:
         ("Comparison", comparison_facts(now)),
         ("Layers", layer_facts(latency)),
         ("Memory of one forward pass", memory_facts(latency)),
-        ("Circumstances", circumstance_facts(measurement)),
+        ("Circumstances", [("Weights", now.weights)] * bool(now.weights) + circumstance_facts(measurement)),
     ]
     return [(title, facts) for title, facts in found if facts]
 

@@ -33,6 +33,7 @@ from gui.views.column_view import ColumnView
 from gui.views.elided_label import ElidedLabel
 from gui.views.file_dialog import FileDialog, question_button, words
 
+QUESTION = "Which architecture do these weights belong to?"
 NOTHING = "No architecture of the zoo has these names and shapes. Give the code that builds the model."
 OWN = "net.py:build, torchvision:resnet50(num_classes=10) or timm:vit_tiny_patch16_224"
 REASON = 4
@@ -52,7 +53,7 @@ class ArchitectureDialog(FileDialog):
     ) -> None:
         error = request.error
         assert error.contents is not None
-        super().__init__("Open weights", error.message, error.contents, theme, parent)
+        super().__init__("Open weights", QUESTION, error.contents, theme, parent)
         self.setObjectName("architecture_dialog")
         self._error = error
         self._contents = error.contents
@@ -84,12 +85,17 @@ class ArchitectureDialog(FileDialog):
         column.setContentsMargins(0, 8, 0, 0)
         column.setSpacing(8)
         column.addLayout(self._group_line(page))
-        self.nothing = words("", page)
+        self.nothing = words(NOTHING, page)
         self.nothing.setObjectName("architecture_nothing")
         self.nothing.setAlignment(Qt.AlignmentFlag.AlignCenter)
         column.addWidget(self.nothing, 1)
         self._place = QVBoxLayout()
         column.addLayout(self._place, 1)
+        self.reason = words("", page)
+        self.reason.setObjectName("architecture_reason")
+        self.reason.setAccessibleName("Why")
+        self.reason.setProperty("role", "secondary")
+        column.addWidget(self.reason)
         column.addLayout(self._own_line(page))
         self.problem = words("", page)
         self.problem.setObjectName("architecture_problem")
@@ -153,7 +159,10 @@ class ArchitectureDialog(FileDialog):
         """A table of the candidates for the chosen group."""
         page = candidates_page(self._candidates)
         table = ColumnView(
-            ColumnTable(page, lambda: self._theme.current.color("caution")), self, stretched=REASON
+            ColumnTable(page, lambda: self._theme.current.color("caution")),
+            self,
+            stretched=REASON,
+            elide=Qt.TextElideMode.ElideRight,
         )
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setToolTip("Enter or a double click opens the selected one; Ctrl+C copies")
@@ -176,8 +185,14 @@ class ArchitectureDialog(FileDialog):
         own = self.field.text().strip()
         if own:
             return self._own_source(own) if not _obstacle(own) else ""
+        selected = self.selected
+        return selected.source if selected is not None else ""
+
+    @property
+    def selected(self) -> Candidate | None:
+        """The candidate in the table, whatever was typed."""
         row = self.table.currentIndex().data(ROW_ROLE)
-        return self._candidates[row].source if row is not None else ""
+        return self._candidates[row] if row is not None else None
 
     def set_entries(self, entries: tuple[ZooEntry, ...]) -> None:
         """Names that complete what is typed."""
@@ -208,16 +223,14 @@ class ArchitectureDialog(FileDialog):
 
     def _show_candidates(self) -> None:
         """Those of the chosen group; the best is selected."""
-        every = self._error.candidates
         path = self.group.path if self.group is not None else ""
-        self._candidates = tuple(each for each in every if each.group == path)
+        self._candidates = tuple(each for each in self._error.candidates if each.group == path)
         old = self.table
         self.table = self._make_table()
         old.hide()
         old.deleteLater()
         self.table.setVisible(bool(self._candidates))
         self.nothing.setVisible(not self._candidates)
-        self.nothing.setText(NOTHING if every else self._error.hint or NOTHING)
         if self._candidates:
             self.table.selectRow(0)
         self._refresh()
@@ -226,6 +239,9 @@ class ArchitectureDialog(FileDialog):
         obstacle = _obstacle(self.field.text().strip())
         self.problem.setText(obstacle)
         self.problem.setVisible(bool(obstacle))
+        selected = self.selected
+        self.reason.setText(selected.reason if selected is not None else "")
+        self.reason.setVisible(selected is not None)
         source = self.source
         self.open_button.setEnabled(bool(source))
         self.preview.setText(f"Opens {sources.short(source)}" if source else "")

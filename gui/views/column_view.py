@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
+from PySide6.QtCore import QItemSelection, QItemSelectionModel, QPoint, Qt, Signal
+from PySide6.QtGui import QFontMetrics, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -16,14 +16,17 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.models.column_table import ROW_ROLE, ColumnTable
+from gui.models.column_table import ColumnTable
 from gui.models.contents_pages import Page
-from gui.theme import ThemeManager
+from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 
 ROW_PX = 24
 MEASURED_ROWS = 100
 """Rows that decide how wide a column is; all of a hundred thousand would take seconds."""
 WIDEST_PX = 240
+GAP_PX, TITLE_PX = 4, 20
+"""Beside the widest text and beside a title."""
+LEAST_PX = 48
 SEARCHED_ROWS = 8
 """A table with fewer rows needs no filter."""
 
@@ -31,7 +34,14 @@ SEARCHED_ROWS = 8
 class ColumnView(QTableView):
     """Rows are selected whole; the first column takes the room that is left."""
 
-    def __init__(self, model: ColumnTable, parent: QWidget | None = None, *, stretched: int = 0) -> None:
+    def __init__(
+        self,
+        model: ColumnTable,
+        parent: QWidget | None = None,
+        *,
+        stretched: int = 0,
+        elide: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle,
+    ) -> None:
         super().__init__(parent)
         self.table = model
         model.setParent(self)
@@ -42,7 +52,7 @@ class ColumnView(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTextElideMode(elide)
         self.setShowGrid(False)
         self.setWordWrap(False)
         self.setTabKeyNavigation(False)
@@ -56,20 +66,35 @@ class ColumnView(QTableView):
         self.customContextMenuRequested.connect(self._on_context_menu)
         header = self.horizontalHeader()
         header.setHighlightSections(False)
+        # Of the table's own one, Qt would ask at every repaint whether each row of a column is selected.
+        header.setSelectionModel(QItemSelectionModel(model, header))
+        header.setMinimumSectionSize(LEAST_PX)
         header.setResizeContentsPrecision(MEASURED_ROWS)
+        words = QFontMetrics(ui_font(SECONDARY_PX))
         for column in range(model.columnCount()):
             if column == stretched:
                 header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
             else:
-                self.resizeColumnToContents(column)
-                self.setColumnWidth(column, min(self.columnWidth(column) + 8, WIDEST_PX))
+                # The style leaves room for the sign of sorting, which stands above the words here.
+                title = words.horizontalAdvance(model.page.columns[column].title) + TITLE_PX
+                wanted = max(self.sizeHintForColumn(column) + GAP_PX, title)
+                self.setColumnWidth(column, min(wanted, WIDEST_PX))
 
     def selected_rows(self) -> list[int]:
         """Rows of the page, in the order they are shown."""
-        return [
-            int(index.data(ROW_ROLE))
-            for index in sorted(self.selectionModel().selectedRows(), key=QModelIndex.row)
-        ]
+        selection = self.selectionModel().selection()
+        found = [selection.at(index) for index in range(selection.count())]
+        ranges = sorted((each.top(), each.bottom()) for each in found)
+        places = dict.fromkeys(place for top, bottom in ranges for place in range(top, bottom + 1))
+        return [self.table.shown[place] for place in places]
+
+    def selectAll(self) -> None:
+        """As one range: Qt would ask the model about every single row."""
+        model = self.table
+        if model.rowCount() and self.selectionMode() == QAbstractItemView.SelectionMode.ExtendedSelection:
+            last = model.index(model.rowCount() - 1, model.columnCount() - 1)
+            whole = QItemSelection(model.index(0, 0), last)
+            self.selectionModel().select(whole, QItemSelectionModel.SelectionFlag.ClearAndSelect)
 
     def copy(self) -> None:
         """The selected rows, or all that are shown, as tab-separated text with exact numbers."""
@@ -90,13 +115,20 @@ class ColumnView(QTableView):
 
 
 class PageView(QWidget):
-    """A page with its sentence, a filter where it is long, and how many rows are shown."""
+    """A page with a filter where it is long, and how many rows are shown."""
 
     filtered = Signal()
 
     def __init__(
-        self, page: Page, theme: ThemeManager, parent: QWidget | None = None, *, stretched: int = 0
+        self,
+        page: Page,
+        theme: ThemeManager,
+        parent: QWidget | None = None,
+        *,
+        stretched: int = 0,
+        margin: int = 8,
     ) -> None:
+        """``margin``: pixels above it."""
         super().__init__(parent)
         self.page = page
         self.model = ColumnTable(page, lambda: theme.current.color("caution"))
@@ -105,15 +137,8 @@ class PageView(QWidget):
         self.count.setProperty("role", "secondary")
         self.count.setAccessibleName("Rows shown")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 8, 0, 0)
+        layout.setContentsMargins(0, margin, 0, 0)
         layout.setSpacing(8)
-        if page.intro:
-            intro = QLabel(page.intro, self)
-            intro.setObjectName(f"{page.name}_intro")
-            intro.setTextFormat(Qt.TextFormat.PlainText)
-            intro.setWordWrap(True)
-            intro.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            layout.addWidget(intro)
         self.filter = QLineEdit(self)
         self.filter.setObjectName(f"{page.name}_filter")
         self.filter.setAccessibleName(f"Filter {page.title.lower()}")

@@ -43,8 +43,7 @@ class ConsentDialog(FileDialog):
         self.watch.setObjectName("consent_watch")
         self.watch.setAccessibleName("Run again when the file changes")
         self.watch.setToolTip("Off: you are asked about every new content")
-        # Only source code is watched: nobody edits a model file.
-        self.watch.setVisible(error.contents is None)
+        self.watch.setVisible(error.contents is None or error.contents.kind == "exported program")
         self.insert(self.watch)
         self.run = question_button(
             self.buttons,

@@ -18,7 +18,7 @@ from gui.models.contents_pages import Page, Part, pages, parts_page, tensors_pag
 from gui.theme import ThemeManager
 from gui.views.column_view import ColumnView, PageView
 
-PARTS_PX, TENSORS_PX = 300, 560
+PARTS_PX, TENSORS_PX = 350, 730
 
 
 class TensorsView(QWidget):
@@ -28,7 +28,7 @@ class TensorsView(QWidget):
         super().__init__(parent)
         self._contents = contents
         page, self._parts = parts_page(contents)
-        self.tensors = PageView(tensors_page(contents), theme, self)
+        self.tensors = PageView(tensors_page(contents), theme, self, margin=0)
         self.parts = ColumnView(ColumnTable(page, lambda: theme.current.color("caution")), self)
         self.parts.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.parts.setToolTip("Select a part to see its tensors alone; Ctrl+C copies")

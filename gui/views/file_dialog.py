@@ -32,7 +32,7 @@ from gui.views.contents_view import ContentsView
 from gui.views.elided_label import ElidedLabel
 from gui.views.facts_grid import FactsGrid
 
-SIZE = (920, 620)
+SIZE = (1120, 650)
 MARGIN_PX = 48
 """Left free of the screen around a dialog."""
 QUICK_BYTES = 64 << 20
@@ -133,6 +133,7 @@ class FileDialog(QDialog):
         self._compute.setAccessibleName("Compute the SHA-256")
         self._compute.setToolTip("Read the whole file once; this takes a second or two per gigabyte")
         self._compute.setProperty("compact", "true")
+        self._compute.setFixedHeight(self.fontMetrics().height() + 6)
         self._compute.clicked.connect(self._on_compute)
         line.addWidget(self._compute)
         line.addStretch(0)
@@ -193,8 +194,10 @@ class ContentsDialog(FileDialog):
         super().__init__("File contents", lead, contents, theme, parent)
         self.setObjectName("contents_dialog")
         self.setModal(False)
-        close = self.buttons.addButton(QDialogButtonBox.StandardButton.Close)
-        close.setToolTip("Close this window (Esc)")
+        close = question_button(
+            self.buttons, "Close", "contents_close", "Close this window (Esc)", agree=False
+        )
+        close.setDefault(True)
         self.buttons.rejected.connect(self.close)
 
     def open(self) -> None:

@@ -7,6 +7,7 @@ from engine.measurement import Latency, Measurement
 from engine.tree_values import is_same
 from gui.measuring import Measuring
 from gui.models.latency_words import CANCELLED, Situation
+from gui.models.model_words import weights_of
 from gui.workspace import Workspace
 
 
@@ -17,7 +18,12 @@ def situation(workspace: Workspace, measuring: Measuring) -> Situation:
         latency, baseline = analysis.latency, workspace.baseline
         comparison = paired(analysis, baseline) if baseline is not None else None
         return Situation(
-            latency, analysis.configuration, latency is not None, _baseline(workspace), comparison
+            latency,
+            analysis.configuration,
+            latency is not None,
+            _baseline(workspace),
+            comparison,
+            weights=weights_of(analysis.model),
         )
     return Situation(
         _latency(measuring),
@@ -29,6 +35,7 @@ def situation(workspace: Workspace, measuring: Measuring) -> Situation:
         error=measuring.error,
         doing=measuring.words or CANCELLED * (measuring.phase == "cancelled"),
         since=measuring.since,
+        weights=weights_of(workspace.model) if workspace.model is not None else "",
     )
 
 

@@ -27,7 +27,7 @@ from gui.settings import Agreement, Settings
 from gui.theme import ThemeManager
 from gui.views.column_view import ColumnView
 from gui.views.elided_label import ElidedLabel
-from gui.views.file_dialog import fit, words
+from gui.views.file_dialog import fit, question_button, words
 from gui.workspace import Workspace
 
 NONE_YET = "You have not agreed to run any code yet. What is asked when a file would run some is listed here."
@@ -72,11 +72,14 @@ class SettingsDialog(QDialog):
         layout.addSpacing(8)
         layout.addWidget(_title("Engine's Python", self))
         layout.addLayout(self._python_line())
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, self)
+        buttons = QDialogButtonBox(self)
+        close = question_button(buttons, "Close", "settings_close", "Close this window (Esc)", agree=False)
+        close.setDefault(True)
         buttons.rejected.connect(self.reject)
         layout.addWidget(buttons)
         self.table = self._make_table()
         self.refresh()
+        self.table.setFocus()
 
     # -- consents ------------------------------------------------------------------------------------------------
 
