@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a bug, 2 a bad request or model, 3 when a ``--fail-if`` o
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["report"]:
         from engine.cli import main as report
 
-        return report(arguments[1:])
+        return report(arguments[1:], own_process=argv is None)
     if arguments[:1] == ["screenshot"]:
         return _screenshot(arguments[1:])
     return _window(arguments)
@@ -39,6 +40,7 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
     add("--assume", action="append", default=[], metavar="KEY=VALUE",
         help="set a size that depends on the data: --assume rpn:nms=100")  # fmt: skip
     add("--trust", action="store_true", help="agree to run the code of SOURCE")
+    add("--allow-network", action="store_true", help="let the code of SOURCE use the network")
     add("--python", default="", metavar="PATH", help="interpreter that runs the engine")
     add("--theme", choices=("system", "light", "dark"), default="", help="colours of this run")
 
@@ -110,6 +112,10 @@ def _options(parsed: argparse.Namespace) -> Options | None:
         return None
     for layer in parsed.remove:
         edits = add_edit(edits, RemoveLayer(layer))
+    if parsed.allow_network:
+        from engine.confine import ALLOW_NETWORK
+
+        os.environ[ALLOW_NETWORK] = "1"  # for the engines, which are started with this environment
     from gui.app import DEFAULT_SOURCE, Options
 
     return Options(

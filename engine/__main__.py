@@ -15,7 +15,7 @@ def main() -> int:
         return serve(latency="--latency" in sys.argv[2:])
     from engine.cli import main as cli
 
-    return cli(sys.argv[2:] if sys.argv[1:2] == ["report"] else sys.argv[1:])
+    return cli(sys.argv[2:] if sys.argv[1:2] == ["report"] else sys.argv[1:], own_process=True)
 
 
 if __name__ == "__main__":

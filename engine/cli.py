@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 import msgspec
 from msgspec import Struct
 
+from engine import confine
 from engine.edits import Edit, RemoveLayer, add_edit, parse_set
 from engine.errors import EngineError, ExportError, InputError, LayerError
 from engine.export import FORMATS, format_of, read_report, render
@@ -54,7 +55,7 @@ if missing:
     refuse("has no %s; install it there." % " and no ".join(missing))
 sys.path[0] = sys.argv.pop(1)
 from engine.cli import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[1:], own_process=True))
 """
 """What ``--python`` runs there: readable by any Python, so that an old one answers with a sentence too."""
 
@@ -80,13 +81,18 @@ class Request(Struct, frozen=True):
     tier: Tier = "settled"
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run ``report …``, the leading ``report`` given or not; the exit status."""
+def main(argv: Sequence[str], *, own_process: bool = False) -> int:
+    """Run ``report …``, the leading ``report`` given or not; the exit status.
+
+    ``own_process``: it does nothing else, so the network may be closed to it for good.
+    """
     arguments = list(argv[1:] if argv[:1] == ["report"] else argv)
     try:
         options = _parser().parse_args(arguments)
         if options.python:
             return _run_elsewhere(options.python, arguments)
+        if own_process:
+            confine.confine(allow_network=options.allow_network or confine.network_allowed())
         return _report(_request(options))
     except EngineError as error:
         _complain(_sentence(error))
@@ -147,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--format", choices=list(FORMATS), help="default: by the ending of -o, else md")
     add("-o", "--output", metavar="FILE", help="write to FILE instead of standard output")
     add("--trust", action="store_true", help="agree to run the code of SOURCE")
+    add("--allow-network", action="store_true", help="let the code of SOURCE use the network")
     add(
         "--allow-real-run",
         action="store_true",
@@ -306,9 +313,11 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
     """
     # torch takes seconds to import; a mistake on the command line should not have to wait for it.
     from engine.api import analyze_columns, open_session
+    from engine.guard import limited_memory, memory_errors
 
     given = tuple(InputShape(each.name, each.shape, each.dtype or "float32") for each in request.inputs)
-    session = open_session(request.source, given, trust=request.trust)
+    with limited_memory(), memory_errors(request.source):
+        session = open_session(request.source, given, trust=request.trust)
     _check_names(request.inputs)
     inputs = request.inputs
 

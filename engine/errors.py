@@ -197,6 +197,17 @@ class CancelledError(EngineError):
         super().__init__("Cancelled.")
 
 
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")
+"""How torch's CPU allocator, the system and C++ libraries say it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that an allocation failed."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, (RuntimeError, OSError)) and any(words in str(error) for words in _NO_MEMORY)
+
+
 def describe(error: BaseException) -> ErrorInfo:
     """Any exception as :class:`ErrorInfo`: an :class:`EngineError` in its own words, else a bug with its traceback."""
     if isinstance(error, EngineError):

@@ -19,7 +19,7 @@ import psutil
 from msgspec import Struct
 
 from engine import cgroup
-from engine.errors import EngineError, InputError
+from engine.errors import EngineError, InputError, is_out_of_memory
 from engine.graph import DTYPE_BYTES, elements
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ WATCH_EVERY_S = 0.2
 OUT_OF_MEMORY = 86
 """Exit status of a process that its watchdog ended."""
 _ADVICE = "Close other programs, make the input or the batch smaller, or take a smaller variant."
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc")
-"""How torch's CPU allocator, the system and C++ libraries say it."""
 
 
 class NotEnoughMemoryError(InputError):
@@ -124,7 +122,7 @@ def memory_errors(name: str) -> Iterator[None]:
     except EngineError:
         raise
     except (MemoryError, RuntimeError, OSError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+        if not is_out_of_memory(error):
             raise
         raise NotEnoughMemoryError(
             f"{name} needed more memory than there is; {_amount(free_bytes())} are free.", hint=_ADVICE

@@ -19,12 +19,11 @@ OPENERS = {
     "state dict": STATE_DICT,
     "checkpoint": STATE_DICT,
     "tensor": STATE_DICT,
+    "module": "engine.loaders.pickled_module",
+    "torchscript": "engine.loaders.torchscript_file",
     "exported program": "engine.loaders.exported",
 }
 """Kind of contents → the module whose ``open_file(contents, file, options)`` opens it."""
-
-_ADVICE = {
-}
 
 
 def load(source: str, options: LoadOptions) -> LoadedModel:
@@ -40,7 +39,7 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
     if opener is None:
         raise UnsupportedModelError(
             " ".join((describe(contents), *contents.notes)),
-            hint=_ADVICE.get(contents.kind, "It holds no model: open one, or its weights."),
+            hint="It holds no model: open one, or its weights.",
             file=str(path),
             contents=contents,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from engine import confine
 from engine.errors import ConsentRequiredError, EngineError, LoadError
 from engine.loaders import consent
 from engine.loaders.call import parse_call
@@ -58,7 +59,7 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
             f"Opening {path.name} runs its code.{changed}",
             file=str(path),
             digest=digest,
-            details=consent.what_runs(path, files, call_text),
+            details=(*consent.what_runs(path, files, call_text), confine.network_words()),
         )
 
     contents = {file: source.content for file, source in files.items()}
@@ -79,7 +80,7 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
     except (Exception, SystemExit) as error:
         raise LoadError(
             f"{call_text} in {path.name} raised {type(error).__name__}: {error}{_line_in(path, error)}.",
-            hint="Correct the file; it is opened again when it changes.",
+            hint=confine.network_hint(error) or "Correct the file; it is opened again when it changes.",
             file=str(path),
         ) from error
     module, example_args, example_kwargs = _unpack(built, call_text, path)
@@ -117,7 +118,7 @@ def _import(path: Path, name: str, world: UserModules, known: list[str]) -> Any:
             f"Importing {path.name} raised {type(error).__name__}: {error}{_line_in(path, error)}.",
             hint="Install what it needs, or run the engine in the interpreter that has it (--python PATH)."
             if isinstance(error, ImportError)
-            else "Correct the file.",
+            else confine.network_hint(error) or "Correct the file.",
             file=str(path),
         ) from error
     target: Any = module
