@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from functools import lru_cache
 
+import msgspec
 import torch
 
 from engine.configuration import Configuration
@@ -23,9 +24,14 @@ from engine.results import (
     Totals,
     TraceMode,
     UntouchedParameter,
+    WeightUse,
+    WeightUses,
 )
 from engine.trace.recorder import ParameterRef, Row
 from engine.trace.run import Trace
+
+LIBRARIES = ("timm", "transformers")
+"""Beside torch and torchvision, whose version can change what a model is made of."""
 
 
 class Parameters:
@@ -56,8 +62,12 @@ def build_analysis(
     trace: Trace,
     parameters: Parameters,
     modules: ModuleColumns,
+    remade: tuple[str, ...] | None = None,
 ) -> Analysis:
-    """The result for one trace, which may be partial."""
+    """The result for one trace, which may be partial.
+
+    ``remade`` are the parameters that an edit made anew, where the trace followed the weights; else None.
+    """
     rows = trace.rows
     costs = [cost_of(row.signature.call) for row in rows]
     layers, totals = _layers(rows, costs, trace, parameters)
@@ -83,7 +93,58 @@ def build_analysis(
         untouched=tuple(UntouchedParameter(name, parameters.elements[name]) for name in untouched),
         output_shapes=trace.output_shapes,
         environment=environment(),
+        weight_uses=None if remade is None else WeightUses(_weight_uses(rows, costs, parameters), remade),
     )
+
+
+def _weight_uses(
+    rows: list[Row], costs: list[tuple[str, Work]], parameters: Parameters
+) -> tuple[tuple[WeightUse, ...], ...]:
+    """Per row, what it reads of which parameter and how many of its MACs multiply an element of it."""
+    found = []
+    for row, (_, work) in zip(rows, costs, strict=True):
+        uses = {use.name: use for use in _factors(row, work)}
+        for name, read in zip(row.params, row.reads, strict=True):
+            elements = parameters.elements[name]
+            runs = _runs(row, name) if read < elements else {}
+            reads = runs if sum(runs.values()) == read else {name: read}
+            for part, size in ({name: 0} | reads).items():
+                use = uses.get(part) or WeightUse(part, elements if part == name else size)
+                uses[part] = msgspec.structs.replace(use, read=size)
+        found.append(tuple(uses.values()))
+    return tuple(found)
+
+
+def _runs(row: Row, name: str) -> dict[str, int]:
+    """The runs of elements of the parameter ``name`` that a row reads, with their sizes."""
+    runs = [weight for weight in row.weights or () if weight and weight.name.startswith(f"{name}[")]
+    return {weight.name: weight.elements for weight in runs if not weight.scattered}
+
+
+def _factors(row: Row, work: Work) -> list[WeightUse]:
+    """The weights among what a row's MACs multiply; one without a name where nobody knows how they are used."""
+    if not work.macs:
+        return []
+    weights = row.weights
+    if weights is None:
+        return [WeightUse("", 0, unknown="the calls of this row use different weights")]
+    if work.weighted is None:
+        used = any(weight is not None for weight in weights)
+        return [WeightUse("", 0, unknown="how often each weight is used is not known")] if used else []
+    factors: dict[str, int] = {}
+    for position, macs in work.weighted:
+        weight = weights[position] if position < len(weights) else None
+        if weight is None:
+            continue
+        if not weight.name:
+            return [WeightUse("", 0, unknown="the weight is computed, or no parameter")]
+        if weight.scattered:
+            return [WeightUse("", 0, unknown=f"only a part of {weight.name} is used")]
+        factors[weight.name] = factors.get(weight.name, 0) + macs * row.calls
+    if sum(factors.values()) > work.macs * row.calls:
+        return [WeightUse("", 0, unknown="both factors are weights")]
+    elements = {weight.name: weight.elements for weight in weights if weight is not None}
+    return [WeightUse(name, elements[name], macs=macs) for name, macs in factors.items()]
 
 
 def _layers(
@@ -146,12 +207,18 @@ def _layers(
     return layers, totals
 
 
-@lru_cache(1)
-def environment() -> dict[str, str]:
-    """Versions that can change a result, and the platform; no host or user name."""
+def _libraries(model: ModelInfo) -> tuple[str, ...]:
+    """Packages whose classes ``model`` is made of, beside torch and torchvision."""
+    return tuple(name for name in LIBRARIES if model.format == name or f"{name}:" in model.source)
+
+
+@lru_cache(8)
+def environment(libraries: tuple[str, ...] = ()) -> dict[str, str]:
+    """Versions that can change a result, those of ``libraries`` included, and the platform; no host or user name."""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    torchvision = sys.modules.get("torchvision")
-    if torchvision is not None:
-        versions["torchvision"] = str(getattr(torchvision, "__version__", "unknown"))
+    for name in ("torchvision", *libraries):
+        library = sys.modules.get(name)
+        if library is not None:
+            versions[name] = str(getattr(library, "__version__", "unknown"))
     versions["platform"] = f"{platform.system()} {platform.machine()}"
     return versions

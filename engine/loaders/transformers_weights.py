@@ -1,0 +1,104 @@
+"""The weights in the folder of a transformers model: read as data, put in their places by transformers' own rules.
+
+Its rules rename what older versions called otherwise, merge the experts of a layer into one tensor and tie what is
+tied. They are tried on tensors without memory first, so that what does not fit is known when a model is opened.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from engine.contents import shown
+from engine.contents_words import main_group
+from engine.errors import LoadError
+from engine.files import read
+from engine.files.shards import INDEXES, SINGLES
+from engine.loaders.packages import first_line, offline
+from engine.loaders.weights import Weights
+
+FILES = (*INDEXES, *SINGLES)
+
+
+class Fit(NamedTuple):
+    """Weights that belong to a model: the dtype that they have in it, and what they lack."""
+
+    weights: Weights
+    dtype: torch.dtype
+    missing: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """A sentence about what is missing; empty when nothing is."""
+        if not self.missing:
+            return ""
+        tensors = f"{len(self.missing):,} tensors" if len(self.missing) > 1 else "a tensor"
+        return (
+            f"{shown(self.weights.file.name)} lacks {tensors} of the model ({shown(self.missing[0])}): "
+            "their values are random."
+        )
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether transformers would find weights in ``folder``."""
+    return any((folder / name).is_file() for name in FILES)
+
+
+def fit(folder: Path, kind: Any, settings: Any) -> Fit:
+    """The weights in ``folder`` for a model of the class ``kind``.
+
+    Raises LoadError when they cannot be read, and when they are another model's.
+    """
+    contents = read(folder)
+    group = main_group(contents)
+    name = shown(Path(contents.file).name)
+    if group is None:
+        raise LoadError(f"{name} holds no weights.", file=contents.file)
+    weights = Weights(contents, group)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            module, missing = _loaded(kind, settings, _tensors(weights, lambda each: _like(weights, each)))
+    except Exception as error:
+        raise LoadError(
+            f"The weights in {name} do not fit {kind.__name__}: {first_line(error)}",
+            hint="They and config.json belong to different models; download both again.",
+            file=contents.file,
+        ) from error
+    if len(missing) >= len(module.state_dict()):
+        raise LoadError(
+            f"{name} has none of the tensors of {kind.__name__}.",
+            hint="It and config.json belong to different models; download both again.",
+            file=contents.file,
+        )
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    return Fit(weights, dtype, tuple(sorted(missing)))
+
+
+def build(fitted: Fit, kind: Any, settings: Any) -> nn.Module:
+    """The model with the values of the file. Raises LoadError when that cannot be read any more."""
+    with fitted.weights.open() as opened:
+        return _loaded(kind, settings, _tensors(fitted.weights, opened.tensor))[0]
+
+
+def _loaded(kind: Any, settings: Any, tensors: dict[str, Tensor]) -> tuple[nn.Module, set[str]]:
+    """(model, names of what ``tensors`` lack)."""
+    with offline():
+        module, report = kind.from_pretrained(
+            None, config=copy.deepcopy(settings), state_dict=tensors, output_loading_info=True
+        )
+    return module, set(report["missing_keys"])
+
+
+def _tensors(weights: Weights, make: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """Those that torch can compute with."""
+    return {name: make(name) for name in weights.rows if weights.dtype(name) is not None}
+
+
+def _like(weights: Weights, name: str) -> Tensor:
+    return torch.empty(weights.rows[name].shape, dtype=weights.dtype(name))
