@@ -79,16 +79,16 @@ def notes(fitted: Fit, weights: Weights, module: nn.Module) -> list[str]:
     sentences = []
     if random:
         of = f"{len(random):,} of {len(parameters):,} parameters"
-        sentences.append(f"{of} {_are(len(random))} not in {name} and stay random: {_listed(random)}.")
+        stay = "is not in {} and stays" if len(random) == 1 else "are not in {} and stay"
+        sentences.append(f"{of} {stay.format(name)} random: {_listed(random)}.")
     if first:
-        sentences.append(
-            f"{_count(len(first), 'buffer')} not in {name} keep their first values: {_listed(first)}."
-        )
+        keep = "keeps its first value" if len(first) == 1 else "keep their first values"
+        sentences.append(f"{_count(len(first), 'buffer')} not in {name} {keep}: {_listed(first)}.")
     if fitted.unreadable:
         dtypes = sorted({weights.rows[given].dtype for given in fitted.unreadable.values()})
         sentences.append(
             f"{_count(len(fitted.unreadable), 'tensor')} of {name} cannot be read as the numbers that the architecture "
-            f"wants ({', '.join(dtypes)}) and stay random: {_listed(list(fitted.unreadable))}."
+            f"wants ({', '.join(dtypes)}), which are random here: {_listed(list(fitted.unreadable))}."
         )
     if fitted.unexpected:
         sentences.append(
@@ -97,8 +97,8 @@ def notes(fitted: Fit, weights: Weights, module: nn.Module) -> list[str]:
         )
     if fitted.adapters:
         sentences.append(
-            f"{_count(len(fitted.adapters), 'tensor')} of LoRA adapters are left out: they are not merged into the "
-            "weights."
+            f"{_count(len(fitted.adapters), 'tensor')} of LoRA adapters {_are(len(fitted.adapters))} left out, and not "
+            "merged into the weights."
         )
     return sentences
 

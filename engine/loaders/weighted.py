@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -144,7 +145,9 @@ def _translated(model: LoadedModel, weights: Weights, fitted: Fit) -> dict[str, 
     """Module's name → file's name, for names of the module's earlier versions, which its own loading translates."""
     tokens = {name: torch.empty(weights.rows[name].shape, device="meta") for name in fitted.unexpected}
     state = {moved(unwrapped(name), fitted): token for name, token in tokens.items()}
-    with model.world.active() if model.world is not None else nullcontext(), torch.no_grad():
+    world = model.world.active() if model.world is not None else nullcontext()
+    with world, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values that are not copied to meta
         for prefix, owner in model.module.named_modules():
             try:
                 owner._load_from_state_dict(state, f"{prefix}." if prefix else "", {}, False, [], [], [])
@@ -235,8 +238,4 @@ def _read(opened: OpenWeights, use: Use) -> Tensor:
 def _zeros(weights: Weights, counted: list[tuple[list[str], Use]], stop: Event) -> Iterator[tuple[str, int]]:
     """As ``LoadedModel.count_zeros`` wants them, one tensor in memory at a time."""
     with weights.open() as opened:
-        for names, use in counted:
-            for name, zeros in count_zeros([(names[0], partial(_read, opened, use))], stop):
-                yield name, zeros
-                for alias in names[1:] if name else ():
-                    yield alias, zeros
+        yield from count_zeros(((names, partial(_read, opened, use)) for names, use in counted), stop)
