@@ -26,6 +26,10 @@ FAMILIES = (
 """Families of operations; each has one colour everywhere."""
 
 
+EXPORTED_FROM = "# In the Python it was exported from; sizes written into the program do not follow."
+"""Stands above the edits of an exported program."""
+
+
 class ModelInfo(Struct, frozen=True):
     """What was opened."""
 
@@ -209,7 +213,9 @@ class Analysis(Struct, frozen=True):
         convolutions = [
             p for p, a in zip(modules.path, modules.attributes, strict=True) if "in_channels" in a
         ]
-        return python_lines(self.configuration.edits if edits is None else edits, convolutions)
+        lines = python_lines(self.configuration.edits if edits is None else edits, convolutions)
+        # An exported program has no such attributes; the module that it was made from has.
+        return [EXPORTED_FROM, *lines] if lines and self.model.format == "pt2" else lines
 
 
 def with_latency(analysis: Analysis, latency: Latency | None, earlier: LayerTimes | None = None) -> Analysis:
