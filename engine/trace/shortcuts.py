@@ -375,6 +375,52 @@ SHORTCUTS[aten.conv2d.default] = _convolution(2)
 SHORTCUTS[aten.conv3d.default] = _convolution(3)
 
 
+# -- recurrent: the meta kernel runs every step -------------------------------------------------------------------
+
+
+def _recurrent(gates: int) -> Callable[..., Any]:
+    def layers_of(
+        x: Tensor,
+        hx: Any,
+        params: Sequence[Tensor],
+        has_biases: bool,
+        num_layers: int,
+        dropout: float,
+        train: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> Any:
+        """Output, last hidden state and, of an LSTM, last cell state; projections keep their own kernel."""
+        states = [hx] if isinstance(hx, Tensor) else list(hx)
+        hidden = states[0]
+        if train or x.dim() != 3 or hidden.dim() != 3 or not x.numel():
+            return NotImplemented
+        directions = 2 if bidirectional else 1
+        steps, batch = (x.shape[1], x.shape[0]) if batch_first else (x.shape[0], x.shape[1])
+        width = hidden.shape[2]
+        if any(tuple(state.shape) != (directions * num_layers, batch, width) for state in states):
+            return NotImplemented
+        if len(params) != directions * num_layers * (4 if has_biases else 2):
+            return NotImplemented
+        if tuple(params[0].shape) != (gates * width, x.shape[2]):
+            return NotImplemented
+        if any(not tensor.is_meta or tensor.dtype != x.dtype for tensor in (x, *states, *params)):
+            return NotImplemented
+        features = directions * width
+        shape, strides = (steps, batch, features), (batch * features, features, 1)
+        if batch_first:
+            shape, strides = (batch, steps, features), (features, batch * features, 1)
+        out = _empty_strided(shape, strides, dtype=x.dtype, device=META)
+        return (out, *[_empty(state.shape, dtype=x.dtype, device=META) for state in states])
+
+    return layers_of
+
+
+SHORTCUTS[aten.lstm.input] = _recurrent(4)
+SHORTCUTS[aten.gru.input] = _recurrent(3)
+SHORTCUTS[aten.rnn_tanh.input] = SHORTCUTS[aten.rnn_relu.input] = _recurrent(1)
+
+
 # -- pools, reductions, joins ------------------------------------------------------------------------------------
 
 

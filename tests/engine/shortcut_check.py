@@ -34,6 +34,8 @@ class ShortcutCheck(TorchDispatchMode):
 
     @staticmethod
     def _facts(out: Any, args: Any, with_strides: bool) -> tuple[Any, ...]:
+        if isinstance(out, (tuple, list)):
+            return tuple(ShortcutCheck._facts(part, args, with_strides) for part in out)
         assert isinstance(out, Tensor)
         alias = next((i for i, a in enumerate(args) if a is out), None)
         strides = tuple(s for s, n in zip(out.stride(), out.shape, strict=True) if n != 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -106,6 +109,24 @@ def test_layouts_and_odd_shapes() -> None:
         torch.bmm(torch.empty(2, 3, 4, device="meta"), torch.empty(2, 5, 4, device="meta").mT)
     assert not check.differences
     assert sum(check.answered.values()) > 80
+
+
+def test_recurrent_layers_are_answered_whole() -> None:
+    check = ShortcutCheck()
+    kinds = (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)
+    for kind, layers, bidirectional, batch_first, bias in product(kinds, (1, 2), *[(True, False)] * 3):
+        options: dict[str, Any] = {"bidirectional": bidirectional, "batch_first": batch_first, "bias": bias}
+        module = kind(5, 7, layers, **options, device="meta").eval()
+        with torch.inference_mode(), check:
+            module(torch.empty(3, 4, 5, device="meta"))
+    assert not check.differences
+    assert sum(check.answered[f"aten.{name}.input"] for name in ("lstm", "gru", "rnn_tanh")) == 3 * 2 * 8
+
+    projected = torch.nn.LSTM(5, 7, proj_size=2, device="meta").eval()
+    check = ShortcutCheck()
+    with torch.inference_mode(), check:
+        projected(torch.empty(3, 4, 5, device="meta"))
+    assert "aten.lstm.input" not in check.answered
 
 
 def test_wrong_shapes_are_left_to_the_kernel() -> None:
