@@ -26,7 +26,8 @@ class LoadOptions:
 
 
 ZeroCounter: TypeAlias = Callable[[Event], Iterator[tuple[str, int]]]
-"""(parameter's name, elements of it that are 0) one by one; raises CancelledError soon after the event is set."""
+"""(parameter's name, elements of it that are 0) one by one, with ("", 0) between short steps so that what is more
+urgent need not wait (engine.loaders.zeros counts so); raises CancelledError soon after the event is set."""
 
 
 @dataclass
@@ -74,6 +75,18 @@ def build_on_meta(build: Callable[[], Any]) -> Any:
     except (NotImplementedError, RuntimeError, ValueError, TypeError):
         with _EmptyOnMeta():
             return build()
+
+
+def build_without_weights(build: Callable[[], nn.Module]) -> nn.Module | None:
+    """``build()`` with real tensors but for uninitialised storage, such as parameters, which is on meta.
+
+    For a caller that has the weights. None where the constructor reads what it would have put there.
+    """
+    try:
+        with _EmptyOnMeta():
+            return build()
+    except (NotImplementedError, RuntimeError, ValueError, TypeError):
+        return None
 
 
 def to_meta(module: nn.Module) -> nn.Module:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.contents import Contents, Group
+from engine.graph import elements
 from engine.loaders import mismatch
 from engine.loaders.fit import Fit, Use, fit, moved, unwrapped
-from engine.loaders.loaded import LoadedModel
+from engine.loaders.loaded import LoadedModel, build_without_weights
 from engine.loaders.weights import OpenWeights, Weights, dtype_name, sha256_of
 from engine.loaders.zeros import count_zeros
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 COMPUTED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Floating dtypes that layers compute in. Others are only ways to store weights."""
+LARGE = 2**28
+"""Elements of weights from which on a module is built without values of its own."""
 STORED_ONLY = torch.bfloat16
 """What weights are taken as that are kept in 8 bits alone: it has all their values."""
 
@@ -67,21 +70,12 @@ def with_weights(
         note=" ".join(note for note in notes if note),
         weights=contents.file,
     )
-    build = model.build_real
-
-    def build_real() -> nn.Module:
-        module = build()
-        with weights.open() as opened:
-            _fill(module, partial(_value, opened, fitted.uses, dtype))
-        return module
-
-    names = [slot.names for slot in _slots(model.module) if isinstance(slot.tensor, nn.Parameter)]
-    counted = [(each, fitted.uses[name]) for each in names for name in each if name in fitted.uses]
+    counted = list(_parameters(model.module, fitted))
     return replace(
         model,
         info=info,
         binding=binding,
-        build_real=build_real,
+        build_real=partial(_build_real, model.build_real, weights, fitted, dtype),
         random_weights=False,
         count_zeros=partial(_zeros, weights, counted),
     )
@@ -216,6 +210,36 @@ def _cast_on_meta(dtype: torch.dtype, slot: _Slot) -> Tensor | None:
 # -- values ------------------------------------------------------------------------------------------------------
 
 
+def _build_real(
+    build: Callable[[], nn.Module], weights: Weights, fitted: Fit, dtype: torch.dtype | None
+) -> nn.Module:
+    """The module with the file's weights.
+
+    A large one is built without values of its own, which would take as much memory again, and more in another dtype.
+    """
+    module = None
+    if sum(elements(weights.shapes[use[0]]) for use in fitted.uses.values()) >= LARGE:
+        module = build_without_weights(build)
+    if module is None:
+        module = build()
+    with weights.open() as opened:
+        _fill(module, partial(_value, opened, fitted.uses, dtype))
+        if _is_partly_on_meta(module):
+            # The constructor computed with what it had allocated, or the file lacks something.
+            module = build()
+            _fill(module, partial(_value, opened, fitted.uses, dtype))
+    return module
+
+
+def _is_partly_on_meta(module: nn.Module) -> bool:
+    return any(
+        isinstance(value, Tensor) and value.is_meta
+        for owner in module.modules()
+        for store in (owner._parameters, owner._buffers, vars(owner))
+        for value in store.values()
+    )
+
+
 def _value(
     opened: OpenWeights, uses: Mapping[str, Use], dtype: torch.dtype | None, slot: _Slot
 ) -> Tensor | None:
@@ -233,6 +257,14 @@ def _read(opened: OpenWeights, use: Use) -> Tensor:
     for mask in use[1:]:
         value = value * opened.tensor(mask).to(value.dtype)
     return value
+
+
+def _parameters(module: nn.Module, fitted: Fit) -> Iterator[tuple[list[str], Use]]:
+    """(all its names, what to take for it) of every parameter whose values the file has."""
+    for slot in _slots(module):
+        use = next((fitted.uses[name] for name in slot.names if name in fitted.uses), None)
+        if use is not None and isinstance(slot.tensor, nn.Parameter):
+            yield slot.names, use
 
 
 def _zeros(weights: Weights, counted: list[tuple[list[str], Use]], stop: Event) -> Iterator[tuple[str, int]]:

@@ -29,7 +29,7 @@ from engine.errors import (
     LoadError,
     UnsupportedModelError,
 )
-from engine.loaders import load, weights
+from engine.loaders import load, weighted, weights
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.protocol import Analyze, Analyzed, Failed, Open, Opened
 from engine.session import Session
@@ -428,6 +428,55 @@ def test_large_files_are_mapped_and_never_written_to(
             for parameter in real.parameters():
                 parameter.zero_()
         assert path.read_bytes() == before
+
+
+ODD = """
+import torch
+from torch import nn
+
+
+class Odd(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        made = torch.empty(4)
+        made[:] = torch.arange(4.0)
+        if how == "buffer":
+            self.register_buffer("made", made, persistent=False)
+        elif how == "attribute":
+            self.made = made
+        else:
+            self.made = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x):
+        return self.layer(x) * self.made
+
+
+def build(how):
+    torch.manual_seed(1)
+    return Odd(how), torch.zeros(1, 4)
+"""
+
+
+@pytest.mark.parametrize("how", ["buffer", "attribute", "parameter"])
+def test_a_large_model_is_built_without_values_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """But for what its constructor computes, and for what the file lacks."""
+    monkeypatch.setattr(weighted, "LARGE", 0)
+    (tmp_path / "net.py").write_text(ODD)
+    namespace: dict[str, Any] = {"__name__": "odd"}
+    exec(ODD, namespace)
+    module, example = namespace["build"](how)
+    nn.init.constant_(module.layer.weight, 3.0)
+    state = module.state_dict()
+    del state["layer.bias"]
+    torch.save(state, tmp_path / "w.pt")
+    source = f"{tmp_path / 'w.pt'}@{tmp_path / 'net.py'}:build({how!r})"
+    assert_same_outputs(load(source, TRUSTED), module, example)
+    state["layer.bias"] = module.layer.bias.detach()
+    torch.save(state, tmp_path / "w.pt")
+    assert_same_outputs(load(source, TRUSTED), module, example)
 
 
 def test_twenty_gigabytes_open_in_little_memory(nets: Nets, tmp_path: Path) -> None:
