@@ -36,6 +36,8 @@ NO_EDITS = (
     "TorchScript is compiled code: no layer of it can be removed or changed. "
     "Edit the Python model it was made from."
 )
+_FAILURES = (RuntimeError, torch.jit.Error)
+"""What the interpreter raises: of an operation, of ``raise`` and ``assert``."""
 _LAST_LINE = re.compile(r"^(?:RuntimeError|torch\.jit\.Error): ?(.*)\Z", re.MULTILINE | re.DOTALL)
 
 
@@ -61,9 +63,7 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
         format="torchscript",
         sha256=trusted.digest,
         class_name=type(module).__name__,
-        note=""
-        if binding is None
-        else "The file says nothing about inputs; this one was guessed from its layers.",
+        note=" ".join(_notes(module, binding)),
         weights=contents.file,
         no_edits=NO_EDITS,
     )
@@ -197,8 +197,10 @@ def _frozen_weights(script: Any, device: str) -> dict[str, Tensor]:
 class _Mirrored(nn.Module):
     """A module of the archive: its class's name, its tensors, its children. Only the outermost is called in earnest."""
 
-    def forward(self) -> None:
-        """Called to say that TorchScript calls the module it stands for."""
+    def forward(self, error: BaseException | None = None) -> None:
+        """Called to say that TorchScript calls the module it stands for, or that ``error`` left it."""
+        if error is not None:
+            raise error
 
 
 def _mirror(script: Any, device: str) -> nn.Module:
@@ -210,9 +212,7 @@ def _mirror(script: Any, device: str) -> nn.Module:
         for name, tensor in frozen.items():
             _register(constants._parameters, name, tensor)
     if device == "meta":
-        parts = dict(module.named_modules())
-        called = [parts[path] for path in _called(script) if path in parts]
-        vars(module)["forward"] = _traced_forward(script, called)
+        vars(module)["forward"] = _traced_forward(script, module)
     else:
         vars(module)["forward"] = _real_forward(script)
     return module.eval()
@@ -264,12 +264,13 @@ class _OnMeta(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs what TorchScript asks for where weights and inputs are on meta and constants are not.
 
     Sizes that were traced on the CPU make tensors there; where an operation refuses the mixture it gets meta tensors.
-    ``error`` is what left an operation: the interpreter loses it.
+    ``error`` is what left an operation, and ``tensors`` what that was given: the interpreter loses it.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.error: BaseException | None = None
+        self.tensors: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -279,17 +280,23 @@ class _OnMeta(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with _disable_current_modes():
                 return func(*args, **kwargs)
         try:
-            try:
-                return func(*args, **kwargs)
-            except (RuntimeError, NotImplementedError):
-                tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-                if len({tensor.is_meta for tensor in tensors}) < 2:
-                    raise
-                args, kwargs = pytree.tree_map_only(Tensor, _moved, (args, kwargs))
-                return func(*args, **kwargs)
+            return self._run(func, args, kwargs)
         except BaseException as error:
-            self.error = error
+            self.error, self.tensors = error, _tensors(args, kwargs)
             raise
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            return func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError):
+            if len({tensor.is_meta for tensor in _tensors(args, kwargs)}) < 2:
+                raise
+            args, kwargs = pytree.tree_map_only(Tensor, _moved, (args, kwargs))
+            return func(*args, **kwargs)
+
+
+def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
 
 
 def _is_about_sizes(args: tuple[Any, ...]) -> bool:
@@ -309,8 +316,17 @@ def _moved(tensor: Tensor) -> Tensor:
         return torch.empty_like(tensor, device="meta")
 
 
-def _traced_forward(script: Any, called: list[nn.Module]) -> Callable[..., Any]:
-    """Forward for an analysis: the operations as they were written, and a call of each module that is called."""
+def _traced_forward(script: Any, module: nn.Module) -> Callable[..., Any]:
+    """Forward for an analysis: the operations as they were written, and a call of each module that is called.
+
+    ``module`` is the mirror. An error leaves the module whose weight the operation was to read.
+    """
+    parts = dict(module.named_modules())
+    called = [parts[path] for path in _called(script) if path in parts]
+    owners: dict[int, nn.Module] = {}
+    for path, part in parts.items():
+        for parameter in part._parameters.values() if path else ():
+            owners.setdefault(id(parameter), part)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         for part in called:
@@ -320,8 +336,12 @@ def _traced_forward(script: Any, called: list[nn.Module]) -> Callable[..., Any]:
             # Optimised, the interpreter would join and replace operations.
             with torch.jit.optimized_execution(False), watch:  # type: ignore[attr-defined]
                 return script(*args, **kwargs)
-        except RuntimeError as error:
-            raise (watch.error or _understood(error)) from error
+        except _FAILURES as failure:
+            error = watch.error or _understood(failure)
+            for tensor in watch.tensors:
+                if id(tensor) in owners:
+                    owners[id(tensor)](error)
+            raise error from failure
 
     forward.__signature__ = _signature(script)  # type: ignore[attr-defined]
     return forward
@@ -331,14 +351,14 @@ def _real_forward(script: Any) -> Callable[..., Any]:
     def forward(*args: Any, **kwargs: Any) -> Any:
         try:
             return script(*args, **kwargs)
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise _understood(error) from error
 
     forward.__signature__ = _signature(script)  # type: ignore[attr-defined]
     return forward
 
 
-def _understood(error: RuntimeError) -> Exception:
+def _understood(error: Exception) -> Exception:
     """``error`` of the interpreter as what the model raised."""
     reason = _reason(error)
     kind, _, message = reason.partition(": ")
