@@ -21,9 +21,11 @@ from engine.loaders import load
 from engine.loaders.guess import guess_binding
 from engine.loaders.inputs import InputBinding, bind_example
 from engine.loaders.loaded import LoadedModel, LoadOptions
+from engine.loaders.zeros import zeros_of
 from engine.measurement import Latency, Tier
 from engine.results import Analysis, ModelInfo, with_latency
 from engine.session import FailedAnalysisError, Session
+from engine.sparsity import with_zeros
 
 Inputs: TypeAlias = (
     Tensor | Sequence[int] | Sequence[Tensor] | Sequence[InputShape] | Mapping[str, Sequence[int] | Tensor]
@@ -134,7 +136,10 @@ def analyze_columns(
     assumptions: Mapping[str, int] | None = None,
     allow_real_run: bool = False,
 ) -> Analysis:
-    """Like ``analyze`` on an open session, with the result in columns. Raises the LayerError of a failed forward."""
+    """Like ``analyze`` on an open session, with the result in columns: also what zeros in its weights would save.
+
+    Raises the LayerError of a failed forward.
+    """
     configuration = Configuration(
         inputs=session.complete(input_shapes(inputs)),
         edits=edits,
@@ -150,7 +155,10 @@ def analyze_columns(
     if unknown:
         known = f"It has: {', '.join(sorted(made))}." if made else "No size of it depends on data."
         raise InputError(f"{session.info.name} assumes nothing called {unknown[0]!r}.", hint=known)
-    return analysis
+    if session.counts_zeros and session.zeros is None:
+        for _ in session.count_zeros(Event()):
+            pass
+    return with_zeros(analysis, session.zeros or {})
 
 
 def input_shapes(inputs: Inputs) -> tuple[InputShape, ...]:
@@ -184,8 +192,8 @@ def _in_memory(module: nn.Module, inputs: Inputs) -> LoadedModel:
         for parameter in module.parameters():
             meta = torch.empty_like(parameter, device="meta")
             memo[id(parameter)] = nn.Parameter(meta, requires_grad=parameter.requires_grad)
-        for buffer in module.buffers():
-            memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+        for tensor in (*module.buffers(), *_computed(module)):
+            memo[id(tensor)] = torch.empty_like(tensor, device="meta", requires_grad=False)
         shadow = copy.deepcopy(module, memo).eval()
     except Exception as error:
         raise UnsupportedModelError(
@@ -195,7 +203,20 @@ def _in_memory(module: nn.Module, inputs: Inputs) -> LoadedModel:
     info = ModelInfo(
         name=type(module).__name__, source="module", format="module", class_name=type(module).__name__
     )
-    return LoadedModel(info, shadow, _binding(shadow, inputs), lambda: copy.deepcopy(module).cpu())
+    return LoadedModel(
+        info,
+        shadow,
+        _binding(shadow, inputs),
+        lambda: copy.deepcopy(module, {id(each): each.detach().clone() for each in _computed(module)}).cpu(),
+        count_zeros=lambda stop: zeros_of(module, stop),
+    )
+
+
+def _computed(module: nn.Module) -> list[Tensor]:
+    """Attributes that an earlier forward pass or a hook computed, such as a pruned weight: deepcopy refuses them."""
+    values = [value for part in module.modules() for value in vars(part).values()]
+    nested = [each for value in values if isinstance(value, list) for each in value]
+    return [each for each in (*values, *nested) if isinstance(each, Tensor) and not each.is_leaf]
 
 
 def _binding(module: nn.Module, inputs: Inputs) -> InputBinding | None:

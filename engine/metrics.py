@@ -1,8 +1,8 @@
 """Every metric, declared once: key, label, unit, how it sums. Columns, axes, cards and exports read this.
 
 Adding a metric that is a ratio of others is one entry in METRICS, with its ``parts``: rows, modules, totals, charts,
-exports and ``--fail-if`` follow. A new quantity is a column of its own as well: a field of results.Layers and Totals,
-filled in engine/analysis.py.
+exports and ``--fail-if`` follow. A new quantity is a column of its own as well: a field of results.Layers and Totals
+(and of Modules where it combines as ``params``), filled in engine/analysis.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from engine.results import Layers
+    from engine.results import Layers, Modules
 
 Number = int | float | None
 
@@ -24,8 +24,8 @@ class Metric(Struct, frozen=True):
     key: str
     """Name of the column in results.Layers, of the field in results.Totals and in the report."""
     label: str
-    unit: Literal["count", "bytes", "seconds", "ratio"]
-    """Decides the format: counts in powers of 1000, bytes in powers of 1024."""
+    unit: Literal["count", "bytes", "seconds", "ratio", "share"]
+    """Decides the format: counts in powers of 1000, bytes in powers of 1024, a share (0 to 1) in per cent."""
     combine: Literal["sum", "max", "ratio", "params"]
     """How rows make a module's value; ``ratio`` divides sums of ``parts``, ``params`` counts shared tensors once."""
     description: str
@@ -37,6 +37,8 @@ class Metric(Struct, frozen=True):
     """Numerator and denominator of a ratio."""
     measured: bool = False
     """Whether it comes from the clock: it may be missing, and it may be of an earlier configuration."""
+    weighed: bool = False
+    """Whether it comes from the values of the weights: missing where these are random or not looked at yet."""
 
 
 METRICS: tuple[Metric, ...] = (
@@ -56,6 +58,14 @@ METRICS: tuple[Metric, ...] = (
         "2 × MACs plus the arithmetic of biases, norms, activations, pools and elementwise operations.",
     ),
     Metric(
+        "nonzero_macs",
+        "MACs on non-zero weights",
+        "count",
+        "sum",
+        "Of the MACs those whose weight is not 0: what hardware that skips every zero would do. MACs are all of them.",
+        weighed=True,
+    ),
+    Metric(
         "special_ops",
         "Special ops",
         "count",
@@ -63,6 +73,23 @@ METRICS: tuple[Metric, ...] = (
         "Divisions, roots, exponentials and other special functions; each is also one FLOP.",
     ),
     Metric("weight_bytes", "Weights", "bytes", "params", "Bytes of parameters at their dtype."),
+    Metric(
+        "zeros",
+        "Zeros",
+        "count",
+        "params",
+        "Elements of parameters that are 0; shared tensors once in totals.",
+        weighed=True,
+    ),
+    Metric(
+        "sparsity",
+        "Sparsity",
+        "share",
+        "ratio",
+        "Zeros per parameter: the share of the weights that is 0.",
+        parts=("zeros", "params"),
+        weighed=True,
+    ),
     Metric(
         "activation_bytes",
         "Activations",
@@ -159,10 +186,16 @@ def column(layers: Layers, key: str) -> Sequence[Number]:
     metric = METRIC[key]
     if metric.parts is None:
         values: Sequence[Number] = getattr(layers, key)
-        # Without a measurement its columns are empty; nothing is known of any row.
-        return values if values or not metric.measured else [None] * len(layers)
+        # What is not measured, or not looked at, has an empty column: nothing is known of any row.
+        return values or [None] * len(layers)
     top, bottom = (column(layers, part) for part in metric.parts)
     return [ratio(a, b) for a, b in zip(top, bottom, strict=True)]
+
+
+def module_column(modules: Modules, key: str) -> Sequence[Number]:
+    """The values of a metric that combines as ``params`` for every module; None where nobody looked."""
+    values: Sequence[Number] = getattr(modules, key)
+    return values or [None] * len(modules)
 
 
 def combined(key: str) -> Callable[[Sequence[Number]], Number]:

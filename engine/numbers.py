@@ -197,6 +197,8 @@ def value(metric: Metric | str, number: Number) -> str:
         return count(number)
     if number is None:
         return NOT_APPLICABLE
+    if metric.unit == "share":
+        return percent(number)
     text = count(number) if abs(number) >= 999.5 else significant(number)
     return f"{text}{THIN}{metric.suffix}" if metric.suffix else text
 
@@ -237,6 +239,19 @@ def share(part: Number, whole: Number) -> str:
     return f"{significant(part / whole * 100, 2)}{THIN}%" if part < whole else f"100{THIN}%"
 
 
+def percent(share: int | float, digits: int = 3) -> str:
+    """A share of 0 to 1 in per cent: ``80 %``, ``99.9 %``. Never 0 or 100 unless it is exactly that."""
+    text = significant(share * 100, digits)
+    if text == "100" and share < 1:
+        text = ">99.9"
+    return f"{_without_zeros(text)}{THIN}%"
+
+
+def _without_zeros(text: str) -> str:
+    """``80`` for ``80.0``."""
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def shape(sizes: Shape) -> str:
     """``1×3×224×224``; ``scalar`` for no dimension."""
     return "×".join(str(size_) for size_ in sizes) or "scalar"
@@ -245,7 +260,9 @@ def shape(sizes: Shape) -> str:
 def exact_value(metric: Metric, number: Number) -> str:
     """``number`` to the last digit with its unit: ``102,228,128 B``, ``4,089,184,256``."""
     if number is None:
-        return NOT_APPLICABLE if metric.unit == "ratio" else NOT_COUNTED
+        return NOT_APPLICABLE if metric.unit in ("ratio", "share") else NOT_COUNTED
+    if metric.unit == "share":
+        return percent(number, 6)
     unit = _EXACT_UNITS.get(metric.unit, metric.suffix)
     return f"{exact(number)}{THIN}{unit}" if unit else exact(number)
 

@@ -78,6 +78,12 @@ class Totals(Struct, frozen=True):
     """Measured median of the whole forward pass at this configuration; None while it is not measured."""
     cpu_s: float | None = None
     """CPU time of all threads per forward pass."""
+    zeros: int | None = None
+    """Elements of parameters that are 0, as far as known; None where the weights are random or not looked at."""
+    nonzero_macs: int | None = None
+    """Of the MACs those on weights that are not 0; None as for zeros."""
+    unweighed_params: int = 0
+    """Elements of parameters whose zeros are not known while others are: ``zeros`` is then a lower bound."""
 
     def __getattr__(self, key: str) -> float | None:
         """Any further metric that is a ratio of two totals: its entry in metrics.METRICS is all it needs."""
@@ -136,6 +142,12 @@ class Layers(Struct, frozen=True):
     latency_s: tuple[float | None, ...] = ()
     """Measured exclusive time per forward pass; empty or None where it is not measured (see with_latency)."""
     cpu_s: tuple[float | None, ...] = ()
+    zeros: tuple[int | None, ...] = ()
+    """Of params, those that are 0; empty where nobody looked (see engine.sparsity), None where it is not known."""
+    nonzero_macs: tuple[int | None, ...] = ()
+    """Of macs, those on weights that are not 0; operations without weights keep all."""
+    nonzero_formula: tuple[str, ...] = ()
+    """How nonzero_macs came about, or why they are not counted; empty for a row whose MACs have no weight."""
 
     def __len__(self) -> int:
         return len(self.id)
@@ -161,6 +173,10 @@ class Modules(Struct, frozen=True):
     """Constructor-like attributes for the inspector, in display order."""
     editable: tuple[tuple[str, ...], ...] = ()
     """Which of the attributes an edit can set."""
+    zeros: tuple[int, ...] = ()
+    """Of params, those that are known to be 0; empty where nobody looked."""
+    unweighed_params: tuple[int, ...] = ()
+    """Of params, those of which nobody knows whether they are 0."""
 
     def __len__(self) -> int:
         return len(self.path)
@@ -178,6 +194,30 @@ class UntouchedParameter(Struct, frozen=True):
 
     name: str
     params: int
+
+
+class WeightUse(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """How one row uses one parameter, as far as zeros in it matter."""
+
+    name: str
+    """Its first registered name, with ``[first:end]`` for a run of its elements; empty where nobody knows."""
+    elements: int
+    """Of the parameter, or of that run."""
+    read: int = 0
+    """Elements of it that count as params of the row; 0 where it is reached through something computed from it."""
+    macs: int = 0
+    """MACs of the row that multiply one of its elements, each of them equally often."""
+    unknown: str = ""
+    """Why nobody knows these MACs, as the rest of a sentence."""
+
+
+class WeightUses(Struct, frozen=True):
+    """What it takes to tell zeros and MACs on non-zero weights once the zeros of each parameter are counted."""
+
+    rows: tuple[tuple[WeightUse, ...], ...]
+    """Per row of Layers."""
+    remade: tuple[str, ...] = ()
+    """Parameters that an edit made anew, with random values."""
 
 
 class Analysis(Struct, frozen=True):
@@ -201,6 +241,13 @@ class Analysis(Struct, frozen=True):
     """What was measured of this configuration; None while nothing is."""
     layer_times: LayerTimes | None = None
     """What the measured columns of ``layers`` show: of this configuration, or of an earlier one (stale_times)."""
+    weight_uses: WeightUses | None = None
+    """While the weights' zeros are not counted yet; None afterwards, and where they are random."""
+
+    @property
+    def is_weighed(self) -> bool:
+        """Whether the zeros in the weights are counted."""
+        return self.totals.zeros is not None
 
     @property
     def stale_times(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from engine.loaders.inputs import InputBinding, bind_shapes
 from engine.loaders.loaded import LoadedModel, replace_tensors
 from engine.modules import EditableModel, ModuleColumns
 from engine.results import Analysis, ModelInfo, TraceMode
+from engine.sparsity import with_zeros
 from engine.trace.explain import first_sentence
 from engine.trace.modules import NO_AUTOCAST
 from engine.trace.recorder import ParameterRef
@@ -68,7 +69,10 @@ class _Runnable:
 
     def __init__(self, module: nn.Module) -> None:
         self.model = EditableModel(module)
+        self._opened = {name: id(parameter) for name, parameter in _every_parameter(module)}
         self.refresh()
+        self.aliases = tuple(shared.names for shared in self.parameters.shared)
+        """Names of each parameter that has several."""
 
     def apply(self, edits: tuple[Edit, ...]) -> None:
         """Edit the module, which is in the state it was opened in. Raises InputError."""
@@ -85,6 +89,15 @@ class _Runnable:
         self.state = ModuleState(self.model.module)
         self.parameters = Parameters(self.model.module, self.target.refs)
         self.columns = ModuleColumns(self.model.module)
+        self.remade = tuple(
+            name for name, each in _every_parameter(self.model.module) if self._opened.get(name) != id(each)
+        )
+        """Parameters that are not those the model was opened with."""
+
+
+def _every_parameter(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Every parameter under each of its names."""
+    return module.named_parameters(remove_duplicate=False)
 
 
 class RealModel(NamedTuple):
@@ -117,6 +130,7 @@ class Session:
         self._real: _Runnable | None = None
         self._kept: OrderedDict[Configuration, Analysis] = OrderedDict()
         self._kept_rows = 0
+        self._zeros: dict[str, int] | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -146,9 +160,51 @@ class Session:
     def kept(self, configuration: Configuration) -> Analysis | None:
         """The result if it is known already."""
         analysis = self._kept.get(configuration)
-        if analysis is not None:
-            self._kept.move_to_end(configuration)
+        if analysis is None:
+            return None
+        self._kept.move_to_end(configuration)
+        if self._zeros is not None and analysis.weight_uses is not None:
+            analysis = self._kept[configuration] = with_zeros(analysis, self._zeros)
         return analysis
+
+    @property
+    def counts_zeros(self) -> bool:
+        """Whether the weights have values that can be looked at: not where they are random."""
+        return self._loaded.count_zeros is not None
+
+    @property
+    def zeros(self) -> dict[str, int] | None:
+        """Zeros of each parameter under all its names; None while they are not counted."""
+        return self._zeros
+
+    def count_zeros(self, stop: Event) -> Iterator[None]:
+        """Count the zeros in the weights, a short step at a time; from the end on, results carry them.
+
+        Raises what the loader raises: EngineError subclasses, CancelledError soon after ``stop`` is set.
+        """
+        if self._loaded.count_zeros is None:
+            return
+        with self._world():
+            counting = self._loaded.count_zeros(stop)
+        found: dict[str, int] = {}
+        while True:
+            with self._world():
+                step = next(counting, None)
+            if step is None:
+                break
+            name, zeros = step
+            if name:
+                found[name] = zeros
+            yield
+        for names in self._meta.aliases:
+            counted = next((found[name] for name in names if name in found), None)
+            if counted is not None:
+                found.update(dict.fromkeys(names, counted))
+        self._zeros = found
+
+    def _world(self) -> AbstractContextManager[object]:
+        """Where the model's own imports work."""
+        return self._loaded.world.active() if self._loaded.world is not None else nullcontext()
 
     def analyze(
         self,
@@ -182,9 +238,12 @@ class Session:
                 f"{self.info.name}'s forward() executed no operation that could be recorded.",
                 hint="Work in other threads and in generators that forward() returns is not seen.",
             )
+        remade = runnable.remade if self.counts_zeros else None
         analysis = build_analysis(
-            self.info, configuration, mode, result, runnable.parameters, runnable.columns
+            self.info, configuration, mode, result, runnable.parameters, runnable.columns, remade
         )
+        if self._zeros is not None:
+            analysis = with_zeros(analysis, self._zeros)
         if result.failure is not None:
             raise FailedAnalysisError(result.failure, analysis) from result.failure
         if fast:
@@ -215,10 +274,9 @@ class Session:
         """
         shapes = self._binding.complete(configuration.inputs)
         check_memory(self, msgspec.structs.replace(configuration, inputs=shapes))
-        world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
         with memory_errors(self.info.name):
             runnable = self._runnable("cpu", configuration)
-        with world, memory_errors(self.info.name):
+        with self._world(), memory_errors(self.info.name):
             try:
                 args, kwargs = self._binding.arguments(shapes, _make_real)
                 yield RealModel(runnable.model.module, args, kwargs, runnable.target, runnable.state)
@@ -237,8 +295,7 @@ class Session:
     ) -> tuple[_Runnable, Trace]:
         """One forward pass; the modules are afterwards in the state in which the model was opened."""
         runnable = self._runnable(mode, configuration)
-        world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
-        with world, FakeTensorMode(allow_non_fake_inputs=True) if mode == "fake" else nullcontext():
+        with self._world(), FakeTensorMode(allow_non_fake_inputs=True) if mode == "fake" else nullcontext():
             try:
                 target = runnable.target
                 if mode == "fake":
@@ -250,6 +307,7 @@ class Session:
                     kwargs,
                     fast=fast and mode == "meta",
                     on_meta=mode == "meta",
+                    weigh=self.counts_zeros,
                     assumptions=None if mode == "cpu" else dict(configuration.assumptions),
                     stop=stop,
                     progress=progress,
@@ -271,10 +329,9 @@ class Session:
         """The model with allocated weights, the same ones in every process. Raises EngineError subclasses."""
         name = self.info.name
         require(Need(self.weight_bytes), name)
-        world = self._loaded.world.active() if self._loaded.world is not None else nullcontext()
         try:
             # Other devices have random states too, but asking for them starts the devices.
-            with world, memory_errors(name), torch.random.fork_rng(devices=()):
+            with self._world(), memory_errors(name), torch.random.fork_rng(devices=()):
                 torch.default_generator.manual_seed(0)
                 return self._loaded.build_real().eval()
         except EngineError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.graph import Shape
-from engine.metrics import METRIC, Number, column, combined, ratio
+from engine.metrics import METRIC, Number, column, combined, module_column, ratio
 from engine.results import Analysis
 from engine.tree import LayerStructure, idle_rows
 
@@ -46,12 +46,26 @@ class NodeValues:
         return ratio(self.value(node, key), self.total(key))
 
     def unknown_rows(self, node: int, key: str) -> int:
-        """How many operation rows at and below ``node`` are not counted in ``key``."""
+        """How many operation rows at and below ``node`` are not counted in ``key``; none where nobody looked."""
         metric = METRIC[key]
         if metric.parts is not None:
             return self.unknown_rows(node, metric.parts[0])
+        if metric.weighed and not self.analysis.is_weighed:
+            return 0
         values = self._column(key)
         return sum(values[row] is None for row in self.structure.rows[node])
+
+    def is_bounded(self, node: int, key: str) -> bool:
+        """Whether the value of a module is a lower bound, because not all below it is counted in ``key``."""
+        metric = METRIC[key]
+        if self.structure.row[node] >= 0 and len(self.structure.rows[node]) == 1:
+            return False
+        if not metric.weighed:
+            return metric.combine == "sum" and not metric.measured and self.unknown_rows(node, key) > 0
+        if metric.combine == "sum":
+            return self.unknown_rows(node, key) > 0
+        unknown = self.analysis.modules.unweighed_params
+        return bool(unknown) and unknown[self.structure.module[node]] > 0
 
     def time_note(self, node: int) -> str:
         """How a row's time was found where it is not simply measured: split, or part of another row."""
@@ -79,8 +93,7 @@ class NodeValues:
             top, bottom = metric.parts
             return ratio(self.value(node, top), self.value(node, bottom))
         if metric.combine == "params":
-            values: Sequence[int] = getattr(self.analysis.modules, key)
-            return values[self.structure.module[node]]
+            return module_column(self.analysis.modules, key)[self.structure.module[node]]
         rows = self.structure.rows[node]
         if not rows:
             return 0

@@ -24,6 +24,9 @@ number per output element is a line of a table: see ``per_element`` and its uses
 ``activation.py``; one that computes nothing goes into ``movement.py``, one whose work depends on the data
 into ``uncounted.py``.
 
+``Work.weighted`` says which MACs a zero in a weight would make void, so that "MACs on non-zero weights" follow: one
+more argument of the formula, ``weighted=((1, macs),)`` where all MACs multiply elements of ``call.inputs[1]``.
+
 Conventions (docs: "What is counted"): a multiply–accumulate is 1 MAC and 2 FLOPs; special operations
 (division, root, exponential …) are 1 FLOP each and counted apart as well; None means not counted, never 0.
 Complex numbers count as if they were real: too low by 2 to 6 × for arithmetic on complex tensors. Nothing

@@ -29,7 +29,7 @@ def scaled_dot_product_attention(call: OpCall) -> Work:
 
     The full score matrix is counted, also with ``is_causal``, where a kernel that skips the upper triangle
     does half. Dropout in training is left out (2 per score), as are the rescalings of flash attention's
-    blocks (about E_v per row and block).
+    blocks (about E_v per row and block). There are no weights here, also where a query is learned.
     Source: Vaswani et al. 2017; definition of ``torch.nn.functional.scaled_dot_product_attention``;
     MACs equal half of torch's FlopCounterMode.
     """
@@ -50,7 +50,7 @@ def scaled_dot_product_attention(call: OpCall) -> Work:
         f"MACs = (…·H·L)·S·(E + E_v) = {product(query[:-1])}·{keys}·({query[-1]} + {value[-1]}) = {macs:,}; "
         f"FLOPs = 2·MACs + {scaled} {scaling:,} + softmax {softmax:,} = {flops:,}"
     )
-    return Work(macs, flops, 2 * scores, text)
+    return Work(macs, flops, 2 * scores, text, ())
 
 
 @cost_formula("_native_multi_head_attention", family="attention")
@@ -62,7 +62,8 @@ def native_multi_head_attention(call: OpCall) -> Work:
           + softmax, per row of S scores 5 S − 2 (2 S special)
           + averaged weights, if asked for, B · L · S · H (B · L · S special)
 
-    Padding of nested tensors is counted. Source: ``aten/src/ATen/native/transformers/attention.cpp``;
+    Padding of nested tensors is counted. With L ≠ S the parts of the packed weight are used differently often: what
+    its zeros would save is not known. Source: ``aten/src/ATen/native/transformers/attention.cpp``;
     FlopCounterMode counts 0 on CPU tensors.
     """
     query: Any = call.args["query"]
@@ -81,7 +82,8 @@ def native_multi_head_attention(call: OpCall) -> Work:
         f"with B {query[0]}, L {query[1]}, S {key[1]}, E {query[2]} = {macs:,}; "
         f"FLOPs = 2·MACs + biases, scale, softmax over {heads} heads = {flops:,}, special {special:,}"
     )
-    return Work(macs, flops, special, text)
+    weighted = _projections(3, query[0], query[1], key[1], query[2]) if query[1] == key[1] else None
+    return Work(macs, flops, special, text, weighted)
 
 
 @cost_formula("_transformer_encoder_layer_fwd", family="attention")
@@ -114,7 +116,17 @@ def transformer_encoder_layer(call: OpCall) -> Work:
         f"with B {batch}, L {length}, E {width}, F {hidden} = {macs:,}; "
         f"FLOPs = 2·MACs + biases, softmax, activation, residuals, norms = {flops:,}, special {special:,}"
     )
-    return Work(macs, flops, special, text)
+    each = tokens * width * hidden
+    weighted = (*_projections(1, batch, length, length, width), (9, each), (11, each))
+    return Work(macs, flops, special, text, weighted)
+
+
+def _projections(
+    first: int, batch: int, length: int, keys: int, width: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The packed weight of query, key and value at input ``first``, and that of the output two places later."""
+    square = batch * width * width
+    return (first, square * (length + 2 * keys)), (first + 2, square * length)
 
 
 def _multi_head(

@@ -17,7 +17,8 @@ def einsum(call: OpCall) -> Work:
     A pair that sums over common labels is a batched matrix product: MACs = product of the sizes of all its
     labels. A pair without a common sum is an elementwise product: 1 FLOP per element, no MACs. A label of
     one operand alone that is not in the result is summed first: elements before − elements after. Diagonals
-    (``ii``) are views: 0.
+    (``ii``) are views: 0. Of one product of two operands each element is used equally often; what zeros in one of
+    several operands would save is not known.
     Source: ``torch.einsum`` (``aten/src/ATen/native/Linear.cpp``), which contracts in this order; equals
     half of FlopCounterMode.
     """
@@ -28,7 +29,7 @@ def einsum(call: OpCall) -> Work:
     flops = 2 * macs + other
     sizes = ", ".join(product(shape) for shape in tensors)
     text = f"MACs of {equation} on {sizes} = {macs:,}; FLOPs = 2·MACs + {other:,} = {flops:,}"
-    return Work(macs, flops, 0, text)
+    return Work(macs, flops, 0, text, _one_product(equation, tuple(tensors), macs))
 
 
 @cost_formula("tensordot", family="linear")
@@ -50,7 +51,7 @@ def tensordot(call: OpCall) -> Work:
     text = (
         f"MACs = outputs·summed = {product(out)}·{product(summed)} = {macs:,}; FLOPs = 2·MACs = {2 * macs:,}"
     )
-    return Work(macs, 2 * macs, 0, text)
+    return Work(macs, 2 * macs, 0, text, ((0, macs), (1, macs)))
 
 
 @cost_formula("linalg_multi_dot", "chain_matmul", family="linear")
@@ -87,6 +88,22 @@ def chain_macs(sizes: tuple[int, ...]) -> int:
                 for cut in range(first, last)
             )
     return cost[0][-1]
+
+
+@lru_cache(1024)
+def _one_product(equation: str, shapes: tuple[Shape, ...], macs: int) -> tuple[tuple[int, int], ...] | None:
+    """Both operands take part in all MACs; None where there are more, or where one is not used as it is.
+
+    That is where only its diagonal is, or its sum over labels that nothing else has.
+    """
+    if len(shapes) != 2:
+        return None
+    (left, right), result = _labelled(equation, shapes)
+    for labels, other, shape in ((left, right, shapes[0]), (right, left, shapes[1])):
+        reduced, _ = _summed_alone(labels, other, result)
+        if reduced != labels or prod(labels.values()) != prod(shape):
+            return None
+    return ((0, macs), (1, macs))
 
 
 @lru_cache(1024)

@@ -1,4 +1,7 @@
-"""Convolutions: direct, transposed and deformable, of any rank, grouped and dilated."""
+"""Convolutions: direct, transposed and deformable, of any rank, grouped and dilated.
+
+Every element of the weight is used equally often: once per output position, or per input position of a transposed one.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,7 @@ def conv_tbc(call: OpCall) -> Work:
         f"MACs = T·N·C_out·k·C_in = {product(call.outputs[0])}·{weight[0]}·{weight[1]} = {macs:,}; "
         f"FLOPs = 2·MACs + bias {outputs:,} = {flops:,}"
     )
-    return Work(macs, flops, 0, text)
+    return Work(macs, flops, 0, text, ((1, macs),))
 
 
 @cost_formula("deform_conv2d", family="convolution")
@@ -122,7 +125,7 @@ def deform_conv2d(call: OpCall) -> Work:
         f"MACs = N·C_out·H·W·(C_in/groups)·k_h·k_w = {product(out)}·{product(weight[1:])} = {macs:,}; "
         f"FLOPs = 2·MACs + bias {outputs:,} + {each}·{samples:,} samples + offsets {moved:,} = {flops:,}"
     )
-    return Work(macs, flops, 0, text)
+    return Work(macs, flops, 0, text, ((1, macs),))
 
 
 _SPATIAL = {3: ("L", "k"), 4: ("H·W", "k_h·k_w"), 5: ("D·H·W", "k_d·k_h·k_w")}
@@ -155,5 +158,5 @@ def _transposed(image: Shape, weight: Shape, out: Shape, bias: bool) -> Work:
 def _with_bias(macs: int, bias: int, text: str) -> Work:
     flops = 2 * macs + bias
     if bias:
-        return Work(macs, flops, 0, f"{text} + bias {bias:,} = {flops:,}")
-    return Work(macs, flops, 0, f"{text} = {flops:,}")
+        text = f"{text} + bias {bias:,}"
+    return Work(macs, flops, 0, f"{text} = {flops:,}", ((1, macs),))

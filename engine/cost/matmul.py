@@ -20,7 +20,7 @@ def linear(call: OpCall) -> Work:
     Source: definition of ``torch.nn.Linear``.
     """
     inputs: Any = call.inputs[0]
-    return _contracted(call.outputs[0], inputs[-1], call.args.get("bias") is not None)
+    return _contracted(call.outputs[0], inputs[-1], call.args.get("bias") is not None, (1,))
 
 
 @cost_formula("matmul", "linalg_matmul", "mm", "bmm", "mv", "dot", "vdot", "_int_mm", family="linear")
@@ -32,7 +32,7 @@ def matmul(call: OpCall) -> Work:
     Source: definition of ``torch.matmul``.
     """
     left: Any = call.inputs[0]
-    return _contracted(call.outputs[0], left[-1], False)
+    return _contracted(call.outputs[0], left[-1], False, (0, 1))
 
 
 @cost_formula("inner", "linalg_vecdot", family="linear")
@@ -49,7 +49,7 @@ def inner(call: OpCall) -> Work:
         outputs = prod(call.outputs[0])
         return Work(0, outputs, 0, f"FLOPs = 1 (mul) · {outputs:,} elements = {outputs:,}")
     dim: Any = call.args.get("dim", -1)
-    return _contracted(call.outputs[0], max(left[dim], right[dim]), False)
+    return _contracted(call.outputs[0], max(left[dim], right[dim]), False, (0, 1))
 
 
 @cost_formula("addmm", "addmv", "baddbmm", "_addmm_activation", family="linear")
@@ -66,7 +66,7 @@ def addmm(call: OpCall) -> Work:
     extra = _added(call, outputs)
     if call.op == "_addmm_activation":
         extra += outputs
-    return _summed(outputs * left[-1], extra, f"outputs·k = {product(call.outputs[0])}·{left[-1]}")
+    return _summed(outputs * left[-1], extra, f"outputs·k = {product(call.outputs[0])}·{left[-1]}", (1, 2))
 
 
 @cost_formula("addbmm", family="linear")
@@ -79,7 +79,7 @@ def addbmm(call: OpCall) -> Work:
     left: Any = call.inputs[1]
     out = call.outputs[0]
     macs = left[0] * prod(out) * left[2]
-    return _summed(macs, _added(call, prod(out)), f"b·m·n·k = {left[0]}·{product(out)}·{left[2]}")
+    return _summed(macs, _added(call, prod(out)), f"b·m·n·k = {left[0]}·{product(out)}·{left[2]}", (1, 2))
 
 
 @cost_formula(
@@ -100,6 +100,7 @@ def scaled_mm(call: OpCall) -> Work:
     left: Any = call.inputs[0]
     outputs = prod(call.outputs[0])
     extra = outputs * (2 if call.args.get("bias") is not None else 1)
+    # Low precision is packed: what a zero is says the scale, and nobody counts them here.
     return _summed(outputs * left[-1], extra, f"outputs·k = {product(call.outputs[0])}·{left[-1]}")
 
 
@@ -111,7 +112,8 @@ def grouped_mm(call: OpCall) -> Work:
     A ``(m, K)`` with B ``(K, n)``, K divided into groups: m · K · n. A ``(g, m, k)`` with B ``(g, k, n)``:
     g · m · k · n.
     FLOPs = 2 · MACs + 1 per output element with a bias (and 1 for the scale of the scaled form).
-    Rows that no group claims are counted as well. Source: ``torch._grouped_mm``; FlopCounterMode counts 0.
+    Rows that no group claims are counted as well. Which expert works how often depends on the data, so what zeros in
+    their weights would save is not known. Source: ``torch._grouped_mm``; FlopCounterMode counts 0.
     """
     left: Any = call.inputs[0]
     right: Any = call.inputs[1]
@@ -142,7 +144,8 @@ def bilinear(call: OpCall) -> Work:
     outputs = prod(out)
     pairs = weight[1] * weight[2]
     extra = prod(out[:-1]) * pairs + (outputs if call.args.get("bias") is not None else 0)
-    return _summed(outputs * pairs, extra, f"rows·out·in1·in2 = {product(out)}·{weight[1]}·{weight[2]}")
+    text = f"rows·out·in1·in2 = {product(out)}·{weight[1]}·{weight[2]}"
+    return _summed(outputs * pairs, extra, text, (2,))
 
 
 @cost_formula("affine_grid_generator", family="linear")
@@ -154,7 +157,7 @@ def affine_grid(call: OpCall) -> Work:
     Source: definition of ``torch.nn.functional.affine_grid``.
     """
     theta: Any = call.inputs[0]
-    return _contracted(call.outputs[0], theta[2], False)
+    return _contracted(call.outputs[0], theta[2], False, (0,))
 
 
 @cost_formula("cdist", "_cdist_forward", "_euclidean_dist", "pdist", "_pdist_forward", family="linear")
@@ -165,7 +168,8 @@ def cdist(call: OpCall) -> Work:
     p = 2: MACs = outputs · m (difference times itself, added up); FLOPs = 2 · MACs + outputs · m differences
     + outputs roots (special). p = 1 or ∞: 3 m − 1 per output (sub, abs, add or max), no MACs; p = 0: the
     same with compare for abs; other p: 4 m per output (sub, abs, pow, add; m + 1 special).
-    For more than 25 rows torch computes p = 2 by one matrix product with k = m + 2 instead.
+    For more than 25 rows torch computes p = 2 by one matrix product with k = m + 2 instead. A zero in a stored row
+    saves nothing: the difference is not 0.
     Source: definition of ``torch.cdist``; FlopCounterMode counts 0.
     """
     left: Any = call.inputs[0]
@@ -179,7 +183,7 @@ def cdist(call: OpCall) -> Work:
             f"MACs = outputs·m = {product(out)}·{m} = {macs:,}; "
             f"FLOPs = 2·MACs + differences {macs:,} + roots {outputs:,} = {flops:,}"
         )
-        return Work(macs, flops, outputs, text)
+        return Work(macs, flops, outputs, text, ())
     if p in (0, 1, float("inf")):
         flops = outputs * max(3 * m - 1, 0)
         return Work(0, flops, 0, f"FLOPs = (3m − 1) · outputs = (3·{m} − 1) · {outputs:,} = {flops:,}")
@@ -196,25 +200,28 @@ def trilinear(call: OpCall) -> Work:
     )
 
 
-def _contracted(out: Shape, k: int, bias: bool) -> Work:
-    """Every output element is a sum of ``k`` products, plus a bias if there is one."""
+def _contracted(out: Shape, k: int, bias: bool, weights: tuple[int, ...]) -> Work:
+    """Every output element is a sum of ``k`` products, plus a bias if there is one.
+
+    ``weights`` are the positions of the inputs that can be a weight, here as below.
+    """
     outputs = prod(out)
     macs = outputs * k
-    if bias:
-        flops = 2 * macs + outputs
-        text = (
-            f"MACs = outputs·k = {product(out)}·{k} = {macs:,}; FLOPs = 2·MACs + bias {outputs:,} = {flops:,}"
-        )
-        return Work(macs, flops, 0, text)
-    flops = 2 * macs
-    return Work(
-        macs, flops, 0, f"MACs = outputs·k = {product(out)}·{k} = {macs:,}; FLOPs = 2·MACs = {flops:,}"
-    )
+    flops = 2 * macs + (outputs if bias else 0)
+    added = f" + bias {outputs:,}" if bias else ""
+    text = f"MACs = outputs·k = {product(out)}·{k} = {macs:,}; FLOPs = 2·MACs{added} = {flops:,}"
+    return Work(macs, flops, 0, text, _all_on(weights, macs))
 
 
-def _summed(macs: int, extra: int, text: str) -> Work:
+def _summed(macs: int, extra: int, text: str, weights: tuple[int, ...] | None = None) -> Work:
     flops = 2 * macs + extra
-    return Work(macs, flops, 0, f"MACs = {text} = {macs:,}; FLOPs = 2·MACs + {extra:,} = {flops:,}")
+    text = f"MACs = {text} = {macs:,}; FLOPs = 2·MACs + {extra:,} = {flops:,}"
+    return Work(macs, flops, 0, text, None if weights is None else _all_on(weights, macs))
+
+
+def _all_on(weights: tuple[int, ...], macs: int) -> tuple[tuple[int, int], ...]:
+    """Each of these inputs takes part in all MACs, every element equally often."""
+    return tuple((position, macs) for position in weights)
 
 
 def _added(call: OpCall, outputs: int) -> int:

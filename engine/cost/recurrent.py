@@ -44,7 +44,8 @@ def recurrent_layers(call: OpCall) -> Work:
     if args["bidirectional"]:
         passes *= 2
     hidden = params[1][0] // _gates(call.op)
-    weights = sum(prod(shape) for shape in params if len(shape) == 2)
+    first = len(call.inputs) - len(params)
+    weights = {first + i: prod(shape) for i, shape in enumerate(params) if len(shape) == 2}
     return _work(call.op, prod(data[:-1]), weights, hidden * passes, biases)
 
 
@@ -57,7 +58,9 @@ def recurrent_cell(call: OpCall) -> Work:
     w_hh: Any = args["w_hh"]
     kind = call.op.removesuffix("_cell")
     biases = args.get("b_ih") is not None
-    return _work(kind, prod(data[:-1]), prod(w_ih) + prod(w_hh), w_hh[0] // _gates(kind), biases)
+    first = 3 if kind == "lstm" else 2
+    weights = {first: prod(w_ih), first + 1: prod(w_hh)}
+    return _work(kind, prod(data[:-1]), weights, w_hh[0] // _gates(kind), biases)
 
 
 @cost_formula("mkldnn_rnn_layer", family="recurrent")
@@ -73,7 +76,8 @@ def mkldnn_rnn_layer(call: OpCall) -> Work:
     mode: Any = args["mode"]
     hidden: Any = args["hidden_size"]
     kind = ("rnn_relu", "rnn_tanh", "lstm", "gru")[mode]
-    return _work(kind, prod(data[:-1]), prod(w_ih) + prod(w_hh), hidden, bool(args["has_biases"]))
+    weights = {1: prod(w_ih), 2: prod(w_hh)}
+    return _work(kind, prod(data[:-1]), weights, hidden, bool(args["has_biases"]))
 
 
 @cost_formula("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", family="recurrent")
@@ -84,15 +88,19 @@ def fused_cell(call: OpCall) -> Work:
     """
     kind = "lstm" if "lstm" in call.op else "gru"
     state: Any = call.args["cx" if kind == "lstm" else "hx"]
-    return _work(kind, prod(state[:-1]), 0, state[-1], call.args.get("input_bias") is not None)
+    return _work(kind, prod(state[:-1]), {}, state[-1], call.args.get("input_bias") is not None)
 
 
 def _gates(kind: str) -> int:
     return {"lstm": 4, "gru": 3}.get(kind, 1)
 
 
-def _work(kind: str, rows: int, weights: int, units: int, biases: bool) -> Work:
-    """``rows`` steps that each use ``weights`` weights and update ``units`` hidden units."""
+def _work(kind: str, rows: int, sizes: dict[int, int], units: int, biases: bool) -> Work:
+    """``rows`` steps that each use every weight once and update ``units`` hidden units.
+
+    ``sizes`` are the elements of the weight matrices by their position among the inputs.
+    """
+    weights = sum(sizes.values())
     each, for_biases, special_each = _UNIT[kind]
     if biases:
         each += for_biases
@@ -103,4 +111,4 @@ def _work(kind: str, rows: int, weights: int, units: int, biases: bool) -> Work:
         f"MACs = steps·weights = {rows:,}·{weights:,} = {macs:,}; "
         f"FLOPs = 2·MACs + {each}·{units:,} units·{rows:,} steps = {flops:,}, special {special:,}"
     )
-    return Work(macs, flops, special, text)
+    return Work(macs, flops, special, text, tuple((at, rows * size) for at, size in sizes.items()))

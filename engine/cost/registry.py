@@ -26,6 +26,11 @@ class Work(Struct, frozen=True):
     """Divisions, roots, exponentials and other special functions; each is also one of ``flops``."""
     formula: str
     """The formula with the numbers of this call filled in, or why the call is not counted."""
+    weighted: tuple[tuple[int, int], ...] | None = None
+    """(position in ``OpCall.inputs``, how many of ``macs`` multiply an element of it) for every operand that can be a
+    weight and whose elements are each used equally often; none where a zero in a weight saves nothing.
+
+    None: the formula does not say, so that with a weight among the inputs nobody knows."""
 
 
 Formula: TypeAlias = Callable[[OpCall], Work]

@@ -92,6 +92,11 @@ class Condition(Struct, frozen=True):
                 f"--fail-if {self.text!r} cannot be decided: {self.key} is not measured on both sides.",
                 hint="Measure with --latency cpu, and give a report made with it to --against.",
             )
+        if number is None and self.key in METRIC and METRIC[self.key].weighed:
+            raise InputError(
+                f"--fail-if {self.text!r} cannot be decided: {self.key} is not known on both sides.",
+                hint="It needs the values of the weights: open a file that holds them.",
+            )
         if number is None:
             raise InputError(
                 f"--fail-if {self.text!r} cannot be decided: {self.key} does not apply to this model."
@@ -109,7 +114,8 @@ class Condition(Struct, frozen=True):
             text = value(self.key, now)
         if self.needs_reference and reference is not None:
             before = getattr(reference, self.key)
-            old = value(self.key, before) if measured else exact(before)
+            as_text = measured or (metric is not None and metric.unit == "share")
+            old = value(self.key, before) if as_text else exact(before)
             text = f"{old} → {text} ({difference(before, now)})"
         return f"{self.text.strip()} holds: {text}."
 
@@ -133,6 +139,9 @@ def parse_condition(text: str) -> Condition:
             hint=f"Totals: {', '.join(known)}.",
         )
     number = Fraction(found["number"].replace("_", "").replace(",", ""))
+    a_share = key in METRIC and METRIC[key].unit == "share" and not found["sign"]
+    if unit == "%" and a_share:
+        unit, number = "", number / 100
     if unit == "%":
         if not found["sign"]:
             raise InputError(

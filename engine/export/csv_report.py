@@ -1,7 +1,8 @@
 """CSV: one row per layer, for spreadsheets and data frames.
 
 There is no row of totals, which every pivot would add again: a column's sum is the total, except for parameters
-of layers marked ``shared``, for the peak and for ratios. Measured columns are there when layers were timed; their sum
+of layers marked ``shared``, for the peak and for ratios. Zeros and what follows from them are there when the weights'
+values are known. Measured columns are there when layers were timed; their sum
 is an instrumented forward pass less its unattributed time. Empty is "not counted", never 0. With a baseline,
 ``baseline_`` columns follow, and layers that are only in the baseline have rows with empty numbers of their own.
 """
@@ -13,7 +14,7 @@ import io
 from collections.abc import Sequence
 
 from engine.export.formats import export_format
-from engine.export.measured import row_times, timed
+from engine.export.measured import row_times, timed, weighed
 from engine.export.summary import pair_rows
 from engine.graph import Shape
 from engine.metrics import METRIC, METRICS, Number, column
@@ -33,7 +34,10 @@ _PLAIN = ("calls", "shared")
 def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
     """The table in UTF-8; a byte-order mark only when a name needs one to be read right by Excel."""
     times = timed(analysis, baseline)
-    keys = [metric.key for metric in METRICS if times or not metric.measured]
+    known = weighed(analysis, baseline)
+    keys = [
+        metric.key for metric in METRICS if (times or not metric.measured) and (known or not metric.weighed)
+    ]
     header = [*_TEXT_BEFORE, *_PLAIN, *keys, "input_shapes", "output_shapes", "formula"]
     if times:
         header.append("latency_note")
@@ -44,8 +48,11 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
     writer.writerow(header)
     now = _metric_columns(analysis.layers, keys)
     before = _metric_columns(baseline.layers, keys) if baseline else []
-    # Two measurements are never equal; what changed is told by what is counted.
-    counted = sum(not METRIC[key].measured for key in keys)
+    # Two measurements are never equal; what changed is told by what is counted on both sides.
+    both = analysis.is_weighed and baseline is not None and baseline.is_weighed
+    counted = [
+        at for at, key in enumerate(keys) if not METRIC[key].measured and (both or not METRIC[key].weighed)
+    ]
     notes = row_times(analysis.latency)
     for row, old in pair_rows(analysis.layers, baseline.layers if baseline else None):
         layers, index = (analysis.layers, row) if row is not None else (baseline.layers, old)  # type: ignore[union-attr]
@@ -61,7 +68,7 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
             cells.append(_safe(note[2]) if note is not None else "")
         if baseline is not None:
             mine, theirs = _numbers(now, row), _numbers(before, old)
-            cells.append(_change(row, old, mine[:counted] == theirs[:counted]))
+            cells.append(_change(row, old, all(mine[at] == theirs[at] for at in counted)))
             cells += theirs
         writer.writerow(cells)
     text = stream.getvalue()

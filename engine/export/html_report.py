@@ -14,15 +14,17 @@ from engine.export import summary, svg
 from engine.export.formats import export_format
 from engine.export.icicle import icicle
 from engine.export.latency_words import latency_section
-from engine.export.measured import shown, timed
+from engine.export.measured import shown, timed, weighed
 from engine.metrics import METRIC, Number, column
-from engine.results import FAMILIES, Analysis
+from engine.results import FAMILIES, Analysis, Layers
 from resources import read
 
 CHARTS = ("macs", "latency_s", "params", "activation_bytes", "peak_activation_bytes")
 ICICLES = ("macs", "params")
 TABLE_KEYS = ("params", "macs", "flops", "activation_bytes", "peak_activation_bytes", "bytes_moved")
 _MODULE_KEYS = ("params", "macs", "activation_bytes", "peak_activation_bytes")
+_WEIGHED_KEYS = ("zeros", "sparsity", "nonzero_macs")
+"""In the tables when the zeros in the weights are counted."""
 _TIMED_KEYS = ("latency_s", "cpu_s")
 """In the tables when layers were timed."""
 
@@ -71,7 +73,11 @@ def _hash(text: str) -> str:
 
 
 def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
-    keys = (*TABLE_KEYS, *(_TIMED_KEYS if timed(analysis, baseline) else ()))
+    keys = (
+        *TABLE_KEYS,
+        *(_WEIGHED_KEYS if weighed(analysis, baseline) else ()),
+        *(_TIMED_KEYS if timed(analysis, baseline) else ()),
+    )
     return {
         "analysis": analysis,
         "model": analysis.model,
@@ -99,7 +105,11 @@ def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
 
 
 def _module_keys(analysis: Analysis, baseline: Analysis | None) -> tuple[str, ...]:
-    return (*_MODULE_KEYS, "latency_s") if timed(analysis, baseline) else _MODULE_KEYS
+    return (
+        *_MODULE_KEYS,
+        *(_WEIGHED_KEYS[1:] if weighed(analysis, baseline) else ()),
+        *(("latency_s",) if timed(analysis, baseline) else ()),
+    )
 
 
 def _charts(analysis: Analysis, baseline: Analysis | None) -> list[dict[str, Any]]:
@@ -175,7 +185,7 @@ def _layers(analysis: Analysis, baseline: Analysis | None, keys: Sequence[str]) 
                 "removed": row is None,
                 "output": numbers.shapes(layers.output_shapes[index]) if row is not None else "",
                 "dtype": layers.dtype[index],
-                "formula": layers.formula[index] if row is not None else "only in the baseline",
+                "formula": _formula(layers, index) if row is not None else "only in the baseline",
                 "values": [_cell(key, now[key][row]) if row is not None else (key, "", "—") for key in keys],
                 "difference": "new"
                 if old is None
@@ -186,6 +196,12 @@ def _layers(analysis: Analysis, baseline: Analysis | None, keys: Sequence[str]) 
             }
         )
     return rows
+
+
+def _formula(layers: Layers, row: int) -> str:
+    """That of MACs and FLOPs, and that of the MACs on non-zero weights."""
+    more = layers.nonzero_formula[row] if layers.nonzero_formula else ""
+    return "; ".join(filter(None, (layers.formula[row], more and f"on non-zero weights: {more}")))
 
 
 def _factor(before: Number, now: Number) -> str:
@@ -205,6 +221,8 @@ def _cell(key: str, number: Number) -> tuple[str, str, str]:
             "" if number is None else repr(number),
             "—" if number is None else numbers.duration(number),
         )
+    if METRIC[key].unit == "share":
+        return (key, "" if number is None else repr(number), numbers.value(key, number))
     return (key, "" if number is None else repr(number), numbers.exact(number))
 
 
@@ -215,4 +233,5 @@ def _parameters(analysis: Analysis) -> dict[str, Any]:
         "frozen": numbers.exact(totals.params - totals.trainable_params),
         "buffers": numbers.exact(totals.buffers),
         "untouched": numbers.exact(totals.untouched_params),
+        "zeros": summary.zeros_sentence(analysis),
     }

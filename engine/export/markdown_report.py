@@ -10,11 +10,13 @@ from engine.export import summary
 from engine.export.formats import export_format
 from engine.export.latency_words import latency_section
 from engine.export.measured import shown
-from engine.metrics import METRIC
+from engine.metrics import METRIC, column
 from engine.results import Analysis
 
 TOP_ROWS = 20
 _MODULE_KEYS = ("params", "macs", "flops", "activation_bytes", "peak_activation_bytes", "bytes_moved")
+_WEIGHED_KEYS = ("sparsity", "nonzero_macs")
+"""In the tables when the zeros in the weights are counted."""
 
 
 @export_format("md", "Summary for a pull request (Markdown)", ".md")
@@ -149,9 +151,10 @@ def _facts(title: str, facts: Sequence[tuple[str, str]]) -> str:
 
 def _modules(analysis: Analysis, baseline: Analysis | None) -> str:
     deepest, levels = summary.overview_depth(analysis), summary.depths(analysis)
-    columns = {key: summary.module_totals(analysis, key) for key in _MODULE_KEYS}
+    keys = (*_MODULE_KEYS, *_WEIGHED_KEYS) if analysis.is_weighed else _MODULE_KEYS
+    columns = {key: summary.module_totals(analysis, key) for key in keys}
     old: dict[str, float | None] = {}
-    header = ["Module", "Class", *(METRIC[key].label for key in _MODULE_KEYS)]
+    header = ["Module", "Class", *(METRIC[key].label for key in keys)]
     if baseline is not None:
         header.append("MACs against baseline")
         old = dict(zip(baseline.modules.path, summary.module_totals(baseline, "macs"), strict=True))
@@ -161,7 +164,7 @@ def _modules(analysis: Analysis, baseline: Analysis | None) -> str:
             continue
         state = " (removed)" if analysis.modules.removed[row] else ""
         cells = [code(path) + state if path else "whole model", text(analysis.modules.class_name[row])]
-        cells += [numbers.value(METRIC[key], columns[key][row]) for key in _MODULE_KEYS]
+        cells += [numbers.value(METRIC[key], columns[key][row]) for key in keys]
         if baseline is not None:
             cells.append(numbers.difference(old.get(path), columns["macs"][row]) if path in old else "new")
         rows.append(cells)
@@ -176,6 +179,8 @@ def _top(analysis: Analysis, baseline: Analysis | None) -> str:
     shown = order[:TOP_ROWS]
     old = {} if baseline is None else dict(zip(baseline.layers.id, baseline.layers.macs, strict=True))
     header = ["Layer", "Operation", "Output", "Params", "MACs", "Share", "Activations"]
+    more = {key: column(layers, key) for key in _WEIGHED_KEYS} if analysis.is_weighed else {}
+    header += [METRIC[key].label for key in more]
     if baseline is not None:
         header.append("MACs before")
     rows = []
@@ -188,6 +193,7 @@ def _top(analysis: Analysis, baseline: Analysis | None) -> str:
             numbers.exact(layers.macs[row]),
             numbers.share(layers.macs[row], analysis.totals.macs),
             numbers.size(layers.activation_bytes[row]),
+            *(numbers.exact_value(METRIC[key], values[row]) for key, values in more.items()),
         ]
         if baseline is not None:
             id_ = layers.id[row]
@@ -203,6 +209,8 @@ def _parameters(analysis: Analysis) -> str:
     lines.append(
         f"- {totals.trainable_params:,} trainable, {frozen:,} frozen; beside them {totals.buffers:,} in buffers"
     )
+    if zeros := summary.zeros_sentence(analysis):
+        lines.append(f"- {zeros}")
     for shared in analysis.shared:
         lines.append(f"- Shared, counted once: {', '.join(map(code, shared.names))} ({shared.params:,})")
     for untouched in analysis.untouched:

@@ -142,9 +142,20 @@ def own(analysis: Analysis) -> Analysis:
 
 
 def shown(*analyses: Analysis | None) -> tuple[Metric, ...]:
-    """The metrics to list: the measured ones only where at least one of ``analyses`` has a measurement."""
+    """The metrics to list: the measured ones only where at least one of ``analyses`` has a measurement.
+
+    And those of the weights' values only where at least one knows these.
+    """
     measured = any(each is not None and each.latency is not None for each in analyses)
-    return tuple(metric for metric in METRICS if measured or not metric.measured)
+    known = weighed(*analyses)
+    return tuple(
+        metric for metric in METRICS if (measured or not metric.measured) and (known or not metric.weighed)
+    )
+
+
+def weighed(*analyses: Analysis | None) -> bool:
+    """Whether the zeros in the weights of at least one of ``analyses`` are counted."""
+    return any(each is not None and each.is_weighed for each in analyses)
 
 
 def timed(*analyses: Analysis | None) -> bool:

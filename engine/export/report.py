@@ -30,6 +30,7 @@ from engine.export.measured import (
     shown,
 )
 from engine.graph import Assumption, AttributeValue, InputShape, Shape
+from engine.metrics import ratio
 from engine.results import (
     FAMILIES,
     Analysis,
@@ -72,8 +73,15 @@ class LayerRow(Struct, frozen=True):
     latency_s: float | None = None
     """Measured exclusive wall time per forward pass; null where nothing was measured or it is part of another row."""
     cpu_s: float | None = None
+    zeros: int | None = None
+    """Of params, those that are 0; null where it is not known, as in all rows where the weights are random."""
+    nonzero_macs: int | None = None
+    """Of macs, those on weights that are not 0."""
+    nonzero_formula: str = ""
     note: str = ""
     """How the time was found where it is not simply measured."""
+    sparsity: float | None = None
+    """zeros / params; written for readers, computed again when read."""
 
 
 class ModuleRow(Struct, frozen=True):
@@ -89,6 +97,8 @@ class ModuleRow(Struct, frozen=True):
     removed: bool
     attributes: dict[str, AttributeValue]
     editable: tuple[str, ...]
+    zeros: int | None = None
+    unweighed_params: int = 0
 
 
 Row = TypeVar("Row", bound=Struct)
@@ -99,24 +109,34 @@ _MEASURED = ("latency_s", "cpu_s", "note")
 """Fields of a layer row that a measurement fills."""
 
 
-def _rows(columns: Struct, row: type[Row]) -> tuple[Row, ...]:
-    fields = [field for field in row.__struct_fields__ if field not in _MEASURED]
-    return tuple(map(row, *(getattr(columns, field) for field in fields)))
+_WEIGHED = ("zeros", "nonzero_macs", "nonzero_formula", "unweighed_params")
+"""Fields of rows whose columns are empty where nobody looked at the weights."""
 
 
-def _columns(rows: tuple[Row, ...], row: type[Row], columns: type[Columns]) -> Columns:
-    fields = [field for field in row.__struct_fields__ if field not in _MEASURED]
+def _fields(row: type[Struct], weighed: bool) -> list[str]:
+    """Those that have a column."""
+    left_out = (*_MEASURED, "sparsity", *(() if weighed else _WEIGHED))
+    return [field for field in row.__struct_fields__ if field not in left_out]
+
+
+def _rows(columns: Struct, row: type[Row], weighed: bool) -> tuple[Row, ...]:
+    fields = _fields(row, weighed)
+    values = zip(*(getattr(columns, field) for field in fields), strict=True)
+    return tuple(row(**dict(zip(fields, each, strict=True))) for each in values)
+
+
+def _columns(rows: tuple[Row, ...], row: type[Row], columns: type[Columns], weighed: bool) -> Columns:
+    fields = _fields(row, weighed)
     return columns(**{field: tuple(getattr(each, field) for each in rows) for field in fields})
 
 
 def _layer_rows(analysis: Analysis) -> tuple[LayerRow, ...]:
     times = row_times(analysis.latency)
-    return tuple(
-        msgspec.structs.replace(row, **dict(zip(_MEASURED, times[row.id], strict=True)))
-        if row.id in times
-        else row
-        for row in _rows(analysis.layers, LayerRow)
-    )
+    found = []
+    for row in _rows(analysis.layers, LayerRow, analysis.is_weighed):
+        more: dict[str, Any] = dict(zip(_MEASURED, times[row.id], strict=True)) if row.id in times else {}
+        found.append(msgspec.structs.replace(row, **more, sparsity=ratio(row.zeros, row.params)))
+    return tuple(found)
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -166,7 +186,7 @@ class Report(Struct, frozen=True, kw_only=True):
             layers=_layer_rows(analysis),
             latency=latency_report(latency) if latency is not None else None,
             environment=analysis.environment,
-            modules=_rows(analysis.modules, ModuleRow),
+            modules=_rows(analysis.modules, ModuleRow, analysis.is_weighed),
             derived={m.key: getattr(analysis.totals, m.key) for m in shown(analysis) if m.parts is not None},
             shared=analysis.shared,
             untouched=analysis.untouched,
@@ -190,8 +210,8 @@ class Report(Struct, frozen=True, kw_only=True):
             mode=self.mode,
             totals=self.totals,
             coverage=self.coverage,
-            layers=_columns(self.layers, LayerRow, Layers),
-            modules=_columns(self.modules, ModuleRow, Modules),
+            layers=_columns(self.layers, LayerRow, Layers, self.totals.zeros is not None),
+            modules=_columns(self.modules, ModuleRow, Modules, self.totals.zeros is not None),
             assumptions=self.assumptions,
             shared=self.shared,
             untouched=self.untouched,
@@ -310,6 +330,8 @@ def _check(report: Report, name: str) -> None:
             raise _damaged(
                 name, f"modules[{index}].parent", f"{module.parent} is not the row of a module above"
             )
+        if report.totals.zeros is not None and module.zeros is None:
+            raise _damaged(name, f"modules[{index}].zeros", "is missing")
         if module.path in paths:
             raise _damaged(name, f"modules[{index}].path", f"{module.path!r} is there twice")
         paths[module.path] = index

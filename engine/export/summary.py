@@ -10,13 +10,13 @@ from engine import numbers
 from engine.edits import attribute_text
 from engine.export.measured import shown
 from engine.measured_summary import latency_sentences, measured_times, paired, ratio_words
-from engine.metrics import METRIC, Metric, Number, column, combined, ratio
+from engine.metrics import METRIC, Metric, Number, column, combined, module_column, ratio
 from engine.results import FAMILIES, Analysis, Layers
 from engine.summary import headline, plain, where
 from engine.tree_values import compared
 
-NO_CARD = ("special_ops", "weight_bytes")
-"""Weights stand with the parameters, special operations with the FLOPs."""
+NO_CARD = ("special_ops", "weight_bytes", "zeros")
+"""Weights stand with the parameters, special operations with the FLOPs, zeros with their share."""
 
 NOT_MEASURED = "not measured"
 
@@ -54,7 +54,7 @@ def module_totals(analysis: Analysis, key: str) -> list[Number]:
         top, bottom = (module_totals(analysis, part) for part in metric.parts)
         return [ratio(a, b) for a, b in zip(top, bottom, strict=True)]
     if metric.combine == "params":
-        return list(getattr(modules, key))
+        return list(module_column(modules, key))
     index = {path: row for row, path in enumerate(modules.path)}
     values: list[list[Number]] = [[] for _ in modules.path]
     for path, number in zip(analysis.layers.path, column(analysis.layers, key), strict=True):
@@ -119,7 +119,7 @@ def _card(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> Card
     text, detail = numbers.value(metric, now), numbers.exact_value(metric, now)
     if metric.key == "params":
         detail += f" · {numbers.size(analysis.totals.weight_bytes)}"
-    if metric.unit == "ratio":
+    if metric.unit in ("ratio", "share"):
         detail = metric.description.partition(":")[0].rstrip(".")
     if baseline is None:
         return Card(metric, text, detail)
@@ -169,6 +169,18 @@ def what_changed(analysis: Analysis, baseline: Analysis) -> str:
     comparison = compared(analysis, baseline)
     measured = latency_sentences(comparison, "macs")
     return plain((headline(analysis, baseline, "macs"), *measured, *where(comparison, "macs")))
+
+
+def zeros_sentence(analysis: Analysis) -> str:
+    """How many parameters are 0, and of how many that is not known; empty where nobody looked."""
+    totals = analysis.totals
+    if totals.zeros is None:
+        return ""
+    known = totals.params - totals.unweighed_params
+    text = f"{totals.zeros:,} of {known:,} parameters are 0"
+    share = ratio(totals.zeros, known)
+    text += f" ({numbers.percent(share)})" if share is not None else ""
+    return f"{text}; of {totals.unweighed_params:,} it is not known" if totals.unweighed_params else text
 
 
 def input_sentence(analysis: Analysis, baseline: Analysis | None) -> str:

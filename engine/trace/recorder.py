@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -20,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from engine.graph import OpCall, Shape
 from engine.trace.modules import ModuleStack
 from engine.trace.ops import SILENT, TRANSFERS, OpInfo, dtype_name, op_info
+from engine.trace.weights import Held, Weight, WeightFollower
 
 MAX_ALIKE = 16
 """Rows for calls of one operation within one call of a module; further calls that are alike join the last row. Loops
@@ -52,7 +54,8 @@ class Row:
     """All calls of one operation of one module at one signature."""
 
     __slots__ = (
-        "activation_bytes", "calls", "id", "live_bytes", "param_elements", "params", "path", "signature", "weight_bytes"
+        "activation_bytes", "calls", "id", "live_bytes", "param_elements", "params", "path", "reads", "signature",
+        "weight_bytes", "weights",
     )  # fmt: skip
 
     def __init__(self, id: str, path: str, signature: Signature) -> None:
@@ -63,8 +66,13 @@ class Row:
         self.activation_bytes = 0
         self.live_bytes = 0
         self.params: tuple[str, ...] = ()
+        self.reads: tuple[int, ...] = ()
+        """Elements read of each of params."""
         self.param_elements = 0
         self.weight_bytes = 0
+        self.weights: tuple[Weight | None, ...] | None = ()
+        """Per entry of OpCall.inputs the parameter it is, where weights are followed; None: not the same ones in
+        every call."""
 
 
 class ParameterRef:
@@ -120,6 +128,7 @@ class Recorder(TorchDispatchMode):
         """The operation being executed, for the sentence when it fails."""
         self._stack = stack
         self._fast = fast
+        self._follower: WeightFollower | None = None
         self._intercept = intercept
         self._stop = stop
         self._progress = progress
@@ -130,6 +139,13 @@ class Recorder(TorchDispatchMode):
         """Storages that are no activations and views of parameters, kept so that their addresses stay theirs."""
         self._static = {storage._cdata for storage in self._held}
         self._storages: dict[int, tuple[weakref.ref[Any], int]] = {}
+
+    def follow_weights(self, holds: Mapping[int, Held], inputs: Iterable[Any]) -> None:
+        """Let the rows know which operands are weights; ``inputs`` are the storages of the model's inputs."""
+        sizes = {ref.name: ref.elements for ref in self._refs.values()}
+        given: dict[int, Any] = dict.fromkeys(storage._cdata for storage in inputs)
+        made: dict[int, Any] = self._storages
+        self._follower = WeightFollower(sizes, holds, ChainMap(made, given))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -182,6 +198,8 @@ class Recorder(TorchDispatchMode):
             path = self._owner(refs, path)
             if is_view:
                 self._follow_views(refs, outputs)
+                if self._follower is not None:
+                    self._follower.view(args, outputs)
                 refs = []
         name = info.name
         if name in SILENT and not created:
@@ -201,6 +219,13 @@ class Recorder(TorchDispatchMode):
                 signature = self._new_signature(info, args, kwargs, outputs, is_view)
                 self._signatures[key] = signature
             row = self.rows[row_key] = self._new_row(signature, path, ordinal, refs)
+            if self._follower is not None and not is_view:
+                row.weights = self._follower.weights(info, args, kwargs)
+        elif self._follower is not None and self._follower.any_computed and not is_view:
+            if row.weights != self._follower.weights(info, args, kwargs):
+                row.weights = None
+        if self._follower is not None and not is_view:
+            self._follower.executed(info, args, kwargs, outputs)
         row.calls += 1
         row.activation_bytes += created
         if self.live > row.live_bytes:
@@ -289,12 +314,16 @@ class Recorder(TorchDispatchMode):
 
         def release(_: Any, source: Any = source) -> None:
             self._storages.pop(cdata, None)
+            if self._follower is not None:
+                self._follower.forget(cdata)
 
         self._storages[cdata] = (weakref.ref(storage, release), 0)
 
     def _make_release(self, cdata: int) -> Callable[[Any], None]:
         def release(_: Any) -> None:
             entry = self._storages.pop(cdata, None)
+            if self._follower is not None:
+                self._follower.forget(cdata)
             if entry is not None:
                 self.live -= entry[1]
 
@@ -322,6 +351,7 @@ class Recorder(TorchDispatchMode):
             read[ref.name] = (min(ref.elements, so_far + elements), ref.element_bytes)
             self.touched.add(ref.name)
         row.params = tuple(read)
+        row.reads = tuple([elements for elements, _ in read.values()])
         row.param_elements = sum(elements for elements, _ in read.values())
         row.weight_bytes = sum(elements * size for elements, size in read.values())
         return row

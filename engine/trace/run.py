@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from threading import Event
 from typing import Any
 
@@ -17,6 +18,7 @@ from engine.trace.assume import Assumptions
 from engine.trace.explain import layer_error
 from engine.trace.modules import ModuleStack, module_paths, refusing_autocast
 from engine.trace.recorder import ParameterRef, Recorder, Row, StopTrace, parameter_refs
+from engine.trace.weights import CONSTANT, Held
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,18 @@ class Target:
         self.storages = [tensor.untyped_storage() for tensor in tensors]
         """Held, so that no activation can get the address of one that the model dropped."""
 
+    @cached_property
+    def holds(self) -> dict[int, Held]:
+        """By storage of a parameter or buffer: what is in it."""
+        found: dict[int, Held] = {}
+        for buffer in self.module.buffers():
+            found[buffer.untyped_storage()._cdata] = Held(CONSTANT)
+        for parameter in self.module.parameters():
+            cdata, ref = parameter.untyped_storage()._cdata, self.refs.get(id(parameter))
+            several = cdata in found and found[cdata].name != CONSTANT
+            found[cdata] = Held("" if several or ref is None else ref.name, int(parameter.storage_offset()))
+        return found
+
 
 def trace(
     target: Target,
@@ -65,6 +79,7 @@ def trace(
     *,
     fast: bool = True,
     on_meta: bool = True,
+    weigh: bool = False,
     assumptions: Mapping[str, int] | None = None,
     stop: Event | None = None,
     progress: Callable[[int], None] | None = None,
@@ -72,20 +87,24 @@ def trace(
     """Run ``target.module(*args, **kwargs)`` once in inference mode and record what executes.
 
     Tensors may be meta (``on_meta``), fake or real; ``assumptions`` (None: real data) answers data-dependent sizes.
+    With ``weigh`` the rows know which operands are weights.
     Raises CancelledError when ``stop`` is set; any other exception of the forward pass becomes ``Trace.failure``.
     """
     stack = ModuleStack(target.paths)
     assume = None if assumptions is None else Assumptions(assumptions)
     inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    storages = [tensor.untyped_storage() for tensor in inputs]
     recorder = Recorder(
         stack,
         target.refs,
-        [*target.storages, *(tensor.untyped_storage() for tensor in inputs)],
+        [*target.storages, *storages],
         fast=fast,
         intercept=assume,
         stop=stop,
         progress=progress,
     )
+    if weigh:
+        recorder.follow_weights(target.holds, storages)
     failure: EngineError | None = None
     cause: BaseException | None = None
     shapes: tuple[Shape, ...] = ()

@@ -59,7 +59,7 @@ def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]
 
 
 @st.composite
-def modules(draw: st.DrawFn) -> Modules:
+def modules(draw: st.DrawFn, weighed: bool) -> Modules:
     paths = ("", *draw(st.lists(texts.filter(bool), max_size=4, unique=True)))
     size = len(paths)
     return Modules(
@@ -71,30 +71,40 @@ def modules(draw: st.DrawFn) -> Modules:
         weight_bytes=draw(tuples(counts, size)),
         untouched_params=draw(tuples(counts, size)),
         removed=draw(tuples(st.booleans(), size)),
+        zeros=draw(tuples(counts, size)) if weighed else (),
+        unweighed_params=draw(tuples(counts, size)) if weighed else (),
         attributes=draw(tuples(st.dictionaries(texts, attributes, max_size=3), size)),
         editable=draw(tuples(some(texts), size)),
     )
 
 
 @st.composite
-def layers(draw: st.DrawFn, paths: tuple[str, ...]) -> Layers:
+def layers(draw: st.DrawFn, paths: tuple[str, ...], weighed: bool) -> Layers:
     ids = tuple(draw(st.lists(texts, max_size=4, unique=True)))
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "path": st.sampled_from(paths), "op": texts, "family": st.sampled_from(FAMILIES), "dtype": texts,
         "formula": texts, "shared": st.booleans(), "macs": maybe, "flops": maybe, "special_ops": maybe,
-        "input_shapes": many_shapes, "output_shapes": many_shapes,
+        "input_shapes": many_shapes, "output_shapes": many_shapes, "zeros": maybe, "nonzero_macs": maybe,
+        "nonzero_formula": texts,
     }  # fmt: skip
+    left_out = (
+        "id",
+        "latency_s",
+        "cpu_s",
+        *(() if weighed else ("zeros", "nonzero_macs", "nonzero_formula")),
+    )
     columns = {
         field: draw(tuples(kinds.get(field, counts), len(ids)))
         for field in Layers.__struct_fields__
-        if field not in ("id", "latency_s", "cpu_s")
+        if field not in left_out
     }
     return Layers(id=ids, **columns)
 
 
 @st.composite
 def analyses(draw: st.DrawFn) -> Analysis:
-    tree = draw(modules())
+    weighed = draw(st.booleans())
+    tree = draw(modules(weighed))
     inputs = st.builds(InputShape, texts, shapes, st.sampled_from(list(DTYPE_BYTES)))
     value = st.one_of(st.integers(-9, 9), texts, st.lists(st.integers(-9, 9), max_size=3).map(tuple))
     edits = st.builds(RemoveLayer, texts) | st.builds(SetAttribute, texts, texts, value)
@@ -103,9 +113,14 @@ def analyses(draw: st.DrawFn) -> Analysis:
         model=draw(st.builds(ModelInfo, texts, texts, texts, st.none() | texts, texts, texts, texts)),
         configuration=draw(st.builds(Configuration, some(inputs), some(edits), some(pairs), st.booleans())),
         mode=draw(st.sampled_from(["meta", "fake", "cpu"])),
-        totals=draw(st.builds(Totals, *[counts] * 11, ratios, ratios)),
+        totals=msgspec.structs.replace(
+            draw(st.builds(Totals, *[counts] * 11, ratios, ratios)),
+            zeros=draw(counts) if weighed else None,
+            nonzero_macs=draw(counts) if weighed else None,
+            unweighed_params=draw(counts) if weighed else 0,
+        ),
         coverage=draw(st.builds(Coverage, counts, counts, some(st.builds(NotCounted, texts, counts)))),
-        layers=draw(layers(tree.path)),
+        layers=draw(layers(tree.path, weighed)),
         modules=tree,
         assumptions=draw(some(st.builds(Assumption, texts, texts, counts, counts, counts))),
         shared=draw(some(st.builds(SharedParameter, some(texts), counts))),
@@ -194,7 +209,7 @@ def test_every_analysis_comes_back_exactly(analysis: Analysis) -> None:
 
 
 def test_rows_have_the_fields_of_the_columns() -> None:
-    assert LayerRow.__struct_fields__ == (*Layers.__struct_fields__, "note")
+    assert LayerRow.__struct_fields__ == (*Layers.__struct_fields__, "note", "sparsity")
     assert ModuleRow.__struct_fields__ == Modules.__struct_fields__
 
 
@@ -300,12 +315,15 @@ def test_times_of_another_configuration_are_not_exported() -> None:
     assert (read.latency, read.layer_times, read.totals.latency_s) == (None, None, None)
 
 
-def test_a_report_from_before_measuring_opens() -> None:
+def test_a_report_from_before_measuring_and_weighing_opens() -> None:
     old = small()
     for row in old["layers"]:
-        for key in ("latency_s", "cpu_s", "note"):
+        for key in ("latency_s", "cpu_s", "note", "zeros", "nonzero_macs", "nonzero_formula", "sparsity"):
             del row[key]
-    for key in ("latency_s", "cpu_s"):
+    for row in old["modules"]:
+        for key in ("zeros", "unweighed_params"):
+            del row[key]
+    for key in ("latency_s", "cpu_s", "zeros", "nonzero_macs", "unweighed_params"):
         del old["totals"][key]
     assert parse_report(json.dumps(old).encode(), "x.json").to_analysis() == small_analysis()
 
