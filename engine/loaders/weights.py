@@ -28,6 +28,8 @@ from engine.graph import Shape, elements
 
 MAPPED = 2**30
 """Bytes of the largest file that is read and not mapped."""
+LEAST_MAPPED = 2**20
+"""Bytes of the smallest part of such a file that is mapped."""
 HASHED = 256 * 2**20
 """Bytes of the largest file whose SHA-256 is worth the wait."""
 
@@ -61,6 +63,7 @@ class Weights:
         index = contents.groups.index(group)
         self.file = Path(contents.file)
         self.contents = contents
+        self._stamp = _stamp(self.file)
         self.rows = {
             tensors.name[at]: _Row(
                 tensors.shape[at],
@@ -89,7 +92,7 @@ class Weights:
         """Read tensors inside. Raises LoadError when the file is gone, damaged or not the one that was listed."""
         places: Places = {}
         now = read(self.file, places)
-        if (now.tensors, now.groups) != (self.contents.tensors, self.contents.groups):
+        if now.tensors != self.contents.tensors or _stamp(self.file) != self._stamp:
             raise _changed(self.file)
         with ExitStack() as stack:
             yield OpenWeights(self.file, self.rows, places, stack)
@@ -103,7 +106,7 @@ class OpenWeights:
         self._rows = rows
         self._places = places
         self._stack = stack
-        self._files: dict[Path, _File] = {}
+        self._files: dict[Path, Region] = {}
         self._users = Counter(row.storage for row in rows.values())
         self._shared: dict[str, Tensor] = {}
 
@@ -142,53 +145,55 @@ class OpenWeights:
             return torch.frombuffer(bytearray(place.data[start : start + count]), dtype=torch.uint8)
         if place.file not in self._files:
             self._files[place.file] = self._stack.enter_context(_opened(place.file))
-        return self._files[place.file].bytes(place, start, count)
+        return _bytes_of(self._files[place.file], place.start + start, count)
 
 
-class _File:
-    """One open file: mapped when it is large, else read piece by piece."""
-
-    def __init__(self, region: Region) -> None:
-        self.region = region
-        self._whole: Tensor | None = None
-        if region.size > MAPPED:
-            self._whole = _mapped(region)
-
-    def bytes(self, place: Place, start: int, count: int) -> Tensor:
-        """Raises LoadError where the file ends before that."""
-        part = self.region.part(place.start + start, count, "")
-        if self._whole is not None:
-            # The mapping outlives a file that is made shorter; a look at it then would end the process.
-            _check_size(self.region)
-            return self._whole[part.start : part.start + count]
-        data = torch.empty(count, dtype=torch.uint8)
-        _read_into(self.region, part.start, data.numpy().data)
-        return data
+def _bytes_of(region: Region, start: int, count: int) -> Tensor:
+    """``count`` bytes of an open file, as ``torch.uint8``. Raises LoadError where the file ends before that."""
+    part = region.part(start, count, "")
+    if region.size > MAPPED and count >= LEAST_MAPPED:
+        mapped = _mapped(region, part.start, count)
+        if mapped is not None:
+            return mapped
+    data = torch.empty(count, dtype=torch.uint8)
+    _read_into(region, part.start, data.numpy().data)
+    return data
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_File]:
+def _opened(path: Path) -> Iterator[Region]:
     """Raises LoadError when the file cannot be opened, or was written to in the meantime."""
     with open_file(path) as region:
-        before = os.fstat(region.handle.fileno())
-        yield _File(region)
-        after = os.fstat(region.handle.fileno())
-        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        before = _status(region)
+        yield region
+        if _status(region) != before:
             raise _changed(path)
 
 
-def _mapped(region: Region) -> Tensor | None:
-    """The whole file, private to this process; None where there is no room for the mapping."""
+def _stamp(path: Path) -> tuple[int, int]:
+    with open_file(path) as region:
+        return _status(region)
+
+
+def _status(region: Region) -> tuple[int, int]:
+    """(size, time of the last change) of the open file as it is now."""
+    status = os.fstat(region.handle.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _mapped(region: Region, start: int, count: int) -> Tensor | None:
+    """Bytes of the file in memory that is private to this process; None where they cannot be mapped."""
+    if _status(region)[0] < region.size:
+        # A look at what is no longer there would end the process.
+        raise _changed(region.file)
+    skipped = start % mmap.ALLOCATIONGRANULARITY
     try:
-        mapping = mmap.mmap(region.handle.fileno(), region.size, access=mmap.ACCESS_COPY)
+        mapping = mmap.mmap(
+            region.handle.fileno(), skipped + count, access=mmap.ACCESS_COPY, offset=start - skipped
+        )
     except (OSError, ValueError, MemoryError):
         return None
-    return torch.frombuffer(mapping, dtype=torch.uint8)
-
-
-def _check_size(region: Region) -> None:
-    if os.fstat(region.handle.fileno()).st_size < region.size:
-        raise _changed(region.file)
+    return torch.frombuffer(mapping, dtype=torch.uint8)[skipped:]
 
 
 def _read_into(region: Region, start: int, target: memoryview) -> None:

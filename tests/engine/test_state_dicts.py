@@ -417,6 +417,7 @@ def test_large_files_are_mapped_and_never_written_to(
     nets: Nets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(weights, "MAPPED", 0)
+    monkeypatch.setattr(weights, "LEAST_MAPPED", 0)
     for name in ("pt", "legacy", "safetensors", "shards"):
         module, example = nets.build("convolutional")
         path = FORMS[name](module.state_dict(), tmp_path)
@@ -515,6 +516,7 @@ def test_twenty_gigabytes_open_in_little_memory(nets: Nets, tmp_path: Path) -> N
         (lambda path: os.truncate(path, path.stat().st_size // 2), "cannot be read"),
         (lambda path: os.truncate(path, 0), "is empty"),
         (lambda path: torch.save({"other": torch.zeros(3)}, path), "is not what it was when it was opened"),
+        (lambda path: os.utime(path, (1, 1)), "is not what it was when it was opened"),
     ],
 )
 @pytest.mark.parametrize("mapped", [False, True])
@@ -524,6 +526,7 @@ def test_a_file_that_changes_after_it_was_opened(
     mapped: bool, name: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(weights, "MAPPED", 0 if mapped else weights.MAPPED)
+    monkeypatch.setattr(weights, "LEAST_MAPPED", 0)
     path = FORMS[name](nets.build("recurrent")[0].state_dict(), tmp_path)
     loaded = nets.open(path, "recurrent")
     damage(path)
