@@ -99,9 +99,9 @@ def _check_name(timm: Any, name: str) -> None:
         close = difflib.get_close_matches(architecture, timm.list_models(), 3)
         hint = f"Did you mean {', '.join(close)}?" if close else "Open the zoo to see all names."
         raise LoadError(f"timm has no model {architecture!r}.", hint=hint)
-    if tag and timm.models.get_pretrained_cfg(name) is None:
-        known = [each.partition(".")[2] for each in timm.models.get_arch_pretrained_cfgs(architecture)]
-        has = ", ".join(filter(None, known)) or "none"
+    known = timm.models.get_arch_pretrained_cfgs(architecture) if tag else {}
+    if tag and name not in known:
+        has = ", ".join(filter(None, (each.partition(".")[2] for each in known))) or "none"
         raise LoadError(f"timm has no weights {tag!r} for {architecture}.", hint=f"It has: {has}.")
 
 

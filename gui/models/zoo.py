@@ -20,14 +20,15 @@ Index = QModelIndex | QPersistentModelIndex
 ROOT = QModelIndex()
 SORT_ROLE = Qt.ItemDataRole.UserRole + 1
 SOURCE_ROLE = Qt.ItemDataRole.UserRole + 2
-NAME, TASK, PARAMS, GMACS, INPUT = range(5)
-HEADERS = ("Model", "Task", "Params", "MACs, published", "Input")
+NAME, LIBRARY, TASK, PARAMS, GMACS, INPUT = range(6)
+HEADERS = ("Model", "Library", "Task", "Params", "MACs, published", "Input")
 TOOLTIPS = (
-    "What torchvision calls it",
+    "What its library calls it",
+    "The package it is of; timm's models are listed where timm is installed",
     "What it was trained for",
-    "Parameters, as published with the weights",
-    "Multiply–accumulates as published with the weights, at the stated input",
-    "Input at which the figures were published",
+    "Parameters, as published with the weights or as the architecture has them",
+    "Multiply–accumulates as published with the weights, at the stated input; open the model for those of others",
+    "The input it is made for, at which the figures hold",
 )
 
 
@@ -78,7 +79,7 @@ class ZooModel(QAbstractTableModel):
 
 
 class ZooProxy(QSortFilterProxyModel):
-    """Every word of the search must stand in the name, the task or the source."""
+    """Every word of the search must stand in the name, the task or the source, which begins with the library."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -111,7 +112,12 @@ def _text(entry: ZooEntry, column: int) -> str:
         return numbers.count(entry.params) if entry.params is not None else numbers.NOT_APPLICABLE
     if column == GMACS:
         return numbers.count(entry.gmacs * 1e9) if entry.gmacs is not None else numbers.NOT_APPLICABLE
-    return (entry.name, entry.task, "", "", entry.input)[column]
+    return (entry.name, library(entry), entry.task, "", "", entry.input)[column]
+
+
+def library(entry: ZooEntry) -> str:
+    """``timm`` for ``timm:resnet50``."""
+    return entry.source.partition(":")[0]
 
 
 def _value(entry: ZooEntry, column: int) -> str | float:
@@ -119,4 +125,4 @@ def _value(entry: ZooEntry, column: int) -> str | float:
         return float(entry.params) if entry.params is not None else -1.0
     if column == GMACS:
         return entry.gmacs if entry.gmacs is not None else -1.0
-    return (entry.name, entry.task, "", "", entry.input)[column].lower()
+    return (entry.name, library(entry), entry.task, "", "", entry.input)[column].lower()

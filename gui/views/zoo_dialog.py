@@ -33,14 +33,14 @@ class ZooDialog(QDialog):
         self.setObjectName("zoo_dialog")
         self.setWindowTitle("Model zoo")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.resize(760, 560)
+        self.resize(860, 560)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 16, 16, 16)
         layout.setSpacing(8)
         self.search = QLineEdit(self)
         self.search.setObjectName("zoo_search")
         self.search.setAccessibleName("Search models")
-        self.search.setPlaceholderText("Search by name or task: resnet, segmentation, video …")
+        self.search.setPlaceholderText("Search by name, library or task: resnet, timm, segmentation …")
         self.search.setToolTip("Every word must match; arrow keys walk the table, Enter opens")
         self.search.setClearButtonEnabled(True)
         self.search.installEventFilter(self)
@@ -83,7 +83,7 @@ class ZooDialog(QDialog):
 
     def set_entries(self, entries: tuple[ZooEntry, ...]) -> None:
         self.model.set_entries(entries)
-        for column, least in ((zoo.TASK, 150), (zoo.PARAMS, 80), (zoo.GMACS, 100), (zoo.INPUT, 100)):
+        for column, least in ((zoo.LIBRARY, 90), (zoo.TASK, 120), (zoo.PARAMS, 80), (zoo.GMACS, 100), (zoo.INPUT, 100)):
             self.table.resizeColumnToContents(column)
             self.table.setColumnWidth(column, max(self.table.columnWidth(column), least))
         self._refresh()
