@@ -31,7 +31,7 @@ class ConsentDialog(FileDialog):
         self.setObjectName("consent_dialog")
         if error.contents is None:
             fit(self, *CODE_SIZE)
-        self.details = QPlainTextEdit("\n".join(error.details), self)
+        self.details = QPlainTextEdit("\n".join(f"• {line}" for line in error.details), self)
         self.details.setReadOnly(True)
         self.details.setFont(mono_font())
         self.details.setTabChangesFocus(True)

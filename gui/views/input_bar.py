@@ -34,7 +34,7 @@ from gui.workspace import REPORT_REASON, Workspace
 REFUSALS_MS = 120
 """Shading waits this long after the last change: it is no part of a slider's tick."""
 
-GUARDS_OFF = "⚠ guards off: sizes it was not exported for may run, and mean nothing"
+GUARDS_OFF = "⚠ guards off: no promise for other sizes"
 MOST_ROWS = 3
 """More inputs than this scroll; half a row more shows that there are others."""
 ROW_GAP = 4

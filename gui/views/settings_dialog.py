@@ -6,6 +6,7 @@ import os
 from datetime import datetime
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -87,7 +88,6 @@ class SettingsDialog(QDialog):
         self.revoke = QPushButton("Revoke", self)
         self.revoke.setObjectName("settings_revoke")
         self.revoke.setToolTip("Ask again before the selected code runs (Del)")
-        self.revoke.setShortcut("Del")
         self.revoke.clicked.connect(self._on_revoke)
         self.revoke_all = QPushButton("Revoke all", self)
         self.revoke_all.setObjectName("settings_revoke_all")
@@ -139,6 +139,12 @@ class SettingsDialog(QDialog):
 
     def _on_revoke_all(self) -> None:
         self._take_back(list(range(len(self._paths) + len(self._agreements))))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() == Qt.Key.Key_Delete and self.revoke.isEnabled():
+            self._on_revoke()
+        else:
+            super().keyPressEvent(event)
 
     def _take_back(self, rows: list[int]) -> None:
         for row in rows:

@@ -177,7 +177,11 @@ class Toolbar(QFrame):
         # The name is read first: a long source gives way before it does.
         self.title.setMinimumWidth(min(self.title.sizeHint().width(), TITLE_PX))
         source = sources.short(model.source)
-        self.source.setText(source if self._workspace.editable else f"{source} · opened report")
+        if not self._workspace.editable:
+            source = f"{source} · opened report"
+        elif model.no_edits:
+            source = f"{source} · not editable"
+        self.source.setText(source)
         weights = f"weights: {weights_of(model)}"
         parts = [model.source, model.class_name, model.task, weights, model.note, model.no_edits]
         if model.sha256:

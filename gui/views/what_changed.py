@@ -156,9 +156,7 @@ class WhatChangedPanel(QFrame):
             self._show_nothing("No baseline to compare with. Set one to see what a change costs.")
             return
         if summary.is_empty:
-            self._show_nothing(
-                "Nothing yet: this is the baseline. Move a slider, change an attribute or remove a layer."
-            )
+            self._show_nothing(f"Nothing yet: this is the baseline. {self._invitation()}")
             return
         against = f"against {self._workspace.baseline_label}"
         self._against.setText(against)
@@ -181,6 +179,14 @@ class WhatChangedPanel(QFrame):
         html = "<br>".join([*lines, sentences] if sentences else lines)
         self._where.setText(f"<span style='color:{theme.secondary}'>{html}</span>")
         self._where.setVisible(bool(html))
+
+    def _invitation(self) -> str:
+        """What can be changed in this model."""
+        model = self._workspace.model
+        if model is None or not model.no_edits:
+            return "Move a slider, change an attribute or remove a layer."
+        slider = "Move a slider. " if self._workspace.symbols() else ""
+        return f"{slider}{model.no_edits}"
 
     def _show_nothing(self, sentence: str) -> None:
         self._against.clear()

@@ -58,7 +58,9 @@ def test_tensors_are_those_of_the_state_dict(files: dict[str, Contents]) -> None
     state = build(Convolutional)[0].state_dict()
     page = tensors_page(files["state"])
     assert list(column(page, "Tensor").values) == list(state)
-    assert [tuple(shape) for shape in column(page, "Shape").values] == [tuple(t.shape) for t in state.values()]
+    assert [tuple(shape) for shape in column(page, "Shape").values] == [
+        tuple(t.shape) for t in state.values()
+    ]
     assert sum(column(page, "Elements").values) == sum(tensor.numel() for tensor in state.values())
 
 
@@ -67,11 +69,7 @@ def test_totals_add_up_and_select_their_tensors(files: dict[str, Contents]) -> N
     page, parts = parts_page(contents)
     tensors = contents.tensors
     for row, part in enumerate(parts):
-        held = [
-            at
-            for at in range(len(tensors.name))
-            if part.holds(tensors.group[at], tensors.name[at])
-        ]
+        held = [at for at in range(len(tensors.name)) if part.holds(tensors.group[at], tensors.name[at])]
         assert column(page, "Tensors").values[row] == len(held)
         if part.prefix:
             elements = sum(math.prod(tensors.shape[at]) for at in held)
@@ -148,7 +146,8 @@ def test_rows_are_copied_with_exact_numbers_in_the_order_shown(qtbot: QtBot) -> 
     view.sortByColumn(1, Qt.SortOrder.DescendingOrder)
     view.selectRow(0)
     view.selectionModel().select(
-        view.table.index(2, 0), QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
+        view.table.index(2, 0),
+        QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows,
     )
     assert view.selected_rows() == [view.table.shown[0], view.table.shown[2]]
     qtbot.keyClick(view, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
@@ -196,7 +195,9 @@ def test_a_report_is_told_from_an_index_by_its_content(tmp_path: Path) -> None:
     index = {"metadata": {"total_size": 1}, "weight_map": {f"layer{at}": "a.bin" for at in range(9000)}}
     assert not is_report(write("model.safetensors.index.json", json.dumps(index)))
     assert not is_report(write("config.json", json.dumps({"model_type": "bert"})))
-    assert is_report(write("damaged.json", '{"schema": "misnomer-rep')), "the reader of reports says what is wrong"
+    assert is_report(write("damaged.json", '{"schema": "misnomer-rep')), (
+        "the reader of reports says what is wrong"
+    )
     assert not is_report(write("weights.pt", b"PK\x03\x04"))
     assert is_report(str(tmp_path / "missing.json"))
     assert not is_report(str(tmp_path))
