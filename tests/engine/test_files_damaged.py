@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import _compat_pickle
 import contextlib
+import inspect
 import io
 import json
 import pickle
 import pickletools
 import random
 import struct
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -36,12 +38,13 @@ from tests.engine.model_files import (
 
 KINDS = ("state", "legacy", "module", "checkpoint", "script", "exported", "safetensors", "pickle", "index")
 DAMAGES = 60
-FUZZ = settings(
-    max_examples=60_000 if EVERYTHING else 60,
-    deadline=None,
-    derandomize=not EVERYTHING,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+_UNHURRIED: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+}
+FUZZ = settings(max_examples=1_000 if EVERYTHING else 60, derandomize=not EVERYTHING, **_UNHURRIED)
+FUZZ_S = 600
+"""Seconds that ``make test-all`` tries to upset each reader, with other examples every time."""
 
 
 @pytest.fixture(scope="module")
@@ -145,17 +148,11 @@ def test_a_file_that_shrinks_while_it_is_read(
     assert len(calls) >= 2
 
 
-# Damage inside of a pickle, with the archive around it sound.
-@FUZZ
-@given(seed=st.integers(0, 2**32))
-def test_damaged_pickles_in_sound_archives(
-    seed: int, whole: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def damage_inside(kind: str, seed: int, whole: dict[str, bytes], folder: Path) -> None:
+    """Damage in one entry, with the archive around it sound."""
     rng = random.Random(seed)
-    path = tmp_path_factory.getbasetemp() / "pickle_damage.bin"
-    with zipfile.ZipFile(
-        io.BytesIO(whole[rng.choice(("checkpoint", "module", "script", "exported"))])
-    ) as archive:
+    path = folder / "entry_damage.bin"
+    with zipfile.ZipFile(io.BytesIO(whole[kind])) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     name = rng.choice([name for name in entries if name.endswith((".pkl", ".json", ".py"))])
     entries[name] = damaged(entries[name], rng)
@@ -163,6 +160,14 @@ def test_damaged_pickles_in_sound_archives(
         for each, data in entries.items():
             archive.writestr(each, data)
     check(path)
+
+
+@FUZZ
+@given(kind=st.sampled_from(["checkpoint", "module", "script", "exported"]), seed=st.integers(0, 2**32))
+def test_damaged_entries_in_sound_archives(
+    kind: str, seed: int, whole: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    damage_inside(kind, seed, whole, tmp_path_factory.getbasetemp())
 
 
 # Arguments that fit each opcode, so that the machine gets further than its first byte.
@@ -387,3 +392,41 @@ def test_the_budget_covers_everything_nested() -> None:
     budget.spend_work(budget.work)
     with pytest.raises(LoadError, match="steps to read"):
         budget.spend_work(1)
+
+
+# -- ten minutes per reader ----------------------------------------------------------------------------------------
+
+_SEEDS = {"seed": st.integers(0, 2**32)}
+_BODIES = {"body": st.lists(OPCODES, max_size=120), "protocol": st.integers(0, 5)}
+_HEADERS = {
+    "header": st.dictionaries(st.sampled_from(["a", "b", "__metadata__"]), JSON, max_size=4),
+    "data": st.binary(max_size=32),
+    "extra": st.integers(-3, 3),
+}
+READERS: dict[str, tuple[Any, dict[str, st.SearchStrategy[Any]]]] = {
+    "pickle": (test_any_opcodes, _BODIES),
+    "imports": (test_nothing_that_python_would_import_is_missing_from_a_listing, _BODIES),
+    "archive": (test_damaged_archives, _SEEDS),
+    "safetensors": (test_any_safetensors, _HEADERS),
+    "torchscript": (test_damaged_entries_in_sound_archives, {"kind": st.just("script"), **_SEEDS}),
+    "exported": (test_damaged_entries_in_sound_archives, {"kind": st.just("exported"), **_SEEDS}),
+}
+"""Reader → a property from above and what it is tried with."""
+
+
+@pytest.mark.skipif(not EVERYTHING, reason="ten minutes each, in make test-all")
+@pytest.mark.timeout(FUZZ_S + 300)
+@pytest.mark.parametrize("reader", READERS)
+def test_ten_minutes(reader: str, whole: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+    test, strategies = READERS[reader]
+    inner = test.hypothesis.inner_test
+    fixtures = {"whole": whole, "tmp_path_factory": tmp_path_factory}
+    needed = {name: value for name, value in fixtures.items() if name in inspect.signature(inner).parameters}
+
+    def example(**drawn: Any) -> None:
+        inner(**drawn, **needed)
+
+    end = time.monotonic() + FUZZ_S
+    while time.monotonic() < end:
+        # A run of its own every few seconds: its examples are drawn anew, and what it keeps of them stays small.
+        settings(max_examples=1_000, database=None, **_UNHURRIED)(given(**strategies)(example))()
