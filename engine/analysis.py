@@ -92,7 +92,7 @@ def build_analysis(
         shared=parameters.shared,
         untouched=tuple(UntouchedParameter(name, parameters.elements[name]) for name in untouched),
         output_shapes=trace.output_shapes,
-        environment=environment(),
+        environment=environment(_libraries(model)),
         weight_uses=None if remade is None else WeightUses(_weight_uses(rows, costs, parameters), remade),
     )
 

@@ -20,7 +20,7 @@ from engine.loaders.loaded import LoadedModel, LoadOptions, build_on_meta, to_me
 from engine.loaders.packages import first_line, offline, optional_package
 from engine.loaders.transformers_inputs import assumed_image_size, bind_inputs
 from engine.loaders.transformers_weights import Fit
-from engine.loaders.trial import refuses_other_images, with_fixed_images
+from engine.loaders.trial import IMAGE, refuses_other_images, with_fixed_images
 from engine.loaders.zeros import zeros_of
 from engine.results import ModelInfo
 
@@ -109,7 +109,8 @@ def open_config(config: Config) -> LoadedModel:
     info = _info(config, module, fitted)
     if binding is not None and fixed:
         binding = with_fixed_images(binding)
-        why = f"{kind.__name__} was built for images of one size and refuses others."
+        sizes = [str(dim.size) for spec in binding.specs for dim in spec.dims if dim.label in IMAGE][:2]
+        why = f"{kind.__name__} was built for images of {'×'.join(sizes)} pixels and refuses other sizes."
         info = msgspec.structs.replace(info, fixed_sizes=why)
     return LoadedModel(
         info,

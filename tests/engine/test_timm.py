@@ -76,6 +76,7 @@ def test_params_and_macs_are_those_of_torch(name: str) -> None:
         reference = timm.create_model(name)
     assert analysis.totals.params == sum(parameter.numel() for parameter in reference.parameters())
     assert 2 * analysis.totals.macs == oracle(loaded)
+    assert analysis.environment["timm"] == timm.__version__
     assert analysis.mode == "meta"
     assert not analysis.assumptions
     assert {entry.op for entry in analysis.coverage.not_counted} <= NOT_COUNTED

@@ -130,6 +130,7 @@ def test_params_and_macs_as_transformers_has_them(kind: str, tmp_path: Path) -> 
     assert analysis.totals.params == sum(parameter.numel() for parameter in reference.parameters())
     assert 2 * analysis.totals.macs == oracle(loaded) + 2 * GROUPED.get(kind, 0)
     assert analysis.mode == "meta"
+    assert analysis.environment["transformers"] == transformers.__version__
     assert loaded.info.class_name == kind
     assert loaded.info.format == "transformers"
     assert loaded.module.training is False
@@ -186,6 +187,24 @@ def test_images_of_other_sizes_resample_the_position_embedding(tmp_path: Path) -
         for analysis in (small, large)
     ]
     assert grown == [4 * 4 * patches, 8 * 8 * patches]
+
+
+def test_images_of_one_size_are_explained(tmp_path: Path) -> None:
+    config = {
+        **CONFIGS["ViTForImageClassification"], "model_type": "videomae", "architectures": ["VideoMAEModel"],
+        "num_frames": 4, "tubelet_size": 2,
+    }  # fmt: skip
+    loaded = opened(write(tmp_path / "model", config))
+    assert str(loaded.specs[0].default) == "1×4×3×32×32"
+    assert [dim.label for dim in loaded.specs[0].dims if dim.symbol is None] == [
+        "channels",
+        "height",
+        "width",
+    ]
+    assert loaded.info.fixed_sizes == (
+        "VideoMAEModel was built for images of 32×32 pixels and refuses other sizes."
+    )
+    assert analysed(loaded).totals.macs
 
 
 def test_tokens_without_a_position_are_refused(tmp_path: Path) -> None:
