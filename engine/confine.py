@@ -23,7 +23,7 @@ from typing import NamedTuple
 log = logging.getLogger(__name__)
 
 ALLOW_NETWORK = "MISNOMER_ALLOW_NETWORK"
-"""Environment variable of an engine process; ``1`` leaves the network open."""
+"""Environment variable of an engine process; anything but nothing and ``0`` leaves the network open."""
 
 
 class _Machine(NamedTuple):
@@ -88,7 +88,7 @@ def confine(*, allow_network: bool = False) -> None:
 
 def network_allowed() -> bool:
     """Whether the environment asks for an open network."""
-    return os.environ.get(ALLOW_NETWORK, "") == "1"
+    return os.environ.get(ALLOW_NETWORK, "") not in ("", "0")
 
 
 def network_closed() -> bool:

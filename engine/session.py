@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import (
 
 from engine.analysis import Parameters, build_analysis
 from engine.configuration import Configuration
+from engine.confine import network_hint
 from engine.edits import Edit
 from engine.errors import (
     EngineError,
@@ -339,7 +340,7 @@ class Session:
         except (Exception, SystemExit) as error:
             raise LoadError(
                 f"Building {name} with its weights raised {type(error).__name__}: {first_sentence(error)}",
-                hint="Its analysis needs no weights and goes on without them.",
+                hint=network_hint(error) or "Its analysis needs no weights and goes on without them.",
             ) from error
 
     def _real_run_required(self, failed: Trace) -> RealRunRequiredError:

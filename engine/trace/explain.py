@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.confine import network_hint
 from engine.errors import LayerError
 from engine.trace.modules import ModuleStack
 from engine.trace.ops import OpInfo, dtype_name
@@ -54,7 +55,9 @@ def layer_error(
             hint="The model checks this itself; choose a size it accepts.",
         )
     return LayerError(
-        f"{where(path)} stopped with {type(error).__name__}: {first_sentence(error)}", layer=path
+        f"{where(path)} stopped with {type(error).__name__}: {first_sentence(error)}",
+        layer=path,
+        hint=network_hint(error),
     )
 
 
