@@ -59,6 +59,8 @@ class Prefetch(Struct, frozen=True, tag="prefetch"):
 
     id: int
     configurations: tuple[Configuration, ...]
+    zeros: bool = False
+    """Afterwards count the zeros in the weights, in short steps. Answer: Weighed."""
 
 
 class Cancel(Struct, frozen=True, tag="cancel"):
@@ -183,6 +185,8 @@ class Opened(Struct, frozen=True, tag="opened"):
     inputs: tuple[InputSpec, ...]
     watch: str = ""
     """File whose change means that the model should be opened again; empty for none."""
+    counts_zeros: bool = False
+    """Whether its weights have values to look at (see Prefetch.zeros); not where they are random."""
 
 
 class Analyzed(Struct, frozen=True, tag="analyzed"):
@@ -212,6 +216,15 @@ class Point(Struct, frozen=True, tag="point"):
     id: int
     configuration: Configuration
     totals: Totals | None = None
+    error: ErrorInfo | None = None
+
+
+class Weighed(Struct, frozen=True, tag="weighed"):
+    """Zeros of each parameter of the open model, under each of its names; from now on results carry them."""
+
+    id: int
+    zeros: dict[str, int] | None = None
+    """None when they cannot be counted."""
     error: ErrorInfo | None = None
 
 
@@ -276,6 +289,7 @@ Event: TypeAlias = (
     | Failed
     | Progress
     | Point
+    | Weighed
     | Exported
     | ReportOpened
     | Inspected

@@ -14,13 +14,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from engine import confine, protocol
 from engine.configuration import Configuration
-from engine.errors import CancelledError, EngineError, InputError, describe
+from engine.errors import CancelledError, EngineError, ErrorInfo, InputError, describe
 from engine.protocol import (
     MEASURING,
     Analyze,
@@ -52,6 +52,7 @@ from engine.protocol import (
     ReportOpened,
     Request,
     Sampled,
+    Weighed,
     ZooListing,
 )
 
@@ -74,6 +75,7 @@ class Inbox:
         self._waiting: deque[Request] = deque()
         self._prefetch: deque[Configuration] = deque()
         self._prefetch_id = 0
+        self._weigh = False
         self._closed = False
         self._running: Request | None = None
         self._prefetching = False
@@ -86,6 +88,7 @@ class Inbox:
             if isinstance(request, Prefetch):
                 self._prefetch = deque(request.configurations)
                 self._prefetch_id = request.id
+                self._weigh = request.zeros
             elif isinstance(request, Cancel):
                 if self._running is not None and self._running.id == request.id:
                     self.interrupt.set()
@@ -95,6 +98,7 @@ class Inbox:
                 if isinstance(request, Open):
                     self._prefetch.clear()
                     self._prefetch_id = 0
+                    self._weigh = False
                 if self._prefetching or _interrupted(self._running, request):
                     self.interrupt.set()
                 self._waiting.append(request)
@@ -110,20 +114,28 @@ class Inbox:
             self.interrupt.set()
             self._condition.notify()
 
-    def get(self) -> Request | tuple[int, Configuration] | None:
-        """The next request, or else the next prefetch as ``(id, configuration)``; None when closed. Blocks."""
+    def get(self) -> Request | tuple[int, Configuration] | int | None:
+        """The next request, or else the next prefetch as ``(id, configuration)``, or else the id of one that wants
+        the zeros counted: one short step of it. None when closed. Blocks."""
         with self._condition:
             self._running = None
             self._prefetching = False
-            self._condition.wait_for(lambda: self._closed or self._waiting or self._prefetch)
+            self._condition.wait_for(lambda: self._closed or self._waiting or self._prefetch or self._weigh)
             if self._closed:
                 return None
             self.interrupt.clear()
             if self._waiting:
                 self._running = self._waiting.popleft()
                 return self._running
+            if not self._prefetch:
+                return self._prefetch_id
             self._prefetching = True
             return self._prefetch_id, self._prefetch.popleft()
+
+    def weighed(self) -> None:
+        """The zeros are counted, or cannot be."""
+        with self._condition:
+            self._weigh = False
 
     def put_back(self, id: int, configuration: Configuration) -> None:
         """A prefetch was interrupted: it is next again, unless another list replaced it."""
@@ -161,6 +173,7 @@ class Server:
         self._session: Session | None = None
         self._last_progress = 0.0
         self._expected_ops: dict[str, int] = {}
+        self._counting: Iterator[None] | None = None
 
     def send(self, event: Event) -> None:
         data = protocol.encode(event)
@@ -185,6 +198,8 @@ class Server:
                 return
             if isinstance(work, tuple):
                 self._prefetch(*work)
+            elif isinstance(work, int):
+                self._weigh(work)
             else:
                 self._answer(work)
 
@@ -250,9 +265,9 @@ class Server:
             self.send(Progress(request.id, 0, None, f"Reading {request.path}"))
             return Inspected(request.id, read(Path(request.path)))
         if isinstance(request, ListZoo):
-            from engine.loaders import torchvision_zoo
+            from engine import zoo
 
-            return ZooListing(request.id, torchvision_zoo.entries())
+            return ZooListing(request.id, zoo.entries())
         if isinstance(request, Measure):
             return self._measure(request)
         if isinstance(request, (MeasureLayers, MeasureOps, Compare)):
@@ -271,12 +286,14 @@ class Server:
             loaded = load(request.source, LoadOptions(request.trust, request.digest))
         if self._inbox.interrupt.is_set():
             raise CancelledError()
+        self._counting = None
         self._session = Session(loaded, request.inputs)
         self._expected_ops.clear()
         # Modules and frameworks live as long as the session; the collector need not walk them in the middle of a drag.
         gc.collect()
         gc.freeze()
-        return Opened(request.id, self._session.info, self._session.specs, self._session.watch)
+        session = self._session
+        return Opened(request.id, session.info, session.specs, session.watch, session.counts_zeros)
 
     def _analyze(self, request: Analyze) -> Event:
         session = self._require_session()
@@ -352,6 +369,24 @@ class Server:
         except (Exception, SystemExit) as error:
             log.exception("Prefetching failed")
             self.send(Point(id, configuration, error=describe(error)))
+
+    def _weigh(self, id: int) -> None:
+        """One step of counting the zeros; whatever has come meanwhile is worked on before the next."""
+        error: ErrorInfo | None = None
+        try:
+            session = self._require_session()
+            if session.zeros is None:
+                self._counting = self._counting or session.count_zeros(threading.Event())
+                for _ in self._counting:
+                    return
+        except EngineError as refused:
+            error = describe(refused)
+        except (Exception, SystemExit) as failed:
+            log.exception("Counting zeros failed")
+            error = describe(failed)
+        self._counting = None
+        self._inbox.weighed()
+        self.send(Weighed(id, self._session.zeros if self._session is not None else None, error))
 
     def _require_session(self) -> Session:
         if self._session is None:

@@ -13,7 +13,6 @@ import msgspec
 
 from engine.results import Analysis, Modules, WeightUse
 
-RANDOM = "the weights are random"
 _RUN = re.compile(r"\[\d+:\d+\]$")
 
 
@@ -46,6 +45,17 @@ def with_zeros(analysis: Analysis, zeros: Mapping[str, int]) -> Analysis:
         ),
         weight_uses=None,
     )
+
+
+def why_unknown(analysis: Analysis) -> str:
+    """Why nothing is known of the zeros in its weights, as a clause; empty when it is known."""
+    if analysis.is_weighed:
+        return ""
+    if analysis.weight_uses is not None:
+        return "the zeros in the weights are not counted yet"
+    if analysis.model.weights or analysis.model.format in ("python", "module"):
+        return "the zeros in the weights are not counted"
+    return "the weights are random"
 
 
 def whole_name(name: str) -> str:

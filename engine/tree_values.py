@@ -57,15 +57,19 @@ class NodeValues:
 
     def is_bounded(self, node: int, key: str) -> bool:
         """Whether the value of a module is a lower bound, because not all below it is counted in ``key``."""
-        metric = METRIC[key]
-        if self.structure.row[node] >= 0 and len(self.structure.rows[node]) == 1:
-            return False
-        if not metric.weighed:
-            return metric.combine == "sum" and not metric.measured and self.unknown_rows(node, key) > 0
+        metric, row = METRIC[key], self.structure.row[node]
         if metric.combine == "sum":
-            return self.unknown_rows(node, key) > 0
+            return row < 0 and not metric.measured and self.unknown_rows(node, key) > 0
         unknown = self.analysis.modules.unweighed_params
-        return bool(unknown) and unknown[self.structure.module[node]] > 0
+        if not metric.weighed or not unknown or (row >= 0 and len(self.structure.rows[node]) == 1):
+            return False
+        return unknown[self.structure.module[node]] > 0
+
+    def is_nothing(self, node: int, key: str) -> bool:
+        """Whether a value of 0 means that there is nothing to count, rather than a count of 0."""
+        if not METRIC[key].weighed:
+            return True
+        return not self.value(node, "macs" if key == "nonzero_macs" else "params")
 
     def time_note(self, node: int) -> str:
         """How a row's time was found where it is not simply measured: split, or part of another row."""

@@ -105,6 +105,7 @@ class EngineClient(QObject):
     failed = Signal(object)
     progressed = Signal(object)
     point_arrived = Signal(object)
+    weighed = Signal(object)
     exported = Signal(object)
     report_opened = Signal(object)
     inspected = Signal(object)
@@ -158,6 +159,7 @@ class EngineClient(QObject):
             protocol.Failed: self.failed.emit,
             protocol.Progress: self.progressed.emit,
             protocol.Point: self.point_arrived.emit,
+            protocol.Weighed: self.weighed.emit,
             protocol.Exported: self.exported.emit,
             protocol.ReportOpened: self.report_opened.emit,
             protocol.Inspected: self.inspected.emit,
@@ -338,8 +340,8 @@ class EngineClient(QObject):
     def analyze(self, configuration: Configuration) -> int:
         return self._send(protocol.Analyze(next(self._ids), configuration))
 
-    def prefetch(self, configurations: tuple[Configuration, ...]) -> int:
-        return self._send(protocol.Prefetch(next(self._ids), configurations), answered=False)
+    def prefetch(self, configurations: tuple[Configuration, ...], zeros: bool = False) -> int:
+        return self._send(protocol.Prefetch(next(self._ids), configurations, zeros), answered=False)
 
     def export(self, analysis: Analysis, format: str, path: str, baseline: Analysis | None = None) -> int:
         return self._send(protocol.Export(next(self._ids), analysis, format, path, baseline))

@@ -1,4 +1,4 @@
-"""Asks the engine for the slider's other positions when nothing else is to do."""
+"""Asks the engine for the slider's other positions, and for the zeros in the weights, when nothing else is to do."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ IDLE_MS = 200
 
 
 class Prefetcher(QObject):
-    """``wanted`` gives the configurations without a known answer, most useful first."""
+    """``wanted`` gives the configurations without a known answer, most useful first.
+
+    ``zeros`` says whether those in the weights are wanted too.
+    """
 
     def __init__(
         self,
         engine: EngineClient,
         wanted: Callable[[], tuple[Configuration, ...]],
+        zeros: Callable[[], bool],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._engine = engine
         self._wanted = wanted
+        self._zeros = zeros
         self._sent: tuple[Configuration, ...] = ()
+        self._sent_zeros = False
         self._crashes = 0
         self._held = False
         self._timer = QTimer(self, singleShot=True, interval=IDLE_MS)
@@ -43,14 +49,14 @@ class Prefetcher(QObject):
         self._held = held
         if not held:
             self.touch()
-        elif self._sent:
+        elif self._sent or self._sent_zeros:
             self._engine.prefetch(())
-            self._sent = ()
+            self._sent, self._sent_zeros = (), False
 
     def reset(self) -> None:
         """The engine has forgotten its list, as after a restart or another model."""
         self._timer.stop()
-        self._sent = ()
+        self._sent, self._sent_zeros = (), False
 
     @property
     def suspended(self) -> bool:
@@ -59,7 +65,7 @@ class Prefetcher(QObject):
 
     def on_crash(self) -> None:
         """The engine died while it had nothing to do but the list."""
-        if self._sent:
+        if self._sent or self._sent_zeros:
             self._crashes += 1
 
     def forgive(self) -> None:
@@ -69,7 +75,8 @@ class Prefetcher(QObject):
     def _on_idle(self) -> None:
         if self._held:
             return
-        wanted = self._wanted()
+        wanted, zeros = self._wanted(), self._zeros()
         # A list that the engine is still working on needs no replacing as long as nothing new is in it.
-        if wanted and not set(wanted) <= set(self._sent):
-            self._sent = wanted if self._engine.prefetch(wanted) else ()
+        if (zeros and not self._sent_zeros) or not set(wanted) <= set(self._sent):
+            sent = bool(self._engine.prefetch(wanted, zeros))
+            self._sent, self._sent_zeros = wanted if sent else (), sent and zeros

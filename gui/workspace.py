@@ -20,6 +20,7 @@ from engine.protocol import (
     Failed,
     Point,
     Progress,
+    Weighed,
 )
 from engine.results import Analysis, ModelInfo, with_latency
 from gui import sizes
@@ -34,6 +35,7 @@ from gui.report_files import is_report
 from gui.reports import Reports
 from gui.settings import Settings
 from gui.staleness import Staleness
+from gui.zeros import KnownZeros
 
 log = logging.getLogger(__name__)
 
@@ -133,11 +135,13 @@ class Workspace(QObject):
         self._reports.changed.connect(self._on_progress_made)
         self._staleness = Staleness(self)
         self._staleness.changed.connect(self.stale_changed)
-        self._prefetcher = Prefetcher(engine, self._unknown_positions, self)
+        self._zeros = KnownZeros()
+        self._prefetcher = Prefetcher(engine, self._unknown_positions, lambda: self._awaits_zeros, self)
         self._points_timer = QTimer(self, singleShot=True, interval=POINTS_MS)
         self._points_timer.timeout.connect(self.points_changed)
         engine.progressed.connect(self._on_progressed)
         engine.point_arrived.connect(self._on_point)
+        engine.weighed.connect(self._on_weighed)
 
     def close(self) -> None:
         """The window closes: nothing more is asked, nothing more is said."""
@@ -188,7 +192,17 @@ class Workspace(QObject):
     @property
     def settled(self) -> bool:
         """Whether everything asked for is on the screen, the sweep's other positions included."""
-        return self.is_current and not self.busy and not self._unknown_positions()
+        return self.is_current and not self.busy and not self._unknown_positions() and not self._awaits_zeros
+
+    @property
+    def _awaits_zeros(self) -> bool:
+        """Whether the zeros in the weights are still to be counted."""
+        return (
+            self._zeros.awaited
+            and not self.busy
+            and self.analysis is not None
+            and not self._prefetcher.suspended
+        )
 
     @property
     def origin(self) -> Opening | None:
@@ -328,6 +342,9 @@ class Workspace(QObject):
         assert opening.configuration is not None
         self.progress = None
         self._prefetcher.reset()
+        self._zeros.reset(opened.model, opened.counts_zeros)
+        if analysis is not None:
+            analysis = self._zeros.merged(analysis)
         if opening.reason == "user" or self.specs != opened.inputs:
             self._take_model(opened.model, opened.inputs, opening.configuration, analysis, editable=True)
             self._settings.add_recent(opening.source)
@@ -591,7 +608,9 @@ class Workspace(QObject):
 
     def _remember(self, analysis: Analysis) -> None:
         point = Point(0, analysis.configuration, analysis.totals)
-        if self.points.setdefault(analysis.configuration, point) is point:
+        if analysis.is_weighed and analysis.configuration in self._zeros.behind:
+            self._on_point(point)
+        elif self.points.setdefault(analysis.configuration, point) is point:
             self._points_timer.start()
 
     # -- what was measured ---------------------------------------------------------------------------------------
@@ -636,6 +655,7 @@ class Workspace(QObject):
 
     def _with_measured(self, analysis: Analysis) -> Analysis:
         """``analysis`` with what is known of its configuration, else with the layer times shown last, marked as old."""
+        analysis = self._zeros.merged(analysis)
         latency = self.latencies.get(analysis.configuration)
         if latency is not None and latency.layers is not None:
             self._times = latency.layers
@@ -652,6 +672,7 @@ class Workspace(QObject):
         """``baseline`` with what is known of it now; a report of something else keeps its own measurement."""
         if baseline is None or not self.can_recompute(baseline):
             return baseline
+        baseline = self._zeros.merged(baseline)
         latency = self.latencies.get(baseline.configuration)
         if latency is None and baseline.latency is None and baseline.layer_times is None:
             return baseline
@@ -686,6 +707,7 @@ class Workspace(QObject):
 
     def _on_point(self, event: Point) -> None:
         self.points[event.configuration] = event
+        self._zeros.behind.discard(event.configuration)
         if not self._points_timer.isActive():
             self._points_timer.start()
 
@@ -704,7 +726,21 @@ class Workspace(QObject):
             likes.append(self.baseline.configuration)
         positions = sizes.grid(self.dim_of(symbol), self.size_of(symbol))
         wanted = (self.configuration_at(symbol, size, like) for like in likes for size in positions)
-        return tuple(dict.fromkeys(each for each in wanted if each not in self.points))
+        known = self.points.keys() - self._zeros.behind
+        return tuple(dict.fromkeys(each for each in wanted if each not in known))
+
+    # -- zeros in the weights ------------------------------------------------------------------------------------
+
+    def _on_weighed(self, event: Weighed) -> None:
+        if not self._zeros.awaited:
+            return
+        self._zeros.take(event.zeros, self.points)
+        if event.error is not None:
+            self.noticed.emit(f"The zeros in the weights are not counted: {event.error.message}")
+        self._show_measured(lambda analysis: analysis.weight_uses is not None)
+        if self.analysis is not None:
+            self._remember(self.analysis)
+        self._prefetcher.touch()
 
     def can_recompute(self, analysis: Analysis) -> bool:
         """Whether the open model is the one of ``analysis``, so that its other sizes can be asked for."""
@@ -734,6 +770,7 @@ class Workspace(QObject):
             return
         self._opener.forget()
         self._prefetcher.reset()
+        self._zeros.reset(None, False)
         specs = sizes.fixed_specs(analysis.configuration.inputs)
         self._take_model(analysis.model, specs, analysis.configuration, analysis, editable=False)
         self._settings.add_recent(path)

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QStackedWidget, QWidget
 from engine.metrics import METRIC
 from gui.charts.bars import BarsChart
 from gui.charts.entry import ChartEntry
-from gui.charts.header import LogButton, MetricButton, Panel, Segments
+from gui.charts.header import LogButton, MetricButton, Panel, Segments, why_unweighed
 from gui.charts.icicle import IcicleChart
 from gui.charts.icicle_layout import is_additive
 from gui.charts.layout import range_among
@@ -88,6 +88,7 @@ class BreakdownPanel(Panel):
             chart.set_data(None, words)
             self.caption.set_text("")
             return
+        self.metric_button.set_allowed(self._why_not)
         keys = self.metric_button.keys
         if self.segments.index == MODULES:
             keys = keys[:1]
@@ -97,10 +98,18 @@ class BreakdownPanel(Panel):
         self._words = self._caption(data)
         self._on_stale_changed()
 
+    def _why_not(self, key: str) -> str:
+        """Why the chart cannot show this metric now."""
+        if self.segments.index == MODULES and not is_additive(key):
+            return "Does not add up by module"
+        return why_unweighed(self._workspace.analysis, key)
+
     def _why_unmeasured(self, data: RowData) -> str:
-        """What stands where the bars would be when all that is asked for is still to be measured."""
+        """What stands where the bars would be when all that is asked for is still to be measured or cannot be known."""
         if not all(lane.is_empty for lane in data.lanes):
             return ""
+        if why := next(filter(None, (why_unweighed(data.analysis, key) for key in data.keys)), ""):
+            return why
         return unmeasured(self._workspace, self._measuring)
 
     def _on_measuring_changed(self) -> None:
@@ -170,10 +179,6 @@ class BreakdownPanel(Panel):
         self.setFocusProxy(self._stack.currentWidget())
         self.log_button.setVisible(index == LAYERS)
         self.metric_button.set_one_only(index == MODULES)
-        if index == MODULES:
-            self.metric_button.set_allowed(is_additive, "Does not add up by module")
-        else:
-            self.metric_button.set_allowed(lambda key: True, "")
         self.update_data()
 
     def _on_view_chosen(self, index: int) -> None:

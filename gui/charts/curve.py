@@ -14,7 +14,7 @@ from engine.metrics import METRIC, Metric
 from gui import sizes
 from gui.charts.curve_chart import CurveChart, CurveData
 from gui.charts.entry import ChartEntry
-from gui.charts.header import TIGHT_PX, LogButton, MetricButton, Panel
+from gui.charts.header import TIGHT_PX, LogButton, MetricButton, Panel, why_unweighed
 from gui.charts.layout import Value
 from gui.charts.rows import total_of
 from gui.charts.sweep import Dot, Sweep, axis_label, collect, dots, positions, sweep_name
@@ -95,6 +95,7 @@ class CurvePanel(Panel):
             self.chart.set_cursor(None, None)
             return
         self._sweep_key = self._current_key()
+        self.metric_button.set_allowed(lambda key: why_unweighed(workspace.analysis, key))
         self.chart.set_data(self._collect(symbol))
         self._move_cursor()
         assert self.chart.data is not None
@@ -147,7 +148,9 @@ class CurvePanel(Panel):
             workspace.editable,
             measured,
             measured_before,
-            "" if measured or not metric.measured else self._why_unmeasured(),
+            self._why_unmeasured()
+            if metric.measured and not measured
+            else why_unweighed(workspace.analysis, metric.key),
         )
 
     def _dots(self, position: Callable[[Configuration], int | None], sweep: Sweep) -> dict[int, Dot]:

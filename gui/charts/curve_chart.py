@@ -47,7 +47,7 @@ class CurveData:
     dots_before: dict[int, Dot] = field(default_factory=dict)
     """The baseline's."""
     words: str = ""
-    """What stands there while nothing is measured."""
+    """What stands there while nothing is measured, or of the weights nothing known."""
 
     def all_values(self) -> list[float]:
         """Everything drawn that is known and not 0, intervals included; for the scale."""
@@ -212,7 +212,7 @@ class CurveChart(ChartCanvas):
 
     def _words_over(self, data: CurveData) -> str:
         """What stands where a curve would be: that it is on its way, or that the model takes one size only."""
-        if data.metric.measured:
+        if data.metric.measured or data.words:
             return data.words
         known = [size for size, value in data.now.values(data.metric.key) if value is not None]
         tried = len(data.now.refused) + len(data.now.totals)

@@ -19,6 +19,8 @@ from PySide6.QtWidgets import (
 )
 
 from engine.metrics import METRIC, METRICS
+from engine.results import Analysis
+from engine.sparsity import why_unknown
 from gui.theme import SECONDARY_PX, ThemeManager, ui_font
 
 MOST_TOGETHER = 4
@@ -186,12 +188,12 @@ class MetricButton(QToolButton):
         if mode in ("macs", "flops"):
             self.set_keys([mode if key in ("macs", "flops") else key for key in self._keys])
 
-    def set_allowed(self, allowed: Callable[[str], bool], why: str) -> None:
-        """Disable the metrics that the chart cannot show now; ``why`` is their tooltip."""
+    def set_allowed(self, why_not: Callable[[str], str]) -> None:
+        """Disable the metrics that the chart cannot show now: those with a reason, which is their tooltip."""
         for action in self._single.actions():
-            key = action.data()
-            action.setEnabled(allowed(key))
-            action.setToolTip(METRIC[key].description if allowed(key) else why)
+            why = why_not(action.data())
+            action.setEnabled(not why)
+            action.setToolTip(why or METRIC[action.data()].description)
 
     def _on_single(self, action: QAction) -> None:
         self.set_keys([action.data()])
@@ -215,6 +217,12 @@ class MetricButton(QToolButton):
             for action in self._together.actions():
                 action.setChecked(action.data() in self._keys)
                 action.setEnabled(action.data() in self._keys or len(self._keys) < MOST_TOGETHER)
+
+
+def why_unweighed(analysis: Analysis | None, key: str) -> str:
+    """Why a metric of the weights' values cannot be shown, as a sentence; empty when it can."""
+    why = why_unknown(analysis) if analysis is not None and METRIC[key].weighed else ""
+    return f"{why[:1].upper()}{why[1:]}." if why else ""
 
 
 class LogButton(QToolButton):

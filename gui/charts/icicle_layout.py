@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.metrics import METRIC, column
+from engine.metrics import METRIC, column, module_column
 from engine.results import Analysis
 
 
@@ -31,7 +31,7 @@ def module_values(analysis: Analysis, key: str) -> list[int | float | None]:
     """
     modules, layers = analysis.modules, analysis.layers
     if METRIC[key].combine == "params":
-        return list(getattr(modules, key))
+        return list(module_column(modules, key))
     sums: list[int | float | None] = [None] * len(modules)
     place = {path: index for index, path in enumerate(modules.path)}
     for path, value in zip(layers.path, column(layers, key), strict=True):

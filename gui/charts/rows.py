@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine import numbers
-from engine.metrics import METRIC, Metric, column, combined, ratio
+from engine.metrics import METRIC, Metric, column, combined, module_column, ratio
 from engine.results import Analysis, Totals
 from gui.charts.layout import Value, is_within, normalised, shown_rows
 from gui.state_words import belongs_to
@@ -91,7 +91,9 @@ class RowData:
         values = column(self.layers, metric.key)
         counted = values if metric.parts is None else column(self.layers, metric.parts[0])
         # A time that is not there is part of another row's, or still to be measured: no gap in the counting.
-        unknown = [value is None and not metric.measured for value in counted]
+        # Nor is what nobody looked at.
+        told = not metric.measured and (self.analysis.is_weighed or not metric.weighed)
+        unknown = [value is None and told for value in counted]
         before = self.before_column(metric.key)
         if before is not None and list(before) == list(values):
             before = None
@@ -236,8 +238,7 @@ def module_value(analysis: Analysis, key: str, module: str, place: int | None) -
     if place is None:
         return None
     if metric.combine == "params":
-        value: Value = getattr(analysis.modules, key)[place]
-        return value
+        return module_column(analysis.modules, key)[place]
     if metric.parts is not None:
         top, bottom = (module_value(analysis, part, module, place) for part in metric.parts)
         return ratio(top, bottom)
@@ -258,11 +259,8 @@ def value_words(metric: Metric, value: Value) -> str:
         return f"{metric.label} not measured"
     text = numbers.value(metric, value)
     if metric.unit == "count" and value is not None:
-        word = (
-            metric.label
-            if metric.label.endswith("s") and metric.label[:-1].isupper()
-            else metric.label.lower()
-        )
+        # MACs and FLOPs keep their capitals.
+        word = metric.label if metric.label[:2].isupper() else metric.label.lower()
         return f"{text} {word}"
     return f"{metric.label} {text}"
 

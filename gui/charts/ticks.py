@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-Unit = Literal["count", "bytes", "seconds", "ratio", "percent"]
+Unit = Literal["count", "bytes", "seconds", "ratio", "percent", "share"]
 
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -123,7 +123,7 @@ def _base(unit: Unit) -> float:
 
 def _power(value: float, unit: Unit) -> int:
     """The power of the unit's base that the prefix stands for; negative for times below a second."""
-    if value <= 0 or unit == "percent":
+    if value <= 0 or unit in ("percent", "share"):
         return 0
     power = math.floor(math.log(value * (1 + 1e-12), _base(unit)) + 1e-12)
     if unit == "seconds":
@@ -134,6 +134,8 @@ def _power(value: float, unit: Unit) -> int:
 def _label(number: float, decimals: int, unit: Unit, power: int) -> str:
     if number == 0:
         return "0"
+    if unit == "share":
+        number, decimals, unit = number * 100, max(decimals - 2, 0), "percent"
     text = f"{number:,.{decimals}f}"
     if unit == "percent":
         return f"{text}{_THIN}%"

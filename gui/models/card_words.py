@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine import numbers
-from engine.metrics import Metric
+from engine.metrics import METRIC, Metric, ratio
 from engine.results import Analysis, Coverage
 from engine.tree_values import is_same
+
+SPARSE = 0.01
+"""Share of zeros from which on the cards tell."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,16 @@ def _is_bounded(metric: Metric, analysis: Analysis) -> bool:
     return bool(analysis.coverage.not_counted) and None in getattr(analysis.layers, metric.key)
 
 
+def _is_sparse(analysis: Analysis) -> bool:
+    """Whether enough weights are 0 to speak of: below, it is biases that nobody trained."""
+    share = ratio(analysis.totals.zeros, analysis.totals.params)
+    return share is not None and share >= SPARSE
+
+
 def _exact_line(metric: Metric, analysis: Analysis) -> str:
     totals = analysis.totals
+    if metric.key == "macs" and totals.nonzero_macs is not None and _is_sparse(analysis):
+        return f"{numbers.count(totals.nonzero_macs)} MACs on non-zero weights"
     if metric.key == "params":
         return f"{numbers.exact(totals.params)} · {numbers.size(totals.weight_bytes)}"
     return numbers.exact_value(metric, getattr(totals, metric.key))
@@ -89,6 +100,12 @@ def _tooltip(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> s
     lines = [f"{metric.label}: {numbers.exact_value(metric, after)}", metric.description]
     if metric.key in ("macs", "flops"):
         lines.append("1 MAC = 2 FLOPs")
+        if _is_sparse(analysis):
+            nonzero = METRIC["nonzero_macs"]
+            lines.append(f"{nonzero.label}: {numbers.exact_value(nonzero, analysis.totals.nonzero_macs)}")
+    if metric.key == "params" and _is_sparse(analysis):
+        zeros = numbers.share(analysis.totals.zeros, analysis.totals.params)
+        lines.append(f"{numbers.exact(analysis.totals.zeros)} are 0 ({zeros})")
     if metric.key == "params":
         totals = analysis.totals
         lines.append(

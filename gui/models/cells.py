@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from engine import numbers
 from engine.metrics import Metric, Number, ratio
+from engine.sparsity import why_unknown
 from engine.tree_values import Comparison, NodeValues
 from gui.models.columns import LayerColumn
 from gui.models.layer_widths import shapes_text
@@ -99,6 +100,8 @@ class LayerCells(Comparison):
         assert metric is not None
         if metric.measured:
             return self._measured_tooltip(node, metric)
+        if metric.weighed and not self.analysis.is_weighed:
+            return f"{metric.label}: {why_unknown(self.analysis)}\n{metric.description}"
         after = self.values.value(node, metric.key)
         lines = [f"{metric.label}: {numbers.exact_value(metric, after)}"]
         share = self.values.share(node, metric.key)
@@ -111,9 +114,11 @@ class LayerCells(Comparison):
         unknown = self.values.unknown_rows(node, metric.key)
         if self.structure.row[node] < 0 and unknown:
             lines.append(f"Without {unknown} operations that are not counted")
-        row = self.structure.row[node]
-        if row >= 0 and metric.key in ("macs", "flops", "special_ops") and self.analysis.layers.formula[row]:
-            lines.append(self.analysis.layers.formula[row])
+        layers, row = self.analysis.layers, self.structure.row[node]
+        if row >= 0 and metric.key in ("macs", "flops", "special_ops") and layers.formula[row]:
+            lines.append(layers.formula[row])
+        elif row >= 0 and metric.key == "nonzero_macs" and layers.nonzero_formula[row]:
+            lines.append(layers.nonzero_formula[row])
         else:
             lines.append(metric.description)
         return "\n".join(lines)
@@ -140,17 +145,14 @@ class LayerCells(Comparison):
         if value is None and metric.measured:
             is_part = metric.parts is None and self.values.time_note(node)
             return IN_ABOVE if is_part else numbers.NOT_APPLICABLE
-        if (
-            self.structure.row[node] < 0
-            and metric.combine == "sum"
-            and not metric.measured
-            and self.values.unknown_rows(node, metric.key)
-        ):
+        if metric.weighed and not self.analysis.is_weighed:
+            return numbers.NOT_APPLICABLE
+        if self.values.is_bounded(node, metric.key):
             return f"≥ {numbers.value(metric, value)}" if value is not None else numbers.NOT_COUNTED
         if value is None and metric.parts is not None:
             top = self.values.value(node, metric.parts[0])
             return numbers.NOT_COUNTED if top is None else numbers.NOT_APPLICABLE
-        if value == 0:
+        if value == 0 and self.values.is_nothing(node, metric.key):
             return numbers.NOT_APPLICABLE
         return numbers.value(metric, value)
 

@@ -66,10 +66,17 @@ def details(cells: LayerCells, node: int, *, compare: bool, failure: ErrorInfo |
             *(_failure_facts(failure) if failure is not None and cells.state(node) == CANNOT_RUN else ()),
             *_facts(cells, node, {key: attributes[key] for key in attributes if key not in fields}),
         ),
-        formula=analysis.layers.formula[row] if row >= 0 else "",
+        formula=_formula(analysis, row) if row >= 0 else "",
         metrics=tuple(line for metric in METRICS if (line := _metric_line(cells, node, metric, compare))),
         editable=tuple((key, attributes[key]) for key in fields if key in attributes),
     )
+
+
+def _formula(analysis: Analysis, row: int) -> str:
+    """How MACs and FLOPs came about, and what zeros in the weights would save of them."""
+    layers = analysis.layers
+    more = layers.nonzero_formula[row] if layers.nonzero_formula else ""
+    return "\n".join(filter(None, (layers.formula[row], more and f"On non-zero weights: {more}")))
 
 
 def _failure_facts(failure: ErrorInfo) -> list[tuple[str, str]]:
@@ -154,11 +161,15 @@ def _metric_line(cells: LayerCells, node: int, metric: Metric, compare: bool) ->
     """None where there is nothing to count, now and before."""
     if metric.measured:
         return _measured_line(cells, node, metric, compare)
+    if metric.weighed and not cells.analysis.is_weighed:
+        return None
     after = cells.values.value(node, metric.key)
     share = ""
     if metric.combine in ("sum", "params") and after:
         share = numbers.share(after, cells.values.total(metric.key))
     text = numbers.NOT_APPLICABLE if after is None and metric.parts is not None else numbers.exact(after)
+    if metric.unit == "share":
+        text = numbers.exact_value(metric, after)
     if metric.unit == "bytes" and after is not None:
         text += f"{numbers.THIN}B"
     if metric.suffix:
@@ -170,7 +181,8 @@ def _metric_line(cells: LayerCells, node: int, metric: Metric, compare: bool) ->
             before_text = numbers.value(metric, before).removesuffix(metric.suffix).strip()
             difference = numbers.difference(before, after)
             tone = _tone(metric, before, after)
-    nothing = after == 0 or text == numbers.NOT_APPLICABLE
+    is_zero = after == 0 and cells.values.is_nothing(node, metric.key)
+    nothing = is_zero or text == numbers.NOT_APPLICABLE
     if nothing and not before_text:
         return None
     return MetricLine(metric, text, share, before_text, difference, tone)

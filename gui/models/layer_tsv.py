@@ -31,7 +31,10 @@ def tsv(cells: LayerCells, nodes: Sequence[int], shown: Sequence[LayerColumn]) -
 
 
 def _is_unmeasured(cells: LayerCells, column: LayerColumn) -> bool:
-    return column.metric is not None and column.metric.measured and cells.analysis.layer_times is None
+    metric, analysis = column.metric, cells.analysis
+    if metric is None:
+        return False
+    return (metric.measured and analysis.layer_times is None) or (metric.weighed and not analysis.is_weighed)
 
 
 def _titles(column: LayerColumn, name: str) -> list[str]:
