@@ -1,4 +1,5 @@
-"""Misnomer: what a neural network really costs. ``report`` and ``screenshot`` work without a display.
+"""Misnomer: what a neural network really costs. ``report``, ``contents`` and ``screenshot`` work without a
+display.
 
 Exit status: 0 done, 1 a bug, 2 a bad request or model, 3 when a ``--fail-if`` of a report holds.
 """
@@ -25,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from engine.cli import main as report
 
         return report(arguments[1:], own_process=argv is None)
+    if arguments[:1] == ["contents"]:
+        from engine.contents_cli import main as contents
+
+        return contents(arguments[1:])
     if arguments[:1] == ["screenshot"]:
         return _screenshot(arguments[1:])
     return _window(arguments)
@@ -49,7 +54,8 @@ def _window(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="misnomer",
         description="Explore what a neural network really costs.",
-        epilog="Also: misnomer report SOURCE …, misnomer screenshot SOURCE -o FILE.png; each has its --help.",
+        epilog="Also: misnomer report SOURCE …, misnomer contents FILE, misnomer screenshot SOURCE -o FILE.png; "
+        "each has its --help.",
     )
     parser.add_argument("source", nargs="?", metavar="SOURCE",
         help="torchvision:NAME, file.py:callable or report.json")  # fmt: skip

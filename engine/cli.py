@@ -11,12 +11,13 @@ import argparse
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
@@ -25,6 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from engine import confine
+from engine.contents import Candidate
 from engine.edits import Edit, RemoveLayer, add_edit, parse_set
 from engine.errors import EngineError, ExportError, InputError, LayerError
 from engine.export import FORMATS, format_of, read_report, render
@@ -34,11 +36,15 @@ from engine.graph import DTYPE_BYTES, InputShape
 from engine.measured_summary import paired, ratio_words, verdict_words
 from engine.measurement import MAX_THREADS, Tier
 from engine.results import Analysis, Totals
+from engine.sources import split_file
 
 if TYPE_CHECKING:
     from engine.session import Session
 
 OK, BUG, BAD_REQUEST, CONDITION_HOLDS, INTERRUPTED = 0, 1, 2, 3, 130
+
+MAX_COMMANDS = 10
+"""Architectures that weights may belong to, as commands below the sentence that asks for one."""
 
 _SHAPE = re.compile(r"[\[(]?\s*(\d{1,12}(?:\s*[x×,]\s*\d{1,12})*)\s*,?\s*[\])]?")
 
@@ -87,15 +93,24 @@ def main(argv: Sequence[str], *, own_process: bool = False) -> int:
     ``own_process``: it does nothing else, so the network may be closed to it for good.
     """
     arguments = list(argv[1:] if argv[:1] == ["report"] else argv)
-    try:
+
+    def run() -> int:
         options = _parser().parse_args(arguments)
         if options.python:
             return _run_elsewhere(options.python, arguments)
         if own_process:
             confine.confine(allow_network=options.allow_network or confine.network_allowed())
         return _report(_request(options))
+
+    return guarded(run)
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """The exit status of ``run``, or that of the error that ended it, which is told on standard error."""
+    try:
+        return run()
     except EngineError as error:
-        _complain(_sentence(error))
+        _complain("\n".join([_sentence(error), *_commands(error.info().candidates)]))
         return BAD_REQUEST
     except KeyboardInterrupt:
         _complain("Interrupted.")
@@ -126,15 +141,25 @@ def _sentence(error: EngineError) -> str:
     return " ".join(" ".join(words).split())
 
 
-class _Parser(argparse.ArgumentParser):
+def _commands(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """What to run for the architectures that fit best, and how to see all of them."""
+    for candidate in candidates[:MAX_COMMANDS]:
+        yield f"  python main.py report {shlex.quote(candidate.source)}"
+    if len(candidates) > MAX_COMMANDS:
+        file = shlex.quote(split_file(candidates[0].source).path)
+        yield f"  All {len(candidates):,}, with the reasons: python main.py contents {file}"
+
+
+class Parser(argparse.ArgumentParser):
     """Reports a bad command line as InputError instead of leaving the process."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message[:1].upper()}{message[1:]}.", hint="See: report --help")
+        command = self.prog.rpartition(" ")[2]
+        raise InputError(f"{message[:1].upper()}{message[1:]}.", hint=f"See: {command} --help")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="misnomer report",
         description="What a neural network costs, layer by layer, as a report.",
         epilog="Exit status: 0 done, 1 internal error, 2 bad request or model, 3 a --fail-if holds.",
@@ -267,7 +292,7 @@ def _report(request: Request) -> int:
     if request.output:
         write_file(request.output, data)
     else:
-        _write_stdout(data)
+        write_stdout(data)
     for finding in (*findings, *_unclear(request.conditions, analysis, baseline)):
         _complain(finding)
     return CONDITION_HOLDS if findings else OK
@@ -411,7 +436,7 @@ def _check_names(given: tuple[InputShape, ...]) -> None:
             raise InputError(f"--input gives {name} more than once.")
 
 
-def _write_stdout(data: bytes) -> None:
+def write_stdout(data: bytes) -> None:
     """The report as it is, whatever encoding and line ends the console would like."""
     if sys.stdout is None:
         raise ExportError("There is no standard output to write to.", hint="Give a file with -o.")

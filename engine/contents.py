@@ -141,7 +141,8 @@ class Candidate(Struct, frozen=True):
     architecture: str
     """``torchvision:resnet50(num_classes=10)``."""
     fit: str
-    """``exact`` (every name and shape), ``other classes`` (all but the size of the last layers) or ``partly``."""
+    """``exact`` (every name and shape), ``other classes`` (all but the size of the last layers), ``other sizes``
+    (all, with other input channels or another image size) or ``partly``."""
     matched: int
     """Tensors of the file with the name and shape that the architecture has."""
     tensors: int

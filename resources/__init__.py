@@ -1,4 +1,4 @@
-"""Files that ship with the program: colour tokens, the report page. Plain data, no code of ours."""
+"""Files that ship with the program: colour tokens, the report page, the index of architectures. Plain data."""
 
 from __future__ import annotations
 
@@ -11,3 +11,11 @@ def read(name: str) -> str:
     Raises FileNotFoundError when no such resource is shipped.
     """
     return files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def read_bytes(name: str) -> bytes:
+    """The resource ``name`` as it is (``zoo_index.bin``).
+
+    Raises FileNotFoundError when no such resource is shipped.
+    """
+    return files(__name__).joinpath(name).read_bytes()
