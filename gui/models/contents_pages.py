@@ -26,7 +26,6 @@ ORIGINS = {
     "script": "TorchScript in this file",
     "other": "⚠ somebody's code",
 }
-FITS = {"exact": "exact", "other classes": "other classes", "partly": "partly"}
 NAME_LENGTH = 400
 """Characters of a name that a table shows; a hostile one may have a thousand."""
 
@@ -313,7 +312,7 @@ def candidates_page(candidates: Sequence[Candidate]) -> Page:
         Column(
             "Fit",
             "Exact: every name and shape is the same",
-            [FITS.get(each.fit, each.fit) for each in candidates],
+            [each.fit for each in candidates],
             searched=True,
         ),
         Column(

@@ -143,7 +143,7 @@ class PageView(QWidget):
         self.filter.setObjectName(f"{page.name}_filter")
         self.filter.setAccessibleName(f"Filter {page.title.lower()}")
         self.filter.setPlaceholderText(f"Filter {page.title.lower()}")
-        self.filter.setToolTip("Every word must match")
+        self.filter.setToolTip("Every word must match (Ctrl+F)")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_text_changed)
         line = QHBoxLayout()

@@ -90,6 +90,13 @@ class ContentsView(QTabWidget):
             if isinstance(widget, PageView) and widget.page.name == name:
                 self.setCurrentIndex(index)
 
+    def focus_filter(self) -> None:
+        """The keyboard goes to the filter of the current tab, if it has one."""
+        widget = self.currentWidget()
+        page = widget.tensors if isinstance(widget, TensorsView) else widget
+        if isinstance(page, PageView):
+            page.filter.setFocus()
+
     def text(self) -> str:
         """The rows that the current tab shows, as tab-separated text, or the text that it holds."""
         widget = self.currentWidget()

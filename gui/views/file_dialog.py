@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QCloseEvent, QGuiApplication
+from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -133,7 +133,6 @@ class FileDialog(QDialog):
         self._compute.setAccessibleName("Compute the SHA-256")
         self._compute.setToolTip("Read the whole file once; this takes a second or two per gigabyte")
         self._compute.setProperty("compact", "true")
-        self._compute.setFixedHeight(self.fontMetrics().height() + 6)
         self._compute.clicked.connect(self._on_compute)
         line.addWidget(self._compute)
         line.addStretch(0)
@@ -169,6 +168,12 @@ class FileDialog(QDialog):
 
     def copy(self) -> None:
         QGuiApplication.clipboard().setText(self.text())
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.matches(QKeySequence.StandardKey.Find):
+            self.view.focus_filter()
+        else:
+            super().keyPressEvent(event)
 
     def done(self, result: int) -> None:
         self._digest.stop()

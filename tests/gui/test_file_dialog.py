@@ -275,6 +275,8 @@ def test_contents_of_the_open_model(old: MainWindow, qtbot: QtBot, weights: Path
     view = dialog.view.tensors
     assert view is not None
     whole = view.tensors.model.rowCount()
+    qtbot.keyClick(view.tensors.table, Qt.Key.Key_F, CONTROL)
+    assert view.tensors.filter.hasFocus()
     qtbot.keyClicks(view.tensors.filter, "conv1 running")
     shown = view.tensors.model.rowCount()
     assert 0 < shown < whole
