@@ -12,7 +12,7 @@ from engine.errors import LoadError
 from engine.graph import Shape
 from engine.loaders.fit import Fit
 from engine.loaders.loaded import LoadedModel
-from engine.loaders.weights import Weights
+from engine.loaders.weights import Weights, dtype_name
 
 NAMED = 3
 """Tensors that a sentence names."""
@@ -34,6 +34,12 @@ def check(fitted: Fit, weights: Weights, model: LoadedModel) -> None:
     wrong = {target: given for target, given in fitted.other_shape.items() if target in parameters}
     if not fitted.uses and not wrong and not fitted.unreadable:
         raise LoadError(_nothing(fitted, weights, model), hint=_ELSE.format(name), file=str(weights.file))
+    if fitted.unreadable and not fitted.uses:
+        raise LoadError(
+            f"{name} holds the tensors of {own}, and none of them can be taken for {_of_kind(fitted, weights)}.",
+            hint="Save the model's state_dict() as plain tensors, with torch.save or safetensors.",
+            file=str(weights.file),
+        )
     if wrong:
         examples = [
             f"{shown(target)} is {_text(weights.rows[given].shape)} in the file and "
@@ -85,10 +91,10 @@ def notes(fitted: Fit, weights: Weights, module: nn.Module) -> list[str]:
         keep = "keeps its first value" if len(first) == 1 else "keep their first values"
         sentences.append(f"{_count(len(first), 'buffer')} not in {name} {keep}: {_listed(first)}.")
     if fitted.unreadable:
-        dtypes = sorted({weights.rows[given].dtype for given in fitted.unreadable.values()})
+        count = len(fitted.unreadable)
         sentences.append(
-            f"{_count(len(fitted.unreadable), 'tensor')} of {name} cannot be read as the numbers that the architecture "
-            f"wants ({', '.join(dtypes)}), which are random here: {_listed(list(fitted.unreadable))}."
+            f"{_count(count, 'tensor')} of {name} cannot be taken for {_of_kind(fitted, weights)}, and "
+            f"{_are(count)} random here: {_listed(list(fitted.unreadable))}."
         )
     if fitted.unexpected:
         sentences.append(
@@ -101,6 +107,15 @@ def notes(fitted: Fit, weights: Weights, module: nn.Module) -> list[str]:
             "merged into the weights."
         )
     return sentences
+
+
+def _of_kind(fitted: Fit, weights: Weights) -> str:
+    """What the tensors that cannot be read are instead of what the architecture has."""
+    dtypes = [weights.dtype(given) for given in fitted.unreadable.values()]
+    kinds = sorted({dtype_name(dtype) for dtype in dtypes if dtype is not None})
+    if None in dtypes:
+        kinds.append("sparse, quantised or numpy arrays")
+    return f"the architecture's numbers, as they are {' or '.join(kinds)}"
 
 
 def _nothing(fitted: Fit, weights: Weights, model: LoadedModel) -> str:

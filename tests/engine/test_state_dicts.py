@@ -776,10 +776,16 @@ def test_tensors_that_are_no_plain_numbers_are_named(nets: Nets, tmp_path: Path)
     torch.save(state, tmp_path / "w.pt")
     loaded = nets.open(tmp_path / "w.pt", "recurrent")
     assert loaded.info.note == (
-        "2 tensors of w.pt cannot be read as the numbers that the architecture wants (float32, int8), which are "
-        "random here: out.weight, out.bias."
+        "2 tensors of w.pt cannot be taken for the architecture's numbers, as they are int8 or sparse, quantised or "
+        "numpy arrays, and are random here: out.weight, out.bias."
     )
     assert params(loaded.build_real()) == params(module)
+    arrays = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(arrays))
+    with pytest.raises(
+        LoadError, match=r"none of them can be taken for the architecture's numbers, .* numpy arrays"
+    ):
+        nets.open(tmp_path / "w.pkl", "recurrent")
 
 
 def test_a_plain_pickle(nets: Nets, tmp_path: Path) -> None:
