@@ -7,6 +7,7 @@ import datetime
 import logging
 import os
 import random
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,8 @@ import pytest
 T = TypeVar("T")
 DATA = Path(__file__).parent / "data"
 EVERYTHING = bool(os.environ.get("MISNOMER_ALL"))
+# Processes that share one run draw the same samples, also around midnight.
+DAY = os.environ.setdefault("MISNOMER_DAY", datetime.datetime.now(datetime.UTC).date().isoformat())
 
 
 def read_data(name: str) -> list[dict[str, str]]:
@@ -28,9 +31,16 @@ def sampled(items: Sequence[T], count: int, salt: str) -> list[T]:
     """All items in ``make test-all``, else ``count`` of them drawn by the day: in two weeks everything has run."""
     if EVERYTHING or count >= len(items):
         return list(items)
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    chosen = random.Random(f"{day} {salt}").sample(range(len(items)), count)
+    chosen = random.Random(f"{DAY} {salt}").sample(range(len(items)), count)
     return [items[index] for index in sorted(chosen)]
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Interrupts reach this process and its children, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

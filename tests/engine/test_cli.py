@@ -400,7 +400,7 @@ def build():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process there gets a Ctrl-C of its own")
-def test_an_interrupt_ends_a_measurement_at_once(tmp_path: Path) -> None:
+def test_an_interrupt_ends_a_measurement_at_once(tmp_path: Path, interruptible: None) -> None:
     """An interpreter that ends while the measuring thread computes would abort; waiting for it could take forever."""
     (tmp_path / "endless.py").write_text(ENDLESS)
     source = f"{tmp_path / 'endless.py'}:build"

@@ -260,7 +260,7 @@ def test_what_a_failed_pass_held_is_free_at_once() -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to one thread on this system")
-def test_an_interrupt_stops_the_work_and_comes_out() -> None:
+def test_an_interrupt_stops_the_work_and_comes_out(interruptible: None) -> None:
     stop, main = Event(), threading.get_ident()
     ended = []
 

@@ -91,6 +91,22 @@ def engine() -> Iterator[Engine]:
     engine.process.wait()
 
 
+@pytest.fixture(scope="module")
+def started() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.process.kill()
+    engine.process.wait()
+
+
+@pytest.fixture
+def warm(started: Engine) -> Engine:
+    """One process for several tests, ready, with every earlier request answered."""
+    started.send(ListZoo(1000))
+    started.until(ZooListing)
+    return started
+
+
 def at(*shape: int, **more: object) -> Configuration:
     return Configuration((InputShape("x", shape),), **more)  # type: ignore[arg-type]
 
@@ -145,14 +161,11 @@ def test_messages_that_are_no_requests(engine: Engine) -> None:
     assert engine.until(Failed).error.message == "No model is open."
 
 
-def test_the_newest_of_waiting_analyses_wins(engine: Engine) -> None:
-    engine.until(Ready)
-    engine.send(
-        Open(1, "torchvision:swin_t"), *(Analyze(n, at(1, 3, 192 + 32 * n, 224)) for n in range(2, 8))
-    )
+def test_the_newest_of_waiting_analyses_wins(warm: Engine) -> None:
+    warm.send(Open(1, "torchvision:swin_t"), *(Analyze(n, at(1, 3, 192 + 32 * n, 224)) for n in range(2, 8)))
     answers: dict[int, Event] = {}
     while 7 not in answers:
-        event = engine.read()
+        event = warm.read()
         if isinstance(event, (Failed, Analyzed)):
             answers[event.id] = event
     cancelled = [id for id, event in answers.items() if isinstance(event, Failed)]
@@ -164,32 +177,31 @@ def test_the_newest_of_waiting_analyses_wins(engine: Engine) -> None:
     assert last.analysis.configuration.inputs[0].shape[2] == 192 + 32 * 7
 
 
-def test_prefetching_yields_to_requests_and_goes_on(engine: Engine) -> None:
-    engine.until(Ready)
-    engine.send(Open(1, "torchvision:mobilenet_v2"))
+def test_prefetching_yields_to_requests_and_goes_on(warm: Engine) -> None:
+    warm.send(Open(1, "torchvision:mobilenet_v2"))
     sizes = list(range(64, 384, 32))
-    engine.send(Prefetch(2, tuple(at(1, 3, size, size) for size in sizes)))
-    first = engine.until(Point)
-    engine.send(Analyze(3, at(1, 3, 400, 400)))
+    warm.send(Prefetch(2, tuple(at(1, 3, size, size) for size in sizes)))
+    first = warm.until(Point)
+    warm.send(Analyze(3, at(1, 3, 400, 400)))
     points = [first]
     answered = False
     while len(points) < len(sizes) or not answered:
-        event = engine.read()
+        event = warm.read()
         if isinstance(event, Point):
             points.append(event)
         answered = answered or isinstance(event, Analyzed)
     assert [point.configuration.inputs[0].shape[2] for point in points] == sizes
     assert all(point.totals is not None for point in points)
-    engine.send(Analyze(4, at(1, 3, 64, 64)))
-    assert engine.until(Analyzed).engine_s == 0
+    warm.send(Analyze(4, at(1, 3, 64, 64)))
+    assert warm.until(Analyzed).engine_s == 0
 
 
-def test_prefetched_refusals_say_why(engine: Engine) -> None:
-    engine.send(Open(1, "torchvision:vit_b_32"), Prefetch(2, (at(1, 3, 256, 256), at(1, 3, 224, 224))))
-    refused = engine.until(Point)
+def test_prefetched_refusals_say_why(warm: Engine) -> None:
+    warm.send(Open(1, "torchvision:vit_b_32"), Prefetch(2, (at(1, 3, 256, 256), at(1, 3, 224, 224))))
+    refused = warm.until(Point)
     assert refused.error is not None
     assert "Expected 224 but got 256" in refused.error.message
-    assert engine.until(Point).totals is not None
+    assert warm.until(Point).totals is not None
 
 
 SLOW = """
@@ -212,22 +224,22 @@ SLOW = """
 """
 
 
-def test_progress_cancel_and_chatter(engine: Engine, tmp_path: Path) -> None:
+def test_progress_cancel_and_chatter(warm: Engine, tmp_path: Path) -> None:
     file = tmp_path / "slow.py"
     file.write_text(textwrap.dedent(SLOW), encoding="utf-8")
-    engine.send(Open(1, f"{file}:build"))
-    asked = engine.until(Failed)
+    warm.send(Open(1, f"{file}:build"))
+    asked = warm.until(Failed)
     assert asked.error.kind == "consent"
-    engine.send(Open(2, f"{file}:build", trust=True, digest=asked.error.digest))
-    assert engine.until(Opened).watch == str(file)
-    engine.send(Analyze(3, at(1, 4)))
-    progress = engine.until(Progress, lambda event: event.id == 3)
+    warm.send(Open(2, f"{file}:build", trust=True, digest=asked.error.digest))
+    assert warm.until(Opened).watch == str(file)
+    warm.send(Analyze(3, at(1, 4)))
+    progress = warm.until(Progress, lambda event: event.id == 3)
     assert "Tracing Net" in progress.what
-    engine.send(Cancel(3))
-    failed = engine.until(Failed)
+    warm.send(Cancel(3))
+    failed = warm.until(Failed)
     assert (failed.id, failed.error.kind) == (3, "cancelled")
-    engine.send(Analyze(4, at(2, 4)), Open(5, "torchvision:alexnet"))
-    answers = [engine.until(Failed), engine.until(Opened)]
+    warm.send(Analyze(4, at(2, 4)), Open(5, "torchvision:alexnet"))
+    answers = [warm.until(Failed), warm.until(Opened)]
     assert answers[0].error.kind == "cancelled"  # type: ignore[union-attr]
 
 

@@ -47,7 +47,9 @@ def session_engine(qapp: QApplication) -> Iterator[EngineClient]:
 def engine(session_engine: EngineClient, qtbot: QtBot) -> EngineClient:
     """The real engine, ready; it keeps its process from test to test."""
     session_engine.start()
-    qtbot.waitUntil(lambda: session_engine.state == "ready", timeout=READY_MS)
+    qtbot.waitUntil(lambda: session_engine.state in ("ready", "failed"), timeout=READY_MS)
+    # Hundreds of tests would each wait a minute for an engine that cannot start.
+    assert session_engine.state == "ready", session_engine.stderr_text
     return session_engine
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
@@ -17,6 +15,8 @@ from pytestqt.qtbot import QtBot
 import main
 from gui.app import CrashReporter, start_logging
 from gui.views.text_dialog import TextDialog
+from tests.conftest import sampled
+from tests.gui.test_latency_engine import gone
 
 ROOT = Path(main.__file__).parent
 START_S = 120
@@ -62,8 +62,8 @@ from gui.settings import Settings
 app = make_application(["misnomer"])
 application = Application(app, Settings(sys.argv[1]), Options("torchvision:alexnet"))
 def ready(event):
-    sys.stdout.write(f"{application.engine.pid}\\n")
-    sys.stdout.flush()
+    with open(sys.argv[3], "w") as file:
+        file.write(f"{application.engine.pid}\\n")
     if sys.argv[2] == "close":
         application.window.close()
 application.engine.ready.connect(ready)
@@ -72,30 +72,40 @@ sys.exit(app.exec())
 """
 
 
+def has_line(path: Path) -> bool:
+    return path.exists() and path.read_text().endswith("\n")
+
+
 @pytest.mark.parametrize("end", ["close", "kill"])
-def test_no_engine_outlives_its_window(tmp_path: Path, end: str) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", WINDOW, str(tmp_path / "settings.ini"), end], stdout=subprocess.PIPE, cwd=ROOT
-    ) as window:
-        assert window.stdout is not None
-        engine = psutil.Process(int(window.stdout.readline()))
-        if end == "kill":
+def test_no_engine_outlives_its_window(tmp_path: Path, end: str, qtbot: QtBot) -> None:
+    told = tmp_path / "engine"
+    arguments = [sys.executable, "-c", WINDOW, str(tmp_path / "settings.ini"), end, str(told)]
+    with subprocess.Popen(arguments, cwd=ROOT) as window:
+        try:
+            qtbot.waitUntil(lambda: has_line(told) or window.poll() is not None, timeout=START_S * 1000)
+            engine = int(told.read_text())
+            if end == "kill":
+                window.kill()
+            status = window.wait(START_S)
+        finally:
             window.kill()
-        status = window.wait(START_S)
     assert status == (0 if end == "close" else -9)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        engine.wait(START_S)
+    qtbot.waitUntil(lambda: gone(engine), timeout=START_S * 1000)
+
+
+KNOWN_AT_ONCE = [
+    (("torchvision:alexnet", "--size", "huge"), "--size"),
+    (("torchvision:alexnet", "--set", "conv1"), "LAYER.FIELD=VALUE"),
+]
+KNOWN_TO_THE_ENGINE = [
+    (("torchvision:resnet999",), "resnet999"),
+    (("torchvision:alexnet", "--remove", "no_such_layer"), "no_such_layer"),
+    (("torchvision:alexnet", "--input", "y=1x3x64x64"), "'y'"),
+]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("torchvision:resnet999",), "resnet999"),
-        (("torchvision:alexnet", "--size", "huge"), "--size"),
-        (("torchvision:alexnet", "--set", "conv1"), "LAYER.FIELD=VALUE"),
-        (("torchvision:alexnet", "--remove", "no_such_layer"), "no_such_layer"),
-        (("torchvision:alexnet", "--input", "y=1x3x64x64"), "'y'"),
-    ],
+    ("arguments", "words"), [*KNOWN_AT_ONCE, *sampled(KNOWN_TO_THE_ENGINE, 1, "bad requests")]
 )
 def test_a_bad_request_is_one_sentence_and_status_2(
     tmp_path: Path, arguments: tuple[str, ...], words: str

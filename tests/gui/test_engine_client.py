@@ -137,6 +137,7 @@ def test_killed_engine_is_replaced(scripted: Start, qtbot: QtBot) -> None:
     with qtbot.waitSignal(client.ready, timeout=READY_MS):
         client.start()
     first = client.pid
+    assert first, "0 would be every process of the tests"
     with qtbot.waitSignals([client.crashed, client.restarted, client.ready], timeout=READY_MS):
         os.kill(first, signal.SIGKILL)
     assert client.pid not in (0, first)

@@ -47,9 +47,24 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
+def kill(pid: int) -> None:
+    assert pid, "0 would be every process of the tests"
+    os.kill(pid, signal.SIGKILL)
+
+
 @pytest.fixture
-def latency(tmp_path: Path, qapp: object) -> Iterator[LatencyEngine]:
-    """The fake's process and spare, with a model; at no time do two of them work."""
+def soon_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spare comes sooner; asked for before ``latency``, by tests that want one more than once."""
+    monkeypatch.setattr("gui.latency_engine.IDLE_MS", 100)
+
+
+@pytest.fixture
+def latency(tmp_path: Path, qapp: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[LatencyEngine]:
+    """The fake's process and spare, with a model; at no time do two of them work.
+
+    What hangs without a spare is killed sooner than a user's: a fake imports nothing.
+    """
+    monkeypatch.setattr("gui.latency_engine.LONGEST_GRACE_MS", 1500)
     engine = LatencyEngine(arguments=(str(FAKE), str(tmp_path)))
     engine.open("torchvision:resnet18", False, "", ())
     yield engine
@@ -70,13 +85,16 @@ def measured(answers: list[tuple[Job, object]], size: int) -> bool:
 
 
 def wait_spare(qtbot: QtBot, latency: LatencyEngine) -> None:
-    """Measure something, then wait until nothing is to do and the spare has come."""
+    """Measure something, then wait until the spare has come."""
     with qtbot.waitSignal(latency.answered, timeout=READY_MS):
         latency.ask(job(32))
+    latency.prepare()
     qtbot.waitUntil(lambda: latency.pids[1] != 0 and not latency.preparing, timeout=READY_MS)
 
 
-def test_nothing_runs_until_something_is_asked(latency: LatencyEngine, tmp_path: Path, qtbot: QtBot) -> None:
+def test_nothing_runs_until_something_is_asked(
+    soon_idle: None, latency: LatencyEngine, tmp_path: Path, qtbot: QtBot
+) -> None:
     assert alive(tmp_path) == []
     with qtbot.waitSignal(latency.answered, timeout=READY_MS) as answered:
         latency.ask(job(64))
@@ -102,7 +120,7 @@ def test_the_newest_request_wins_and_the_process_stays(
 
 
 def test_what_does_not_stop_is_replaced_by_the_spare(
-    latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
+    soon_idle: None, latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot
 ) -> None:
     wait_spare(qtbot, latency)
     active, spare = latency.pids
@@ -148,7 +166,7 @@ def test_killed_while_measuring(
         wait_spare(qtbot, latency)
     with qtbot.waitSignal(latency.sampled, timeout=READY_MS):
         latency.ask(job(64))
-    os.kill(latency.pids[0], signal.SIGKILL)
+    kill(latency.pids[0])
     qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
     assert not any(isinstance(event, Failed) for _, event in answers)
 
@@ -157,9 +175,9 @@ def test_killed_while_measuring(
 def test_killed_while_idle(latency: LatencyEngine, answers: list[tuple[Job, object]], qtbot: QtBot) -> None:
     wait_spare(qtbot, latency)
     active, spare = latency.pids
-    os.kill(active, signal.SIGKILL)
+    kill(active)
     qtbot.waitUntil(lambda: latency.pids[0] == spare and latency.is_open, timeout=READY_MS)
-    os.kill(spare, signal.SIGKILL)
+    kill(spare)
     latency.ask(job(64))
     qtbot.waitUntil(lambda: measured(answers, 64), timeout=READY_MS)
 
@@ -172,7 +190,7 @@ def test_killed_while_opening(latency: LatencyEngine, tmp_path: Path, qtbot: QtB
         if not deaths:
             latency.ask(job(64))
         qtbot.waitUntil(lambda: latency.pids[0] != 0, timeout=READY_MS)
-        os.kill(latency.pids[0], signal.SIGKILL)
+        kill(latency.pids[0])
         qtbot.waitUntil(lambda pid=latency.pids[0]: latency.pids[0] != pid, timeout=READY_MS)  # type: ignore[misc]
     assert latency.refusal is not None
     assert latency.refusal.kind == "crash"
@@ -181,10 +199,10 @@ def test_killed_while_opening(latency: LatencyEngine, tmp_path: Path, qtbot: QtB
 
 
 @pytest.mark.expects_log
-def test_a_killed_spare_is_replaced(latency: LatencyEngine, qtbot: QtBot) -> None:
+def test_a_killed_spare_is_replaced(soon_idle: None, latency: LatencyEngine, qtbot: QtBot) -> None:
     wait_spare(qtbot, latency)
     active, spare = latency.pids
-    os.kill(spare, signal.SIGKILL)
+    kill(spare)
     qtbot.waitUntil(lambda: latency.pids[1] not in (0, spare), timeout=READY_MS)
     assert latency.pids[0] == active
 
@@ -303,7 +321,7 @@ def test_a_spare_that_always_dies_is_given_up(
         qtbot.waitUntil(lambda count=death: len(answers) > count, timeout=READY_MS)  # type: ignore[misc]
         latency.prepare()
         qtbot.waitUntil(lambda: latency.pids[1] != 0, timeout=READY_MS)
-        os.kill(latency.pids[1], signal.SIGKILL)
+        kill(latency.pids[1])
         qtbot.waitUntil(lambda: latency.pids[1] == 0, timeout=READY_MS)
     assert not latency.lacks_spare
 

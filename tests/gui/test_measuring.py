@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -26,9 +25,10 @@ from gui.measuring import HISTORY, Measuring
 from gui.settings import Settings
 from gui.sweep import POSITIONS, bisected, positions
 from gui.workspace import Workspace
+from tests.conftest import EVERYTHING
 from tests.gui.conftest import ANSWER_MS, READY_MS, open_model, wait_current
 from tests.gui.fake_latency import DIES, HANGS, REFUSES, SLOW
-from tests.gui.test_latency_engine import FAKE, alive, gone
+from tests.gui.test_latency_engine import FAKE, alive, gone, kill
 
 SQUEEZENET = "torchvision:squeezenet1_1"
 FIRST_LAYER = "features.0:conv2d"
@@ -384,7 +384,7 @@ def test_a_run_that_dies_of_memory_ends_in_a_sentence(opened: Measuring, qtbot: 
 def test_killed_while_sampling_loses_nothing(opened: Measuring, qtbot: QtBot) -> None:
     opened.workspace.set_sizes({"height": 96})
     qtbot.waitUntil(lambda: bool(opened.running and opened.running.samples_s), timeout=READY_MS)
-    os.kill(opened.engine.pids[0], signal.SIGKILL)
+    kill(opened.engine.pids[0])
     qtbot.waitUntil(lambda: opened.is_current, timeout=READY_MS)
     assert opened.error is None
     assert size_shown(opened) == 96
@@ -407,7 +407,7 @@ def test_long_passes_are_not_measured_well_without_a_spare(
     opened: Measuring, watch: Watch, qtbot: QtBot
 ) -> None:
     wait_spare(qtbot, opened)
-    os.kill(opened.engine.pids[1], signal.SIGKILL)
+    kill(opened.engine.pids[1])
     opened.workspace.set_sizes({"height": SLOW})
     wait_settled(qtbot, opened)
     assert watch.had_spare(Measure, "settled")
@@ -418,7 +418,7 @@ def test_what_is_asked_for_is_not_disturbed_by_the_spare(
     opened: Measuring, watch: Watch, qtbot: QtBot
 ) -> None:
     wait_spare(qtbot, opened)
-    os.kill(opened.engine.pids[1], signal.SIGKILL)
+    kill(opened.engine.pids[1])
     qtbot.waitUntil(lambda: opened.engine.preparing, timeout=READY_MS)
     opened.measure_again()
     assert opened.engine.job is None
@@ -573,8 +573,9 @@ def test_a_slider_move_goes_before_the_sweep(opened: Measuring, watch: Watch, qt
     wait_settled(qtbot, opened)
 
 
-# -- a hundred moves -------------------------------------------------------------------------------------------
+# -- many moves -------------------------------------------------------------------------------------------
 
+MOVES, REAL_MOVES = (100, 40) if EVERYTHING else (30, 12)
 PAUSES_MS = (2, 20, 130, 180)
 """Shorter and longer than what a live measurement waits for."""
 
@@ -594,9 +595,9 @@ def move_at_random(qtbot: QtBot, workspace: Workspace, sizes: list[int], pause: 
     qtbot.waitUntil(lambda: not left, timeout=READY_MS * 2)
 
 
-def test_a_hundred_moves(opened: Measuring, watch: Watch, tmp_path: Path, qtbot: QtBot) -> None:
+def test_many_moves(opened: Measuring, watch: Watch, tmp_path: Path, qtbot: QtBot) -> None:
     chance = random.Random(0)
-    sizes = [chance.choice([64, 96, 128, 160, 192, 256, HANGS]) for _ in range(100)]
+    sizes = [chance.choice([64, 96, 128, 160, 192, 256, HANGS]) for _ in range(MOVES)]
     move_at_random(qtbot, opened.workspace, [*sizes, 250], lambda: chance.choice(PAUSES_MS))
     qtbot.waitUntil(lambda: opened.is_current, timeout=READY_MS)
     assert size_shown(opened) == 250
@@ -705,7 +706,7 @@ def test_a_long_forward_pass_is_replaced(real: Measuring, qtbot: QtBot) -> None:
 
 def test_many_moves_with_the_real_engine(real: Measuring, qtbot: QtBot) -> None:
     chance = random.Random(1)
-    sizes = [chance.choice([33, 40, 48, 56, 64, 80, 96]) for _ in range(40)]
+    sizes = [chance.choice([33, 40, 48, 56, 64, 80, 96]) for _ in range(REAL_MOVES)]
     move_at_random(qtbot, real.workspace, [*sizes, 72], lambda: chance.choice(PAUSES_MS))
     qtbot.waitUntil(lambda: real.is_current, timeout=READY_MS)
     assert size_shown(real) == 72
@@ -730,6 +731,7 @@ def test_pausing_uses_no_time(real: Measuring, qtbot: QtBot) -> None:
 
 
 WINDOW = """
+import os
 import sys
 from PySide6.QtCore import QTimer
 from gui.app import Application, Options, make_application
@@ -738,8 +740,9 @@ app = make_application(["misnomer"])
 application = Application(app, Settings(sys.argv[1]), Options(sys.argv[2], trust=True))
 def say():
     measuring = application.measuring
-    if measuring.sampling:
-        print(*[pid for pid in measuring.engine.pids if pid], flush=True)
+    if measuring.sampling and not os.path.exists(sys.argv[4]):
+        with open(sys.argv[4], "w") as file:
+            print(*[pid for pid in measuring.engine.pids if pid], file=file)
 application.measuring.state_changed.connect(say)
 application.measuring.samples_changed.connect(say)
 application.workspace.model_changed.connect(
@@ -754,29 +757,36 @@ sys.exit(app.exec())
 """
 
 
-def start_window(tmp_path: Path, net: str, how: str) -> tuple[subprocess.Popen[str], list[int]]:
+def has_line(path: Path) -> bool:
+    return path.exists() and path.read_text().endswith("\n")
+
+
+@contextmanager
+def other_window(
+    tmp_path: Path, net: str, how: str, qtbot: QtBot
+) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
     """A window of its own process, and the processes that measure for it once they do."""
-    window = subprocess.Popen(
-        [sys.executable, "-c", WINDOW, str(tmp_path / "own.ini"), net, how],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert window.stdout is not None
-    pids = [int(word) for word in window.stdout.readline().split()]
-    assert pids
-    return window, pids
+    told = tmp_path / "pids"
+    arguments = [sys.executable, "-c", WINDOW, str(tmp_path / "own.ini"), net, how, str(told)]
+    with subprocess.Popen(arguments, cwd=ROOT) as window:
+        try:
+            qtbot.waitUntil(lambda: has_line(told) or window.poll() is not None, timeout=READY_MS)
+            yield window, [int(word) for word in told.read_text().split()]
+        finally:
+            window.kill()
 
 
 def test_closing_the_window_leaves_no_process(tmp_path: Path, net: str, qtbot: QtBot) -> None:
-    window, pids = start_window(tmp_path, net, "close")
-    assert window.wait(READY_MS / 1000) == 0
+    with other_window(tmp_path, net, "close", qtbot) as (window, pids):
+        assert window.wait(READY_MS / 1000) == 0
+    assert pids
     assert all(gone(pid) for pid in pids)
 
 
 def test_killing_the_window_leaves_no_process(tmp_path: Path, net: str, qtbot: QtBot) -> None:
     """Also in the middle of a forward pass that never ends."""
-    window, pids = start_window(tmp_path, net, "long")
-    window.kill()
-    window.wait()
+    with other_window(tmp_path, net, "long", qtbot) as (window, pids):
+        window.kill()
+        window.wait(READY_MS / 1000)
+    assert pids
     qtbot.waitUntil(lambda: all(gone(pid) for pid in pids), timeout=READY_MS)

@@ -43,8 +43,12 @@ def build():
 
 
 @pytest.fixture
-def own_engine(qtbot: QtBot) -> Iterator[EngineClient]:
-    """An engine for one test: deaths of several tests in a row would look like a broken installation."""
+def own_engine(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineClient]:
+    """An engine for one test: deaths of several tests in a row would look like a broken installation.
+
+    What cannot be interrupted has less time to stop than a user's engine.
+    """
+    monkeypatch.setattr("gui.engine_client.CANCEL_GRACE_MS", 300)
     client = EngineClient()
     with qtbot.waitSignal(client.ready, timeout=READY_MS):
         client.start()
@@ -60,7 +64,9 @@ def recovering(own_engine: EngineClient, settings: Settings) -> Iterator[Workspa
 
 
 def kill(engine: EngineClient) -> None:
-    os.kill(engine.pid, signal.SIGKILL)
+    pid = engine.pid
+    assert pid, "0 would be every process of the tests"
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_killed_while_nothing_happens_and_while_prefetching(
