@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from engine.errors import (
     ArchitectureRequiredError,
     CancelledError,
     ConsentRequiredError,
+    EngineError,
     LoadError,
     UnsupportedModelError,
 )
@@ -546,6 +548,40 @@ def test_a_file_that_is_cut_off_while_it_is_read(nets: Nets, tmp_path: Path) -> 
     os.truncate(path, 100)
     with pytest.raises(LoadError, match="it became shorter while it was read"):
         list(counting)
+
+
+def damaged(data: bytes, number: int) -> bytes:
+    """Cut off, some bits turned, a stretch lost, or a stretch of noise in it."""
+    draw = random.Random(number)
+    at = draw.randrange(len(data))
+    if number % 4 == 0:
+        return data[:at]
+    if number % 4 == 1:
+        changed = bytearray(data)
+        for _ in range(draw.randint(1, 4)):
+            changed[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        return bytes(changed)
+    length = draw.randint(1, 64)
+    return data[:at] + (draw.randbytes(length) if number % 4 == 2 else b"") + data[at + length :]
+
+
+@pytest.mark.parametrize("name", ["pt", "legacy", "safetensors"])
+def test_damaged_weights_end_in_a_sentence(nets: Nets, tmp_path: Path, name: str) -> None:
+    """Opened with their architecture, and read: what cannot be seen in them are other values alone."""
+    data = nets.saved("convolutional", name).read_bytes()
+    path = tmp_path / "w.pt"
+    errors: list[EngineError] = []
+    numbers = sampled(range(400), 30, f"damaged {name}")
+    for number in numbers:
+        path.write_bytes(damaged(data, number))
+        try:
+            loaded = nets.open(path, "convolutional")
+            loaded.build_real()
+            list(zeros(loaded))
+        except EngineError as error:
+            errors.append(error)
+    assert len(errors) >= len(numbers) // 4
+    assert all(each.file == str(path) and each.hint and each.message.endswith(".") for each in errors)
 
 
 def test_counting_zeros_stops(nets: Nets) -> None:
