@@ -6,11 +6,10 @@ reader is given (``engine.files.pt2``).
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ from engine.loaders.file_consent import AgreedFile, agreed, local_modules
 from engine.loaders.isolation import UserModules
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.loaders.outline import outline
+from engine.loaders.stand_ins import register_stand_ins
+from engine.loaders.weights import Weights
 from engine.loaders.zeros import zeros_of
 from engine.results import ModelInfo
 from engine.sources import UNGUARDED, FileSource, short
@@ -62,14 +63,13 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
         local_files=local_modules(Path(contents.file), contents.foreign),
     )
     _check_operations(contents, name)
-    world = trusted.world()
-    program = _loaded(contents, trusted, world)
+    stored = _Stored(contents, trusted)
+    program = stored.program
     signature = read_signature(program)
     unguarded = str(file._replace(part=UNGUARDED))
-    module = _module(program, contents, real=False)
     is_unguarded = file.part == UNGUARDED
-    binding = bind_unguarded(signature) if is_unguarded else bind(signature, shown(name), short(unguarded))
-    fixed = fixes_sizes(signature)
+    is_fixed = fixes_sizes(signature) and not is_unguarded
+    module = stored.on_meta()
     info = ModelInfo(
         name=Path(name).stem,
         source=str(file),
@@ -78,18 +78,75 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
         class_name=type(module).__name__,
         note=_note(program, signature, is_unguarded=is_unguarded),
         weights=contents.file,
-        fixed_sizes=_fixed(signature, name) if fixed and not is_unguarded else "",
-        unguarded=unguarded if fixed and not is_unguarded else "",
+        fixed_sizes=_fixed(signature, name) if is_fixed else "",
+        unguarded=unguarded if is_fixed else "",
     )
-    del program
-    gc.collect()  # graphs are cycles, and these hold the weights
-
-    def build_real() -> nn.Module:
-        return _module(_loaded(contents, trusted, world), contents, real=True)
-
     return LoadedModel(
-        info, module, binding, build_real, world=world, count_zeros=lambda stop: zeros_of(build_real(), stop)
+        info,
+        module,
+        bind_unguarded(signature) if is_unguarded else bind(signature, shown(name), short(unguarded)),
+        stored.build_real,
+        world=stored.world,
+        count_zeros=lambda stop: zeros_of(stored.build_real(), stop),
     )
+
+
+class _Stored:
+    """A program without its weights, and the file that has them."""
+
+    def __init__(self, contents: Contents, trusted: AgreedFile) -> None:
+        self._contents = contents
+        self._trusted = trusted
+        self.world = trusted.world()
+        group = next((each for each in contents.groups if each.role == "model"), None)
+        self._weights = Weights(contents, group) if group is not None else None
+        self.program = _loaded(contents, trusted, self.world)
+        self._state = _each(self.program.state_dict, _on_meta)
+        self.program.state_dict.clear()
+        for node in self.program.graph.nodes:
+            node.meta = {key: node.meta[key] for key in ("nn_module_stack", "val") if key in node.meta}
+
+    def on_meta(self) -> ExportedLayer:
+        """Without values."""
+        return self._outlined(self._state, _each(self.program.constants, _on_meta))
+
+    def build_real(self) -> ExportedLayer:
+        """With the file's weights."""
+        # A forward pass may write to what it holds.
+        return self._outlined(
+            _each(self._read(), lambda tensor: tensor), _each(self.program.constants, Tensor.clone)
+        )
+
+    def _outlined(self, tensors: Mapping[str, Tensor], constants: Mapping[str, Any]) -> ExportedLayer:
+        """The program's layers with these parameters, buffers and constants."""
+        try:
+            return outline(self.program, tensors, constants).eval()
+        except EngineError as error:
+            error.file = error.file or self._contents.file
+            raise
+        except Exception as error:
+            name = shown(Path(self._contents.file).name)
+            raise LoadError(
+                f"The operations of {name} cannot be arranged by layers: "
+                f"{type(error).__name__}: {first_sentence(error)}",
+                hint="Export it again; what it holds is listed without running it.",
+                file=self._contents.file,
+            ) from error
+
+    def _read(self) -> dict[str, Tensor]:
+        """The weights from their bytes; where they are pickled, or the archive is an old one, by torch's loader."""
+        names = self._state.keys()
+        if self._weights is not None and self._weights.rows.keys() == names:
+            with suppress(LoadError), self._weights.open() as opened:
+                return {name: self._like(name, opened.tensor(name)) for name in names}
+        return dict(_loaded(self._contents, self._trusted, self.world).state_dict)
+
+    def _like(self, name: str, tensor: Tensor) -> Tensor:
+        """``tensor`` as what the program has under that name."""
+        model = self._state[name]
+        if isinstance(model, nn.Parameter):
+            return nn.Parameter(tensor, requires_grad=model.requires_grad)
+        return tensor
 
 
 # -- before it is loaded -------------------------------------------------------------------------------------------
@@ -100,12 +157,6 @@ def _check_part(file: FileSource, name: str) -> None:
         raise LoadError(
             f"{shown(name)} has no part {shown(file.part)!r}.",
             hint=f"An exported program is opened as it is, or as {shown(name)}#{UNGUARDED} for other sizes.",
-            file=file.path,
-        )
-    if file.architecture:
-        raise LoadError(
-            f"{shown(name)} is an exported program and brings its architecture.",
-            hint=f"Open it without @{file.architecture}.",
             file=file.path,
         )
 
@@ -174,6 +225,7 @@ def _loaded(contents: Contents, file: AgreedFile, world: UserModules) -> Exporte
     swallowed: list[BaseException] = []
     try:
         with world.active(), file.open() as handle, memory_errors(name), _export_log(swallowed):
+            register_stand_ins(handle)
             return torch.export.load(handle)
     except EngineError:
         raise
@@ -222,49 +274,27 @@ def _export_log(swallowed: list[BaseException]) -> Iterator[None]:
             each.propagate = propagate
 
 
-def _module(program: ExportedProgram, contents: Contents, *, real: bool) -> ExportedLayer:
-    """The program's layers, with its weights or with empty ones on meta."""
-    constants = {name: value for name, value in program.constants.items() if name not in program.state_dict}
-    make = (lambda tensor: tensor) if real else _on_meta
+def _each(tensors: Mapping[str, Any], make: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """What ``make`` gives, once for all names that mean the same memory; what is no tensor stays as it is."""
     made: dict[tuple[Any, ...], Tensor] = {}
-    try:
-        module = outline(
-            program,
-            {name: _tied(tensor, made, make) for name, tensor in program.state_dict.items()},
-            {
-                name: _tied(value, made, make) if isinstance(value, Tensor) else value
-                for name, value in constants.items()
-            },
-        )
-    except EngineError as error:
-        error.file = error.file or contents.file
-        raise
-    except Exception as error:
-        name = shown(Path(contents.file).name)
-        raise LoadError(
-            f"The operations of {name} cannot be arranged by layers: {type(error).__name__}: {first_sentence(error)}",
-            hint="Export it again; what it holds is listed without running it.",
-            file=contents.file,
-        ) from error
-    module.eval()
-    return module
-
-
-def _tied(tensor: Tensor, made: dict[tuple[Any, ...], Tensor], make: Any) -> Tensor:
-    """One tensor for all names that mean the same memory."""
-    key: tuple[Any, ...] = (id(tensor),)
-    if tensor.numel() and type(tensor.data) is Tensor:
-        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-    if key not in made:
-        made[key] = make(tensor)
-    return made[key]
+    for value in tensors.values():
+        if isinstance(value, Tensor) and _memory(value) not in made:
+            made[_memory(value)] = make(value)
+    return {
+        name: made[_memory(value)] if isinstance(value, Tensor) else value for name, value in tensors.items()
+    }
 
 
 def _on_meta(tensor: Tensor) -> Tensor:
     empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
-    return empty
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+def _memory(tensor: Tensor) -> tuple[Any, ...]:
+    """Equal for tensors that mean the same memory."""
+    if tensor.numel() and type(tensor.data) is Tensor:
+        return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+    return (id(tensor),)
 
 
 # -- what is said about it -----------------------------------------------------------------------------------------

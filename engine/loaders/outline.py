@@ -224,7 +224,9 @@ class _Writer:
         takes, gives = _Writer(self._whole, region).write()
         start = len(self._region.call.path) + 1 if self._region.call.path else 0
         args = tuple(self._get(node) for node in takes)
-        made = self._graph.call_module(path[start:], args, {"call": number} if number else {})
+        kwargs: dict[str, Any] = {"call": number} if number else {}
+        # Not after the module, which may be called like a name of the function that is made of the graph: self.
+        made = self._graph.create_node("call_module", path[start:], args, kwargs, "made")
         if len(gives) == 1:
             self._made[gives[0]] = made
             return
@@ -265,7 +267,7 @@ class _Writer:
         if made is None:
             name = self._whole.state_below(node, self._region.call.path)
             assert name, f"{node.name} is read before it is made"
-            made = self._made[node] = self._graph.get_attr(name)
+            made = self._made[node] = self._graph.create_node("get_attr", name, name="state")
         return made
 
     def _attribute(self, node: fx.Node) -> fx.Node:

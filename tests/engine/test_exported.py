@@ -7,13 +7,14 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine import latency
@@ -252,6 +253,80 @@ def test_outputs_are_those_of_the_module(folder: Path) -> None:
     x = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.build_real()(x), module(x))
+
+
+class Answer(NamedTuple):
+    logits: Tensor
+    hidden: list[Tensor]
+
+
+class Answers(nn.Module):
+    """With a layer called ``self``, as BERT has one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_module("self", nn.Linear(4, 4))
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Answer:
+        return Answer(self.out(self.get_submodule("self")(x)), [x, x + 1])
+
+
+def test_containers_of_libraries_that_are_not_here(folder: Path) -> None:
+    """torch itself refuses a program whose named tuple is registered nowhere."""
+    name = "somewhere.Answer"
+    pytree._register_namedtuple(Answer, serialized_type_name=name)
+    path = save(exported(Answers(), (torch.zeros(2, 4),)), folder / "answers.pt2")
+    pytree._deregister_pytree_node(Answer)
+    with pytest.raises(RuntimeError):
+        torch.export.load(path)
+    analysis = run(opened(path))
+    assert (analysis.totals.macs, analysis.output_shapes) == (2 * 4 * 4 + 2 * 4 * 3, ((2, 3), (2, 4), (2, 4)))
+
+
+class Branches(nn.Module):
+    """A condition on values, and a block under ``no_grad``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small = nn.Linear(4, 4)
+        self.large = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.small(x)
+        return torch.cond(x.sum() > 0, self.large, self.small, (x,))  # type: ignore[no-any-return]
+
+
+def test_branch_is_an_assumption(folder: Path) -> None:
+    session = opened(save(exported(Branches(), (torch.zeros(2, 4),)), folder / "branches.pt2"))
+    inputs = session.default_configuration().inputs
+    otherwise = session.analyze(Configuration(inputs))
+    (assumption,) = otherwise.assumptions
+    taken = session.analyze(Configuration(inputs, assumptions=((assumption.key, 1),)))
+    assert otherwise.totals.macs == 2 * 4 * 4 + 2 * 4 * 4
+    assert taken.totals.macs == 2 * 4 * 4 + 2 * 4 * 16 * 2
+    assert dict(zip(taken.modules.path, taken.modules.calls, strict=True))["small"] == 1
+
+
+class Counts(nn.Module):
+    """Writes to a buffer, which export makes an output of the program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.add_(1)
+        return x + self.seen
+
+
+def test_writes_to_buffers(folder: Path) -> None:
+    program = exported(Counts(), (torch.zeros(2, 3),)).run_decompositions()
+    real = load(save(program, folder / "counts.pt2"), TRUSTED).build_real()
+    with torch.inference_mode():
+        assert [float(real(torch.zeros(2, 3))[0, 0]) for _ in range(3)] == [1, 2, 3]
 
 
 # -- sizes ---------------------------------------------------------------------------------------------------------
