@@ -34,7 +34,8 @@ from gui.workspace import REPORT_REASON, Workspace
 REFUSALS_MS = 120
 """Shading waits this long after the last change: it is no part of a slider's tick."""
 
-GUARDS_OFF = "⚠ guards off: no promise for other sizes"
+GUARDS_OFF = "⚠ guards off"
+NO_PROMISE = f"{GUARDS_OFF}: no promise for other sizes"
 MOST_ROWS = 3
 """More inputs than this scroll; half a row more shows that there are others."""
 ROW_GAP = 4
@@ -197,12 +198,16 @@ class InputBar(QWidget):
         free = sources.split_file(model.source).part == sources.UNGUARDED
         if not free and not model.fixed_sizes:
             return False
-        words = GUARDS_OFF if free else model.fixed_sizes
+        words = NO_PROMISE if free else model.fixed_sizes
         self.size_note = ElidedLabel(words, self._body, Qt.TextElideMode.ElideRight)
         self.size_note.setObjectName("size_note")
         self.size_note.setAccessibleName("Guards are off" if free else "Why sizes are fixed")
         self.size_note.setProperty("role", "caution" if free else "secondary")
         self.size_note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        if free:
+            # However narrow the window is, this must be seen.
+            least = self.size_note.fontMetrics().horizontalAdvance(f"{GUARDS_OFF}…")
+            self.size_note.setMinimumWidth(least + 4)
         if free and model.note:
             self.size_note.setToolTip(plain_tooltip(model.note))
         column = self._grid.columnCount()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -72,9 +73,9 @@ def dialog_of(qtbot: QtBot, window: MainWindow, kind: type[T]) -> T:
     return shown()[-1]
 
 
-def drop(window: MainWindow, path: Path) -> None:
+def drop(window: MainWindow, *paths: Path) -> None:
     mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    mime.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
     arguments = (Qt.DropAction.CopyAction, mime, LEFT, Qt.KeyboardModifier.NoModifier)
     enter = QDragEnterEvent(QPoint(50, 50), *arguments)
     QApplication.sendEvent(window, enter)
@@ -263,6 +264,23 @@ def test_a_dropped_folder_of_weights_is_opened(old: MainWindow, qtbot: QtBot, tm
     drop(old, tmp_path)
     dialog = dialog_of(qtbot, old, ArchitectureDialog)
     assert dialog.contents is not None and dialog.contents.format == "safetensors"
+    dialog.reject()
+
+
+def test_shards_are_opened_by_their_index_which_is_no_report(
+    old: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    state = small_module().state_dict()
+    places = {name: f"part{at % 2}.safetensors" for at, name in enumerate(state)}
+    for part in set(places.values()):
+        save_safetensors({name: state[name] for name in state if places[name] == part}, tmp_path / part)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    drop(old, *(tmp_path / part for part in sorted(set(places.values()))), index)
+    dialog = dialog_of(qtbot, old, ArchitectureDialog)
+    assert dialog.contents is not None
+    assert set(dialog.contents.shards) == set(places.values())
+    assert len(dialog.contents.tensors.name) == len(state)
     dialog.reject()
 
 

@@ -204,6 +204,12 @@ def test_facts_have_the_named_rows_and_the_workspace() -> None:
     assert "Median\t38.0" in as_text(NOW)
 
 
+def test_the_weights_it_was_measured_with_are_a_circumstance() -> None:
+    known = dict(sections(dataclasses.replace(NOW, weights="w.pt")))
+    assert ("Weights", "w.pt") in known["Circumstances"]
+    assert "Weights" not in dict(dict(sections(NOW))["Circumstances"])
+
+
 def test_a_missing_reading_has_its_reason() -> None:
     latency = msgspec.structs.replace(latency_of(NET, flags=[PREEMPTED]), memory=memory(NET, complete=False))
     found = dict(sections(Situation(latency, NET.configuration, True)))
