@@ -18,8 +18,7 @@ from engine.results import ZooEntry
 
 Index = QModelIndex | QPersistentModelIndex
 ROOT = QModelIndex()
-SORT_ROLE = Qt.ItemDataRole.UserRole + 1
-SOURCE_ROLE = Qt.ItemDataRole.UserRole + 2
+SOURCE_ROLE = Qt.ItemDataRole.UserRole + 1
 NAME, LIBRARY, TASK, PARAMS, GMACS, INPUT = range(6)
 HEADERS = ("Model", "Library", "Task", "Params", "MACs, published", "Input")
 TOOLTIPS = (
@@ -33,19 +32,50 @@ TOOLTIPS = (
 
 
 class ZooModel(QAbstractTableModel):
-    """DisplayRole is text for eyes, SORT_ROLE the value, SOURCE_ROLE what to open."""
+    """DisplayRole is text for eyes, SOURCE_ROLE what to open."""
 
     def __init__(self, entries: tuple[ZooEntry, ...] = (), parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._entries = entries
+        self._sorted_by, self._descending = NAME, False
+        self.set_entries(entries)
 
     def set_entries(self, entries: tuple[ZooEntry, ...]) -> None:
         self.beginResetModel()
-        self._entries = entries
+        # A search asks all of some 1,500 rows at every key, so what it looks through is made once.
+        rows = [(entry, _sought(entry)) for entry in entries]
+        self._rows = [rows[row] for row in self._order(rows)]
         self.endResetModel()
 
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Here and not in the proxy, which would ask for two values a comparison at every search."""
+        self._sorted_by, self._descending = column, order == Qt.SortOrder.DescendingOrder
+        self.layoutAboutToBeChanged.emit()
+        before = self._order(self._rows)
+        self._rows = [self._rows[row] for row in before]
+        now = {row: place for place, row in enumerate(before)}
+        old = self.persistentIndexList()
+        self.changePersistentIndexList(old, [self.index(now[each.row()], each.column()) for each in old])
+        self.layoutChanged.emit()
+
+    def _order(self, rows: list[tuple[ZooEntry, str]]) -> list[int]:
+        """Numbers of ``rows`` as they are sorted now."""
+        return sorted(
+            range(len(rows)),
+            key=lambda row: _value(rows[row][0], self._sorted_by),
+            reverse=self._descending,
+        )
+
+    def longest(self, column: int) -> str:
+        """The text of ``column`` with most characters, its header's included."""
+        return max((HEADERS[column], *(_text(entry, column) for entry, _ in self._rows)), key=len)
+
+    def has_words(self, row: int, words: list[str]) -> bool:
+        """Whether each of ``words``, in lower case, stands in the row's name, task or source."""
+        text = self._rows[row][1]
+        return all(word in text for word in words)
+
     def rowCount(self, parent: Index = ROOT) -> int:
-        return 0 if parent.isValid() else len(self._entries)
+        return 0 if parent.isValid() else len(self._rows)
 
     def columnCount(self, parent: Index = ROOT) -> int:
         return 0 if parent.isValid() else len(HEADERS)
@@ -63,11 +93,9 @@ class ZooModel(QAbstractTableModel):
     def data(self, index: Index, role: int = 0) -> Any:
         if not index.isValid():
             return None
-        entry, column = self._entries[index.row()], index.column()
+        entry, column = self._rows[index.row()][0], index.column()
         if role == Qt.ItemDataRole.DisplayRole:
             return _text(entry, column)
-        if role == SORT_ROLE:
-            return _value(entry, column)
         if role == SOURCE_ROLE:
             return entry.source
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -81,25 +109,27 @@ class ZooModel(QAbstractTableModel):
 class ZooProxy(QSortFilterProxyModel):
     """Every word of the search must stand in the name, the task or the source, which begins with the library."""
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, model: ZooModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.setSortRole(SORT_ROLE)
+        self._model = model
         self._words: list[str] = []
+        self.setSourceModel(model)
 
     def set_search(self, text: str) -> None:
         self._words = text.lower().split()
         self.invalidate()
 
     def filterAcceptsRow(self, row: int, parent: Index) -> bool:
-        model = self.sourceModel()
-        text = " ".join(
-            (
-                str(model.index(row, NAME).data()),
-                str(model.index(row, TASK).data()),
-                str(model.index(row, NAME).data(SOURCE_ROLE)),
-            )
-        ).lower()
-        return all(word in text or word in text.replace("-", "").replace("_", "") for word in self._words)
+        return self._model.has_words(row, self._words)
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        self._model.sort(column, order)
+
+
+def _sought(entry: ZooEntry) -> str:
+    """What words are looked for in: also without the signs in names, so that ``vit b 16`` need not be spelled."""
+    text = f"{entry.name} {entry.task} {entry.source}".lower()
+    return f"{text} {text.replace('-', '').replace('_', '')}"
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:

@@ -19,6 +19,8 @@ from PySide6.QtWidgets import (
 from engine.results import ZooEntry
 from gui.models import zoo
 
+CELL_MARGIN = 24
+"""Pixels beside the text of a cell."""
 _WALKING = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown)
 
 
@@ -46,8 +48,7 @@ class ZooDialog(QDialog):
         self.search.installEventFilter(self)
         layout.addWidget(self.search)
         self.model = zoo.ZooModel(parent=self)
-        self.proxy = zoo.ZooProxy(self)
-        self.proxy.setSourceModel(self.model)
+        self.proxy = zoo.ZooProxy(self.model, self)
         self.table = QTableView(self)
         self.table.setObjectName("zoo_table")
         self.table.setAccessibleName("Models")
@@ -60,6 +61,7 @@ class ZooDialog(QDialog):
         self.table.setSortingEnabled(True)
         self.table.sortByColumn(zoo.NAME, Qt.SortOrder.AscendingOrder)
         self.table.verticalHeader().hide()
+        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.table.verticalHeader().setDefaultSectionSize(28)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(zoo.NAME, QHeaderView.ResizeMode.Stretch)
@@ -83,9 +85,16 @@ class ZooDialog(QDialog):
 
     def set_entries(self, entries: tuple[ZooEntry, ...]) -> None:
         self.model.set_entries(entries)
-        for column, least in ((zoo.LIBRARY, 90), (zoo.TASK, 120), (zoo.PARAMS, 80), (zoo.GMACS, 100), (zoo.INPUT, 100)):
-            self.table.resizeColumnToContents(column)
-            self.table.setColumnWidth(column, max(self.table.columnWidth(column), least))
+        metrics = self.table.fontMetrics()
+        for column, least in (
+            (zoo.LIBRARY, 90),
+            (zoo.TASK, 120),
+            (zoo.PARAMS, 80),
+            (zoo.GMACS, 100),
+            (zoo.INPUT, 100),
+        ):
+            width = metrics.horizontalAdvance(self.model.longest(column)) + CELL_MARGIN
+            self.table.setColumnWidth(column, max(width, least))
         self._refresh()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
