@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -126,10 +125,12 @@ def _best(matches: Iterator[_Match]) -> list[_Match]:
         if known is None or match.key < known.key:
             found[match.architecture.source] = match
     ordered = sorted(found.values(), key=lambda match: match.key)
-    most = MAX_CANDIDATES
+    # Where a tensor has another shape the file cannot be opened so. It is said where nothing fits as well that can.
+    usable = [match for match in ordered if not match.fit.other_shape]
+    if usable:
+        ordered = [each for each in ordered if not each.fit.other_shape or each.key < usable[0].key]
     whole = sum(match.fit.tier != PARTLY for match in ordered)
-    if whole:
-        most = min(most, whole + MAX_BESIDE_WHOLE)
+    most = min(MAX_CANDIDATES, whole + MAX_BESIDE_WHOLE) if whole or not usable else MAX_CANDIDATES
     if len(ordered) > most:
         last = ordered[most - 1].key
         ordered = [match for match in ordered if match.key <= last]
@@ -141,18 +142,17 @@ def _candidates(
 ) -> Iterator[Candidate]:
     stem = Path(contents.file).name.lower().replace("-", "_")
     for rank, (_, tied) in enumerate(groupby(matches, key=lambda match: match.key), 1):
-        # Which of a tie stands first is decided by the file's own name, where that says it.
-        ordered = sorted(tied, key=lambda match: -_named(match.architecture, stem))
+        ordered = sorted(tied, key=lambda match: _place(match.architecture, stem))
         texts = [match.text for match in ordered]
         for match in ordered:
             others = [text for text in texts if text != match.text]
             yield _candidate(contents, group, match, bare, rank, others)
 
 
-def _named(architecture: Architecture, stem: str) -> int:
-    """Length of the architecture's name when the file is called after it."""
+def _place(architecture: Architecture, stem: str) -> tuple[int, bool]:
+    """Which of a tie stands first: the one that the file is called after, and those that are what they say."""
     name = architecture.source.partition(":")[2].partition(":")[0].partition("(")[0].lower()
-    return len(name) if name in stem else 0
+    return (-len(name) if name in stem else 0), architecture.task == "quantization"
 
 
 def _candidate(
@@ -162,7 +162,8 @@ def _candidate(
     part = group.path if main is not None and group.path != main.path else ""
     tier = PARTLY if bare.derived else match.fit.tier
     return Candidate(
-        source=str(FileSource(os.fspath(contents.file), part, match.text)),
+        # Adapters alone cannot be opened: the architecture they belong to can.
+        source=match.text if bare.derived else str(FileSource(contents.file, part, match.text)),
         architecture=match.text,
         fit=_FITS[tier],
         matched=match.fit.matched,

@@ -26,6 +26,7 @@ _ORIGINAL = re.compile(r"(?<=\.)original_module\.")
 _LORA_WEIGHT = re.compile(r"^(?P<layer>.+)\.lora_(?:embedding_)?(?P<half>[AB])(?:\.[^.]+)??(?:\.weight)?$")
 _ADAPTER = re.compile(r"(?:^|\.)(?:lora_[A-Za-z_]+|lora_down|lora_up|hada_w[12]_[ab]|oft_[A-Za-z]+)(?:\.|$)")
 _PARAMETRIZED = re.compile(r"^(?P<layer>(?:.*\.)?)parametrizations\.(?P<name>[^.]+)\.(?P<what>.+)$")
+_COMPOSED = re.compile(r"(?:^|\.)parametrizations\.|_(?:orig|v)$")
 _OBSERVER = re.compile(r"(?:^|\.)(?:\w*fake_quant|activation_post_process\w*|_packed_params)(?:\.|$)")
 COUNTER = "num_batches_tracked"
 
@@ -38,6 +39,8 @@ class Plain(NamedTuple):
     """Tensors of LoRA and other adapters."""
     derived: bool
     """The file holds adapters alone: the shapes are those of the weights that they change."""
+    composed: int
+    """Weights that are computed from several tensors: weight norm, spectral norm and other parametrizations."""
 
 
 class View(NamedTuple):
@@ -53,7 +56,7 @@ def plain(names: Sequence[str], shapes: Sequence[Shape]) -> Plain:
     """``names`` without what was put around them; what is no tensor of the bare model is left out."""
     known = set(names)
     found: dict[str, int] = {}
-    adapters = 0
+    adapters = composed = 0
     for index, name in enumerate(names):
         if _ADAPTER.search(name):
             adapters += 1
@@ -62,11 +65,12 @@ def plain(names: Sequence[str], shapes: Sequence[Shape]) -> Plain:
         # A module that PEFT saves is there twice; the trained copy follows the original.
         if bare is not None and (bare not in found or _SAVED_MODULE.search(name)):
             found[bare] = index
+            composed += bool(_COMPOSED.search(name))
     result = {name: shapes[index] for name, index in found.items()}
     if adapters and len(result) < adapters:
         derived = _adapted_weights(names, shapes)
-        return Plain(result | derived, adapters, True)
-    return Plain(result, adapters, False)
+        return Plain(result | derived, adapters, True, composed)
+    return Plain(result, adapters, False, composed)
 
 
 def _bare(name: str, known: set[str]) -> str | None:

@@ -17,13 +17,7 @@ def reason(fit: Fit, bare: Plain, equals: Sequence[str]) -> str:
     tied = _tied(equals)
     if bare.derived:
         return f"The adapters fit {many(fit.matched, 'weight')} of its {fit.expected:,} tensors{tied}."
-    left_out = (
-        f"; {many(fit.missing_buffers, 'buffer')} of it {_are(fit.missing_buffers)} not in the file"
-        if fit.missing_buffers
-        else ""
-    )
-    if bare.adapters:
-        left_out += f"; {many(bare.adapters, 'tensor')} of adapters {_are(bare.adapters)} left out"
+    left_out = _left_out(fit, bare)
     if fit.tier == EXACT:
         return f"{_all(fit)} {_have(fit)} its names and shapes{_below(fit)}{left_out}{tied}."
     if fit.tier in (CLASSES, ARGUMENTS):
@@ -46,6 +40,18 @@ def reason(fit: Fit, bare: Plain, equals: Sequence[str]) -> str:
         parts.append(f"{many(len(strange), 'tensor')} of the file {_are(len(strange))} none of its "
                      f"({_examples(strange)})")  # fmt: skip
     return f"{'; '.join(parts)}{left_out}{tied}."
+
+
+def _left_out(fit: Fit, bare: Plain) -> str:
+    """What is not as in the architecture and yet no reason against it."""
+    text = ""
+    if fit.missing_buffers:
+        text += f"; {many(fit.missing_buffers, 'buffer')} of it {_are(fit.missing_buffers)} not in the file"
+    if bare.composed:
+        text += f"; {many(bare.composed, 'weight')} {_are(bare.composed)} kept in several parts"
+    if bare.adapters:
+        text += f"; {many(bare.adapters, 'tensor')} of adapters {_are(bare.adapters)} left out"
+    return text
 
 
 def _all(fit: Fit) -> str:
