@@ -15,6 +15,7 @@ from engine.edits import EDITABLE_FIELDS, Edit, RemoveLayer, SetAttribute
 from engine.errors import InputError
 from engine.graph import AttributeValue
 from engine.results import Modules
+from engine.self_editing import Removed, SelfEditing
 
 CONVOLUTIONS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
@@ -29,37 +30,6 @@ LARGEST = 1_000_000
 LARGEST_WEIGHT = 2**50
 
 HIDDEN_ATTRIBUTES = {"training", "inplace", "output_padding", "transposed", "track_running_stats", "momentum"}
-
-
-class Removed(nn.Module):
-    """Stands where a layer was removed: passes its first argument on."""
-
-    def __init__(self, original: nn.Module) -> None:
-        super().__init__()
-        object.__setattr__(self, "original", original)  # not a submodule: it must not run or be counted
-
-    def forward(self, first: Any = None, *rest: Any, **named: Any) -> Any:
-        return first if first is not None or not named else next(iter(named.values()))
-
-
-class SelfEditing(nn.Module):
-    """A layer that is no module of torch's and says itself what it shows and what of it can be changed."""
-
-    def own_attributes(self) -> dict[str, AttributeValue]:
-        """For the inspector, in display order."""
-        raise NotImplementedError
-
-    def own_fields(self) -> tuple[str, ...]:
-        """Those of EDITABLE_FIELDS that can be set."""
-        raise NotImplementedError
-
-    def own_set(self, field: str, value: int | tuple[int, ...]) -> Callable[[], None]:
-        """Set one of ``own_fields``, one number for every dimension; returns what takes it back."""
-        raise NotImplementedError
-
-    def own_bypass(self, path: str) -> Removed:
-        """What to put in its place to remove it. Raises InputError where nothing can stand there."""
-        raise NotImplementedError
 
 
 class EditableModel:

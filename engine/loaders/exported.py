@@ -18,8 +18,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from engine.contents import Contents, shown
-from engine.errors import EngineError, LoadError, UnsupportedModelError
-from engine.guard import Need, memory_errors, require
+from engine.errors import EngineError, LoadError, UnsupportedModelError, is_out_of_memory
 from engine.loaders.exported_inputs import (
     Signature,
     bind,
@@ -33,12 +32,12 @@ from engine.loaders.file_consent import AgreedFile, agreed, local_modules
 from engine.loaders.isolation import UserModules
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.loaders.outline import outline
+from engine.loaders.packages import first_line
 from engine.loaders.stand_ins import register_stand_ins
 from engine.loaders.weights import Weights
 from engine.loaders.zeros import zeros_of
 from engine.results import ModelInfo
 from engine.sources import UNGUARDED, FileSource, short
-from engine.trace.explain import first_sentence
 
 COMPILED = "data/aotinductor/"
 """Folder of compiled code in an archive; loading the program would start it."""
@@ -128,7 +127,7 @@ class _Stored:
             name = shown(Path(self._contents.file).name)
             raise LoadError(
                 f"The operations of {name} cannot be arranged by layers: "
-                f"{type(error).__name__}: {first_sentence(error)}",
+                f"{type(error).__name__}: {first_line(error)}",
                 hint="Export it again; what it holds is listed without running it.",
                 file=self._contents.file,
             ) from error
@@ -221,19 +220,24 @@ def _check_operations(contents: Contents, name: str) -> None:
 def _loaded(contents: Contents, file: AgreedFile, world: UserModules) -> ExportedProgram:
     """What torch.export.load makes of exactly the bytes that were agreed to. Raises LoadError."""
     name = Path(contents.file).name
-    require(Need(sum(contents.tensors.bytes)), name)
     swallowed: list[BaseException] = []
     try:
-        with world.active(), file.open() as handle, memory_errors(name), _export_log(swallowed):
+        with world.active(), file.open() as handle, _export_log(swallowed):
             register_stand_ins(handle)
             return torch.export.load(handle)
     except EngineError:
         raise
     except (Exception, SystemExit) as error:
         cause = swallowed[0] if swallowed else error
+        if is_out_of_memory(cause):
+            raise LoadError(
+                f"Loading {shown(name)} needed more memory than is free.",
+                hint="Close other programs.",
+                file=contents.file,
+            ) from error
         raise LoadError(
             f"torch {torch.__version__} cannot load {shown(name)}, which {contents.producer} wrote: "
-            f"{type(cause).__name__}: {first_sentence(cause)}",
+            f"{type(cause).__name__}: {first_line(cause)}",
             hint=_load_advice(cause, contents),
             file=contents.file,
         ) from error

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from engine.errors import InputError
 from engine.graph import AttributeValue
-from engine.modules import Removed, SelfEditing
+from engine.self_editing import Removed, SelfEditing
 
 DEVICE = "_device"
 """Name under which the graphs of a layer read the device that its caller works on."""
