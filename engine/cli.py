@@ -26,9 +26,8 @@ import msgspec
 from msgspec import Struct
 
 from engine import confine
-from engine.contents import Candidate
 from engine.edits import Edit, RemoveLayer, add_edit, parse_set
-from engine.errors import EngineError, ExportError, InputError, LayerError
+from engine.errors import EngineError, ErrorInfo, ExportError, InputError, LayerError
 from engine.export import FORMATS, format_of, read_report, render
 from engine.export.compare import Condition, parse_condition
 from engine.export.files import reason, write_file
@@ -36,7 +35,6 @@ from engine.graph import DTYPE_BYTES, InputShape
 from engine.measured_summary import paired, ratio_words, verdict_words
 from engine.measurement import MAX_THREADS, Tier
 from engine.results import Analysis, Totals
-from engine.sources import split_file
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -110,7 +108,7 @@ def guarded(run: Callable[[], int]) -> int:
     try:
         return run()
     except EngineError as error:
-        _complain("\n".join([_sentence(error), *_commands(error.info().candidates)]))
+        _complain("\n".join([_sentence(error), *_commands(error.info())]))
         return BAD_REQUEST
     except KeyboardInterrupt:
         _complain("Interrupted.")
@@ -141,13 +139,13 @@ def _sentence(error: EngineError) -> str:
     return " ".join(" ".join(words).split())
 
 
-def _commands(candidates: Sequence[Candidate]) -> Iterator[str]:
+def _commands(info: ErrorInfo) -> Iterator[str]:
     """What to run for the architectures that fit best, and how to see all of them."""
-    for candidate in candidates[:MAX_COMMANDS]:
+    for candidate in info.candidates[:MAX_COMMANDS]:
         yield f"  python main.py report {shlex.quote(candidate.source)}"
-    if len(candidates) > MAX_COMMANDS:
-        file = shlex.quote(split_file(candidates[0].source).path)
-        yield f"  All {len(candidates):,}, with the reasons: python main.py contents {file}"
+    if len(info.candidates) > MAX_COMMANDS:
+        all_of_them = f"python main.py contents {shlex.quote(info.file)}"
+        yield f"  All {len(info.candidates):,}, with the reasons: {all_of_them}"
 
 
 class Parser(argparse.ArgumentParser):
