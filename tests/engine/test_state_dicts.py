@@ -37,7 +37,13 @@ from engine.protocol import Analyze, Analyzed, Failed, Open, Opened
 from engine.session import Session
 from main import main
 from tests.conftest import sampled
-from tests.engine.model_files import checkpoint, safetensors_bytes, save_safetensors
+from tests.engine.model_files import (
+    checkpoint,
+    safetensors_bytes,
+    save_exported,
+    save_safetensors,
+    save_script,
+)
 from tests.engine.test_server import Engine, engine
 
 __all__ = ["engine"]
@@ -300,6 +306,19 @@ def test_weights_of_the_zoo_need_no_consent(
     with torch.device("meta"):
         expected = analyze(f"torchvision:{name}").totals
     assert (report["totals"]["params"], report["totals"]["macs"]) == (expected.params, expected.macs)
+
+
+@pytest.mark.parametrize("save", [save_script, save_exported])
+def test_weights_inside_files_whose_opening_runs_code(
+    nets: Nets, tmp_path: Path, save: Callable[[nn.Module, Tensor, Path], None]
+) -> None:
+    module, example = nets.build("recurrent")
+    save(module, example, tmp_path / "w.pt")
+    with pytest.raises(ConsentRequiredError):
+        load(str(tmp_path / "w.pt"), LoadOptions())
+    loaded = nets.open(tmp_path / "w.pt", "recurrent")
+    assert "random" not in loaded.info.note
+    assert_same_outputs(loaded, module, example)
 
 
 def test_the_code_of_the_architecture_is_consented_to(nets: Nets) -> None:
