@@ -339,7 +339,7 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
     from engine.guard import limited_memory, memory_errors
 
     given = tuple(InputShape(each.name, each.shape, each.dtype or "float32") for each in request.inputs)
-    with limited_memory(), memory_errors(request.source):
+    with limited_memory(may_use_gpu=True), memory_errors(request.source):
         session = open_session(request.source, given, trust=request.trust)
     _check_names(request.inputs)
     inputs = request.inputs

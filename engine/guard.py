@@ -37,6 +37,8 @@ STACK_SPACE, ARENA_SPACE = 8 * 2**20, 128 * 2**20
 """Address space that a thread reserves without using it: its stack, and a malloc arena."""
 ARENAS_PER_CORE = 8
 """glibc makes no more arenas than that; further threads share them."""
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
+"""What is there on Linux where the driver of a GPU is."""
 WATCH_EVERY_S = 0.2
 OUT_OF_MEMORY = 86
 """Exit status of a process that its watchdog ended."""
@@ -130,13 +132,14 @@ def memory_errors(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def limited_memory(threads: int = 0) -> Iterator[None]:
+def limited_memory(threads: int = 0, *, may_use_gpu: bool = False) -> Iterator[None]:
     """While this is open, an allocation that does not fit into what is free now fails in this process alone.
 
     On Linux the address space is limited, so that torch raises a RuntimeError where the kernel would kill some process;
     elsewhere a thread ends this process when its resident memory grows too large. ``threads`` will be started.
+    ``may_use_gpu``: what runs may start a GPU's driver, which reserves more address space than there is memory.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or (may_use_gpu and any(map(os.path.exists, GPU_DRIVERS))):
         done = threading.Event()
         _watch(_resident() + max(free_bytes() - RESERVE, RESERVE), done)
         try:

@@ -282,7 +282,7 @@ class Server:
 
         self.send(Progress(request.id, 0, None, f"Opening {request.source}"))
         gc.unfreeze()
-        with limited_memory(), memory_errors(request.source):
+        with limited_memory(may_use_gpu=True), memory_errors(request.source):
             loaded = load(request.source, LoadOptions(request.trust, request.digest))
         if self._inbox.interrupt.is_set():
             raise CancelledError()

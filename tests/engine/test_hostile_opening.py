@@ -30,7 +30,7 @@ from engine.errors import EngineError, ErrorInfo
 from engine.loaders import load
 from engine.loaders.loaded import LoadOptions
 from engine.protocol import Failed, ListZoo, Open, Opened, Ready, ZooListing
-from tests.conftest import EVERYTHING, sampled
+from tests.conftest import sampled
 from tests.engine import test_server
 from tests.engine.model_files import Convolutional, save_all
 from tests.engine.test_files_damaged import damaged
@@ -48,7 +48,8 @@ from tests.engine.test_files_hostile import (
 )
 
 ROOT = Path(__file__).parents[2]
-MAX_CPU_S, MAX_BYTES = 2.0, 10**9
+MAX_S, MAX_BYTES = 2.0, 10**9
+"""For one file; seconds are looked at in ``python -m benchmarks hostile``, as a test must not depend on them."""
 KINDS = {"load", "unsupported", "consent", "architecture"}
 """Of errors that a file can end in while nobody has agreed to anything."""
 Maker = Callable[[Path], str]
@@ -245,16 +246,14 @@ def test_nothing_runs_without_consent(engine: Engine, tmp_path: Path, name: str)
     source = HOSTILE[name](tmp_path)
     before = everything_in(tmp_path)
     process = psutil.Process(engine.process.pid)
-    cpu_s, resident = sum(process.cpu_times()[:2]), process.memory_info().rss
+    resident = process.memory_info().rss
     error = engine.open(str(tmp_path / source))
     assert isinstance(error, ErrorInfo)
     check_sentence(error, source)
     if error.kind == "consent":
         assert error.details and len(error.digest) == 64
     assert not (engine.folder / CANARY).exists() and everything_in(tmp_path) == before
-    if EVERYTHING:
-        assert sum(process.cpu_times()[:2]) - cpu_s <= MAX_CPU_S
-        assert process.memory_info().rss - resident <= MAX_BYTES
+    assert process.memory_info().rss - resident <= MAX_BYTES
 
 
 def test_there_are_enough_cases() -> None:
@@ -299,6 +298,25 @@ def test_agreed_code_is_confined(engine: Engine, tmp_path: Path, name: str) -> N
     error = engine.open(str(tmp_path / "net.pt"), trust=True)
     assert isinstance(error, ErrorInfo), name
     assert expected in error.sentence and "net.pt" in error.message, error.sentence
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="nothing is confined here")
+@pytest.mark.parametrize("allowed", sampled([False, True], 1, "network of the command line"))
+def test_the_command_line_has_no_network_unless_asked(tmp_path: Path, allowed: bool) -> None:
+    module = nn.Linear(2, 2)
+    module.extra = Runs(eval, RUNS["network"][0])
+    torch.save(module, tmp_path / "net.pt")
+    more = ["--allow-network"] if allowed else []
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "report", "net.pt", "--trust", *more],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == cli.BAD_REQUEST and not done.stdout
+    assert ("ConnectionRefusedError" if allowed else "PermissionError") in done.stderr
+    assert ("--allow-network" in done.stderr) is not allowed
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is not limited by address space here")

@@ -266,6 +266,23 @@ def test_a_limit_for_a_while_is_taken_back(free: Callable[[int], None]) -> None:
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space")
+def test_a_gpu_driver_may_reserve_address_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    monkeypatch.setattr(guard, "GPU_DRIVERS", (str(tmp_path),))
+    with guard.limited_memory(may_use_gpu=True):
+        assert resource.getrlimit(resource.RLIMIT_AS) == before
+        assert any(thread.name == "memory watchdog" for thread in threading.enumerate())
+    with guard.limited_memory():
+        assert resource.getrlimit(resource.RLIMIT_AS) != before
+    monkeypatch.setattr(guard, "GPU_DRIVERS", (str(tmp_path / "none"),))
+    with guard.limited_memory(may_use_gpu=True):
+        assert resource.getrlimit(resource.RLIMIT_AS) != before
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
 def test_threads_get_room_for_their_stacks(free: Callable[[int], None]) -> None:
     import resource
