@@ -29,8 +29,9 @@ class Lane:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is a measured metric that nothing is known of."""
-        return self.metric.measured and all(value is None for value in self.values)
+        """Whether it is a metric of a measurement, or of the weights' values, that nothing is known of."""
+        metric = self.metric
+        return (metric.measured or metric.weighed) and all(value is None for value in self.values)
 
     @property
     def is_share(self) -> bool:
@@ -40,7 +41,7 @@ class Lane:
     def label(self, several: bool) -> str:
         """What the vertical axis shows, with its unit."""
         if self.is_empty:
-            return f"{self.metric.label}, not measured"
+            return f"{self.metric.label}, not {'measured' if self.metric.measured else 'known'}"
         belongs = f", {self.belongs}" if self.belongs else ""
         if several:
             word = "its total" if self.is_share else "its largest"
