@@ -19,6 +19,7 @@ from torch.export import ExportedProgram
 
 from engine.contents import Contents, shown
 from engine.errors import EngineError, LoadError, UnsupportedModelError, is_out_of_memory
+from engine.loaders.exported_devices import on_cpu
 from engine.loaders.exported_inputs import (
     Signature,
     bind,
@@ -224,7 +225,7 @@ def _loaded(contents: Contents, file: AgreedFile, world: UserModules) -> Exporte
     try:
         with world.active(), file.open() as handle, _export_log(swallowed):
             register_stand_ins(handle)
-            return torch.export.load(handle)
+            return torch.export.load(on_cpu(handle))
     except EngineError:
         raise
     except (Exception, SystemExit) as error:
@@ -238,18 +239,12 @@ def _loaded(contents: Contents, file: AgreedFile, world: UserModules) -> Exporte
         raise LoadError(
             f"torch {torch.__version__} cannot load {shown(name)}, which {contents.producer} wrote: "
             f"{type(cause).__name__}: {first_line(cause)}",
-            hint=_load_advice(cause, contents),
+            hint=_load_advice(contents),
             file=contents.file,
         ) from error
 
 
-def _load_advice(error: BaseException, contents: Contents) -> str:
-    text = str(error)
-    if "CUDA" in text or "NVIDIA" in text:
-        return (
-            "It was exported on a GPU. Move it before saving: "
-            "torch.export.passes.move_to_device_pass(program, 'cpu')."
-        )
+def _load_advice(contents: Contents) -> str:
     if contents.producer.partition("+")[0] != f"torch {torch.__version__}".partition("+")[0]:
         return "Export it again with this version of torch, or run the engine in the one it was made with (--python)."
     return "It may be damaged: get it again, or export it again."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -580,11 +581,13 @@ def test_contents_without_consent(fixed: str) -> None:
         load(fixed, LoadOptions(trust=True, digest="0" * 64))
 
 
-def rewritten(path: str, to: Path, change: Callable[[str, bytes], bytes | None]) -> str:
+def rewritten(
+    path: str, to: Path, change: Callable[[str, bytes], bytes | None], order: Sequence[str] = ()
+) -> str:
     """A copy of an archive with other contents: ``change(entry's name, data)``, None leaves it out."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w") as new:
-        for name in old.namelist():
+        for name in order or old.namelist():
             data = change(name, old.read(name))
             if data is not None:
                 new.writestr(name, data)
@@ -598,6 +601,49 @@ def replaced(ending: str, old: bytes, new: bytes) -> Callable[[str, bytes], byte
         return data.replace(old, new) if name.endswith(ending) else data
 
     return change
+
+
+def test_program_from_a_gpu(tmp_path: Path) -> None:
+    """Only the devices differ: of weights, of values, and of the tensors that the program makes."""
+
+    def moved(name: str, data: bytes) -> bytes:
+        here, there = b'{"type": "cpu", "index": null}', b'{"type": "cuda", "index": 0}'
+        assert not name.endswith(("model.json", "weights_config.json")) or here in data
+        return data.replace(here, there) if name.endswith(".json") else data
+
+    module, args = build("block")
+    here = save(exported(module, args), tmp_path / "block.pt2")
+    session = opened(rewritten(here, tmp_path / "gpu.pt2", moved))
+    assert run(session).mode == "meta"
+    assert run(session).totals == run(opened(here)).totals
+    with session.real(session.default_configuration()) as real, torch.inference_mode():
+        outputs: Any = real.forward()
+        torch.testing.assert_close(outputs[-1], module(*args)["first"])
+
+
+def test_pickled_weights(residual: str, tmp_path: Path) -> None:
+    """As torch writes weights of a tensor subclass: listed before anything is agreed to, loaded by torch afterwards."""
+    weight = torch.nn.Parameter(torch.full((10,), 3.0))
+    buffer = io.BytesIO()
+    torch.save(weight, buffer)
+    place: list[str] = []
+
+    def pickled(name: str, data: bytes) -> bytes:
+        if name.endswith("model_weights_config.json"):
+            config = json.loads(data)
+            config["config"]["fc.bias"]["use_pickle"] = True
+            place.append(config["config"]["fc.bias"]["path_name"])
+            return json.dumps(config).encode()
+        return buffer.getvalue() if place and name.endswith(f"/{place[0]}") else data
+
+    with zipfile.ZipFile(residual) as archive:
+        order = sorted(archive.namelist(), key=lambda name: not name.endswith(".json"))
+    path = rewritten(residual, tmp_path / "pickled.pt2", pickled, order)
+    with pytest.raises(ConsentRequiredError) as caught:
+        load(path, LoadOptions())
+    assert any("fc.bias is a pickle" in line for line in caught.value.details)
+    real = load(path, TRUSTED).build_real()
+    assert torch.equal(real.get_parameter("fc.bias"), weight)
 
 
 @pytest.mark.parametrize(
