@@ -161,7 +161,10 @@ class BreakdownPanel(Panel):
         around = around_the_layers(data.analysis) if measured else []
         if self.segments.index == MODULES:
             return " · ".join(filter(None, [*parts, f"{label}, width is the share", *around]))
-        parts.append("each in % of its own total" if data.several else f"{label} per layer")
+        if data.several:
+            parts.append("each in % of its own total")
+        elif not measured:
+            parts.append(f"{label} per layer")
         if data.has_before:
             # Layers are not timed in alternation: another load then looks like another cost.
             parts.append("outlined: before, measured apart" if measured else "outlined: before")

@@ -42,7 +42,7 @@ def unmeasured(workspace: Workspace, measuring: Measuring) -> str:
 
 
 def around_the_layers(analysis: Analysis) -> list[str]:
-    """What the rows' times do not hold, and what speaks against them: ``+ 0.8 ms between layers``.
+    """What speaks against the rows' times, and what they do not hold: ``+ 0.8 ms between layers``.
 
     Empty without times.
     """
@@ -51,8 +51,8 @@ def around_the_layers(analysis: Analysis) -> list[str]:
         return []
     hooks = numbers.duration(times.hook_s * times.hook_calls)
     return [
-        f"+{numbers.THIN}{numbers.duration(times.unattributed_s)} between layers",
         *(flag.words for flag in times.flags),
+        f"+{numbers.THIN}{numbers.duration(times.unattributed_s)} between layers",
         f"{hooks} hook cost subtracted",
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html import escape
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
@@ -28,6 +27,7 @@ from gui.models.comparison import Comparer
 from gui.models.details import Details, MetricLine, details
 from gui.models.failing import failing_layer
 from gui.models.removal import Removal, module_path, removal
+from gui.rich_text import rich
 from gui.selection import Selection
 from gui.state_words import belongs_to
 from gui.theme import SECONDARY_PX, Theme, ThemeManager, mono_font
@@ -319,8 +319,8 @@ def _label(parent: QWidget, name: str, role: str = "", wrap: bool = False) -> QL
 
 def _facts_html(shown: Details, theme: Theme) -> str:
     rows = (
-        f"<tr><td width='{LABEL_WIDTH + 12}' style='color:{theme.secondary}'>{escape(label)}</td>"
-        f"<td>{escape(text)}</td></tr>"
+        f"<tr><td width='{LABEL_WIDTH + 12}' style='color:{theme.secondary}'>{rich(label)}</td>"
+        f"<td>{rich(text)}</td></tr>"
         for label, text in shown.facts
     )
     return f"<table cellpadding='1' cellspacing='0' width='100%'>{''.join(rows)}</table>"
@@ -344,19 +344,21 @@ def _numbers_html(lines: tuple[MetricLine, ...], theme: Theme, *, narrow: bool) 
         ink = f"color:{theme.disabled if line.faded else theme.text}"
         table.append(f"<tr><td {label_width} style='color:{quiet}'>{line.metric.label}</td>")
         if narrow and line.metric.suffix:
-            unit = f"<span style='{small}'>{line.share}</span>"
-            table.append(f"<td align='right' colspan='2' style='{ink}'>{line.exact} {unit}</td>")
+            unit = f"<span style='{small}'>{rich(line.share)}</span>"
+            table.append(f"<td align='right' colspan='2' style='{ink}'>{rich(line.exact)} {unit}</td>")
         else:
             table.append(
-                f"<td align='right' style='{ink}'>{line.exact}</td>"
-                f"<td align='right' style='color:{quiet}'>{gap}{line.share}</td>"
+                f"<td align='right' style='{ink}'>{rich(line.exact)}</td>"
+                f"<td align='right' style='color:{quiet}'>{gap}{rich(line.share)}</td>"
             )
         if compared and not narrow:
-            table.append(f"<td align='right' style='color:{quiet}'>{gap}{line.before}</td>")
+            table.append(f"<td align='right' style='color:{quiet}'>{gap}{rich(line.before)}</td>")
         if compared:
             tone = theme.disabled if line.faded else theme.color(line.tone).name()
+            # Nothing of times that were measured apart draws the eye.
+            weight = 400 if line.metric.measured else 600
             table.append(
-                f"<td align='right' style='color:{tone}; font-weight:600'>{gap}{line.difference}</td>"
+                f"<td align='right' style='color:{tone}; font-weight:{weight}'>{gap}{rich(line.difference)}</td>"
             )
         table.append("</tr>")
     table.append("</table>")

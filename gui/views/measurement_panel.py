@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication, QShowEvent
@@ -24,6 +23,7 @@ from PySide6.QtWidgets import (
 from engine.measured_summary import measured_times
 from gui.measuring import Measuring
 from gui.models.latency_words import DOUBTS, Fact, Situation, as_text, sections
+from gui.rich_text import rich
 from gui.selection import Selection
 from gui.theme import Theme, ThemeManager
 from gui.views.actions import Actions
@@ -167,7 +167,7 @@ class MeasurementPanel(QFrame):
         if found:
             self._facts.setText(_facts_html(now, found, theme))
         else:
-            self._facts.setText(f"<span style='color:{theme.secondary}'>{escape(_nothing(now))}</span>")
+            self._facts.setText(f"<span style='color:{theme.secondary}'>{rich(_nothing(now))}</span>")
         # Above old numbers: why there are no newer ones.
         refused = bool(found) and now.error is not None and not now.current
         self._why.setText(_nothing(now) if refused else "")
@@ -220,18 +220,16 @@ def _facts_html(now: Situation, found: Iterable[tuple[str, list[Fact]]], theme: 
     measurement = now.measurement
     assert measurement is not None
     value = measured_times(measurement)
-    rows = [
-        f"<tr><td colspan='2'><b style='font-size:18px; color:{theme.text}'>{escape(value)}</b></td></tr>"
-    ]
+    rows = [f"<tr><td colspan='2'><b style='font-size:18px; color:{theme.text}'>{rich(value)}</b></td></tr>"]
     severe = {flag.words for flag in measurement.flags if flag.severe}
     for title, facts in found:
-        rows.append(f"<tr><td colspan='2' style='padding-top:8px'><b>{escape(title)}</b></td></tr>")
+        rows.append(f"<tr><td colspan='2' style='padding-top:8px'><b>{rich(title)}</b></td></tr>")
         for label, text in facts:
             tone = theme.secondary
             if title == DOUBTS:
                 tone = theme.worse if label in severe else theme.caution
             rows.append(
-                f"<tr><td width='{LABEL_PX}' style='color:{tone}'>{escape(label)}&nbsp;</td>"
-                f"<td style='color:{theme.text}'>{escape(text)}</td></tr>"
+                f"<tr><td width='{LABEL_PX}' style='color:{tone}'>{rich(label)}&nbsp;</td>"
+                f"<td style='color:{theme.text}'>{rich(text)}</td></tr>"
             )
     return f"<table cellpadding='1' cellspacing='0' width='100%'>{''.join(rows)}</table>"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
 from engine.measurement import Flag
+from gui.rich_text import rich
 from gui.theme import Theme
 from gui.views.actions import Actions
 
@@ -49,7 +48,7 @@ class NoiseDialog(QDialog):
         theme = self._theme
         said = [
             f"<p><b style='color:{theme.worse if flag.severe else theme.caution}'>"
-            f"{escape(flag.words.capitalize())}</b><br>{escape(flag.detail)}</p>"
+            f"{rich(flag.words.capitalize())}</b><br>{rich(flag.detail)}</p>"
             for flag in flags
         ]
         self._words.setText("".join(said) or QUIET)

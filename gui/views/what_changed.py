@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from html import escape
 from urllib.parse import quote, unquote
 
 from PySide6.QtCore import Qt
@@ -26,6 +24,7 @@ from engine.metrics import METRIC
 from engine.results import Analysis
 from engine.summary import Contributor, Sentence, Summary, summarise
 from gui.models.comparison import Comparer
+from gui.rich_text import rich
 from gui.selection import Selection
 from gui.theme import Theme, ThemeManager, mono_font
 from gui.views.dimmer import Dimmer
@@ -35,8 +34,6 @@ from gui.workspace import Workspace
 
 LINK = "node:"
 LEAST_PX = 20
-_UNIT_SLASH = re.compile(r"(?<=[A-Za-z])/(?=[A-Za-z])")
-_WORD_JOINER = "\N{WORD JOINER}"
 
 
 class WhatChangedPanel(QFrame):
@@ -172,7 +169,7 @@ class WhatChangedPanel(QFrame):
         self._parts.setVisible(len(summary.contributors) > 1)
 
     def _show_where(self, summary: Summary, measured: tuple[Sentence, ...], theme: Theme) -> None:
-        lines = [escape(line) for line in summary.circumstances]
+        lines = [rich(line) for line in summary.circumstances]
         if measured:
             lines.append(" ".join(_html(sentence, theme) for sentence in measured))
         sentences = " ".join(_html(sentence, theme) for sentence in summary.where)
@@ -192,7 +189,7 @@ class WhatChangedPanel(QFrame):
         self._against.clear()
         self._headline.hide()
         self._parts.hide()
-        self._where.setText(f"<span style='color:{self._theme.current.secondary}'>{escape(sentence)}</span>")
+        self._where.setText(f"<span style='color:{self._theme.current.secondary}'>{rich(sentence)}</span>")
         self._where.setVisible(bool(sentence))
 
     def _show_failure(self) -> None:
@@ -204,11 +201,11 @@ class WhatChangedPanel(QFrame):
         theme = self._theme.current
         lines = []
         if failure is not None:
-            reason = escape(first_sentence(failure.error.message))
+            reason = rich(first_sentence(failure.error.message))
             lines.append(f"<b style='color:{theme.caution}'>Not computed.</b> {reason}")
         if analysis is not None:
             shown = f"The numbers shown belong to the last good state: {last_state(analysis)}."
-            lines.append(f"<span style='color:{theme.secondary}'>{escape(shown)}</span>")
+            lines.append(f"<span style='color:{theme.secondary}'>{rich(shown)}</span>")
         self._failure.setText("<br>".join(lines))
 
     def _on_configuration_changed(self) -> None:
@@ -269,8 +266,7 @@ def last_state(analysis: Analysis) -> str:
 def _html(sentence: Sentence, theme: Theme) -> str:
     parts = []
     for span in sentence:
-        # No line may break inside a unit: "38.7 G MAC/" tells nothing.
-        text = _UNIT_SLASH.sub(f"/{_WORD_JOINER}", escape(span.text))
+        text = rich(span.text)
         if span.node is not None:
             parts.append(_link(span.node, text, theme))
         else:
@@ -280,7 +276,7 @@ def _html(sentence: Sentence, theme: Theme) -> str:
 
 def _code_html(lines: Iterable[str], theme: Theme) -> str:
     ground = f"background-color:{theme.window}; color:{theme.text}"
-    return "<br>".join(f"<span style='{ground}'>&nbsp;{escape(line)}&nbsp;</span>" for line in lines)
+    return "<br>".join(f"<span style='{ground}'>&nbsp;{rich(line)}&nbsp;</span>" for line in lines)
 
 
 def _link(node: str, text: str, theme: Theme) -> str:
@@ -293,10 +289,10 @@ def _contributors_html(parts: Iterable[Contributor], label: str, theme: Theme) -
         f"<tr><td colspan='4' style='color:{theme.secondary}'>Most of the difference in {label}</td></tr>"
     ]
     rows += [
-        f"<tr><td>{_link(part.node, escape(part.label), theme)}&nbsp;&nbsp;</td>"
-        f"<td align='right'>{part.change}&nbsp;&nbsp;</td>"
-        f"<td align='right' style='color:{theme.secondary}'>{part.share}&nbsp;&nbsp;</td>"
-        f"<td align='right' style='color:{theme.secondary}'>{part.difference}</td></tr>"
+        f"<tr><td>{_link(part.node, rich(part.label), theme)}&nbsp;&nbsp;</td>"
+        f"<td align='right'>{rich(part.change)}&nbsp;&nbsp;</td>"
+        f"<td align='right' style='color:{theme.secondary}'>{rich(part.share)}&nbsp;&nbsp;</td>"
+        f"<td align='right' style='color:{theme.secondary}'>{rich(part.difference)}</td></tr>"
         for part in parts
     ]
     return f"<table cellpadding='2' cellspacing='0'>{''.join(rows)}</table>"

@@ -142,7 +142,7 @@ def test_baseline_stands_beside_what_changed(
     assert "Before" not in text(panel, "inspector_numbers")
     bring(workspace, small_net(pool=False), panel)
     assert "Before" in text(panel, "inspector_numbers")
-    assert "×\N{NARROW NO-BREAK SPACE}4.00" in text(panel, "inspector_numbers")
+    assert "×\N{NO-BREAK SPACE}4.00" in text(panel, "inspector_numbers")
 
 
 def test_remove_and_restore(

@@ -65,7 +65,7 @@ def test_the_experiment(
     panel: WhatChangedPanel, workspace: Workspace, selection: Selection, qtbot: QtBot
 ) -> None:
     bring(workspace, small_net(pool=False), panel)
-    assert "2.71\N{NARROW NO-BREAK SPACE}×" in label(panel, "what_changed_headline").text()
+    assert "2.71\N{NO-BREAK SPACE}×" in label(panel, "what_changed_headline").text()
     assert "against as opened" in label(panel, "what_changed_baseline").text()
     assert "model.pool = nn.Identity()" in label(panel, "what_changed_python").text()
     qtbot.mouseClick(button(panel, "copy_python"), Qt.MouseButton.LeftButton)
