@@ -25,10 +25,16 @@ def refuses_other_images(module: nn.Module, binding: InputBinding) -> bool:
         return False
     if any(isinstance(part, nn.RNNBase) for part in module.modules()):
         return False
+    # A pass that cannot run on meta at all says nothing of sizes.
+    return not _runs(module, binding, 2) and _runs(module, binding, 1)
+
+
+def _runs(module: nn.Module, binding: InputBinding, times: int) -> bool:
+    """Whether a forward pass on images ``times`` as high and wide ends."""
     shapes = [
         InputShape(
             spec.name,
-            tuple(2 * dim.size if dim.label in IMAGE else dim.size for dim in spec.dims),
+            tuple(times * dim.size if dim.label in IMAGE else dim.size for dim in spec.dims),
             spec.dtype,
         )
         for spec in binding.specs
@@ -45,8 +51,8 @@ def refuses_other_images(module: nn.Module, binding: InputBinding) -> bool:
             warnings.simplefilter("ignore")
             trial(*args, **kwargs)
     except Exception:
-        return True
-    return False
+        return False
+    return True
 
 
 def with_fixed_images(binding: InputBinding) -> InputBinding:

@@ -30,16 +30,21 @@ LABELS = {
     "_local_scalar_dense": "value read by item()",
     "item": "value read by item()",
     "is_nonzero": "truth of a tensor in an if (1 or 0)",
+    "all": "truth of a check of all values (1 or 0)",
 }
 DEFAULT_VALUES = {
     "_local_scalar_dense": 1,
     "item": 1,
     "is_nonzero": 0,
+    "all": 1,
     "_unique2": 1,
     "unique_consecutive": 1,
 }
-"""Where the upper bound would be absurd: one pass through a loop over distinct values, 1 for a number read, and a
-condition on values does not hold (it is mostly a check for bad data)."""
+"""Where the upper bound would be absurd: one pass through a loop over distinct values, 1 for a number read. A condition
+on values does not hold (it mostly looks for bad data), unless it is a check of all of them (nothing is masked)."""
+
+CHECKS = frozenset({"all", "_is_all_true", "eq"})
+"""Operations whose single result says that all values are as they should be: ``mask.all()``, ``mask.sum() == n``."""
 
 NO_BOUND = 2**31 - 1
 
@@ -54,15 +59,27 @@ class Assumptions:
     def __init__(self, chosen: Mapping[str, int]) -> None:
         self._chosen = chosen
         self.made: dict[str, Assumption] = {}
+        self._checks: dict[int, Tensor] = {}
+        """By id: results of CHECKS, held so that no other tensor gets the id."""
 
     def __call__(
         self, info: OpInfo, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], path: str
     ) -> Any:
         """The assumed result, or NotImplemented for an operation that does not depend on data."""
+        if info.name in CHECKS and _without_data(args):
+            return self._check(func(*args, **kwargs))
         handler = _HANDLERS.get(info.name)
         if handler is None or not _without_data(args):
             return NotImplemented
         return handler(self, info, args, path)
+
+    def _check(self, result: Any) -> Any:
+        if isinstance(result, Tensor) and result.numel() == 1:
+            self._checks[id(result)] = result
+        return result
+
+    def is_check(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._checks
 
     def value(self, info: OpInfo, path: str, bound: int) -> int:
         """The size to use, at most ``bound``."""
@@ -142,10 +159,11 @@ def _item(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str) -
 
 
 def _truth(assume: Assumptions, info: OpInfo, args: tuple[Any, ...], path: str) -> Any:
-    return bool(assume.value(info, path, 1))
+    return bool(assume.value(_CHECK if assume.is_check(args[0]) else info, path, 1))
 
 
 _TRUTH = op_info(torch.ops.aten.is_nonzero.default)
+_CHECK = op_info(torch.ops.aten.all.default)
 
 _HANDLERS = {
     "nonzero": _nonzero,

@@ -198,7 +198,8 @@ def _binary_in_place(a: Tensor, b: Any, **kwargs: Any) -> Any:
 
 @_shortcut(aten.eq.Scalar, aten.ne.Scalar, aten.gt.Scalar, aten.lt.Scalar, aten.ge.Scalar, aten.le.Scalar)
 def _compare(x: Tensor, value: Any) -> Any:
-    if x.is_meta and x.is_contiguous():
+    # What a single number is compared with may decide an if: engine.trace.assume follows it.
+    if x.is_meta and x.dim() and x.is_contiguous():
         return _empty(x.shape, dtype=torch.bool, device=META)
     return NotImplemented
 

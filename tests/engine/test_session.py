@@ -102,6 +102,31 @@ def test_values_read_with_tolist_are_assumed() -> None:
     assert analyze_columns(session, (5, 8), assumptions={":item": 3}).totals.macs == 3 * 5 * 8 * 5
 
 
+class Checks(nn.Module):
+    """Each condition on values costs a product of its own where it holds."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        costs = (x == x).all(), (x > 0).sum() == x.numel(), torch.isnan(x).any(), x.max() > 9
+        for number, condition in enumerate(costs, 1):
+            if condition:
+                x = x @ x.new_empty(4, 10**number) @ x.new_empty(10**number, 4)
+        torch._check_tensor_all(x == x)
+        return x
+
+
+def test_checks_of_all_values_hold_and_searches_for_bad_ones_find_none() -> None:
+    session = open_session(Checks(), (3, 4))
+    analysis = analyze_columns(session, (3, 4))
+    assert [(a.key, a.value, a.maximum) for a in analysis.assumptions] == [
+        (":all", 1, 1),
+        (":is_nonzero", 0, 1),
+    ]
+    assert analysis.totals.macs == 2 * 3 * 4 * (10 + 100)
+    none = analyze_columns(session, (3, 4), assumptions={":is_nonzero": 1})
+    assert none.totals.macs == 2 * 3 * 4 * (10 + 100 + 1000 + 10_000)
+    assert not analysis.coverage.not_counted
+
+
 def test_a_data_dependent_size_is_a_stated_assumption() -> None:
     session = open_session(Selects(), (12, 4))
     analysis = analyze_columns(session, (12, 4))

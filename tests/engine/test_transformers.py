@@ -217,6 +217,15 @@ def test_tokens_without_a_position_are_refused(tmp_path: Path) -> None:
     assert analysed(llama, InputShape("input_ids", (1, 65), "")).totals.macs  # rotary: there is no table
 
 
+def test_a_mask_that_the_model_makes_itself_masks_nothing(tmp_path: Path) -> None:
+    """BART looks whether all of its own mask is true, and then takes the causal kernel instead."""
+    analysis = analysed(opened(made(tmp_path, "BartModel")))
+    layers = analysis.layers
+    attention = [i for i, op in enumerate(layers.op) if op == "scaled_dot_product_attention"]
+    assert all(len(layers.input_shapes[i]) == 3 for i in attention)
+    assert [(a.key, a.value) for a in analysis.assumptions] == [("decoder:all", 1)]
+
+
 def test_experts_that_data_would_choose_are_counted(tmp_path: Path) -> None:
     analysis = analysed(opened(made(tmp_path, "MixtralForCausalLM")))
     layers = analysis.layers
