@@ -21,8 +21,9 @@ from engine.matching import candidates
 from engine.sources import split_file
 
 SCHEMA = "misnomer-contents/1"
-WEIGHTS = ("state dict", "checkpoint", "module")
-"""Kinds of files whose weights may be those of an architecture of the zoo."""
+NO_MODEL = ("tensor", "pickle")
+"""Kinds of files that hold no model. The weights of all others, also of TorchScript and of an exported program, can be
+opened with an architecture of the zoo, which runs nothing of the file."""
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ def _listing(source: str, as_json: bool) -> bytes:
             hint=f"It has: {known}." if known else "It has one group, which needs no name.",
             file=path,
         )
-    is_weights = contents.kind in WEIGHTS
+    is_weights = contents.kind not in NO_MODEL
     found = candidates(contents, group) if is_weights else ()
     if as_json:
         listing = Listing(schema=SCHEMA, contents=contents, candidates=found)

@@ -28,7 +28,7 @@ from engine.loaders.loaded import build_on_meta
 from engine.matching import candidates, zoo_facts, zoo_index
 from engine.matching.names import plain, views
 from tests.conftest import sampled
-from tests.engine.model_files import safetensors_bytes
+from tests.engine.model_files import safetensors_bytes, save_exported, save_script
 
 Shapes = Mapping[str, Shape]
 
@@ -343,6 +343,20 @@ def test_what_a_training_run_saves(tmp_path: Path) -> None:
         each for each in found if each.group == "state_dict_ema"
     )
     assert candidates(read(path), "optimizer") == ()
+
+
+def test_weights_inside_of_models_are_matched_and_opened_without_running_them(tmp_path: Path) -> None:
+    """A pickled module, TorchScript and an exported program hold the names of a state dict too."""
+    module = zoo.squeezenet1_1(num_classes=4).eval()
+    example = torch.zeros(1, 3, 64, 64)
+    torch.save(module, tmp_path / "module.pt")
+    save_script(module, example, tmp_path / "script.pt")
+    save_exported(module, example, tmp_path / "exported.pt2")
+    for name in ("module.pt", "script.pt", "exported.pt2"):
+        best = candidates(read(tmp_path / name))[0]
+        assert best.source == f"{tmp_path / name}@torchvision:squeezenet1_1(num_classes=4)"
+        weights = load(best.source, LoadOptions()).build_real().state_dict()
+        assert all(torch.equal(weights[key], tensor) for key, tensor in module.state_dict().items())
 
 
 def test_the_name_of_the_file_decides_who_stands_first_in_a_tie(tmp_path: Path) -> None:
