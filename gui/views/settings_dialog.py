@@ -160,13 +160,13 @@ class SettingsDialog(QDialog):
         self.network = QCheckBox("The code of models may use the network", self)
         self.network.setObjectName("settings_network")
         self.network.setAccessibleName("The code of models may use the network")
-        by_environment = os.environ.get(NETWORK, "") not in ("", "0") and not self._settings.allow_network
+        by_environment = os.environ.get(NETWORK, "") not in ("", "0")
         self.network.setChecked(self._settings.allow_network or by_environment)
         self.network.setEnabled(not by_environment)
         self.network.setToolTip(
             f"{NETWORK} is set in the environment of this window"
             if by_environment
-            else "Off: connections are refused in the engine. Changing it restarts the engine."
+            else "Off: the engine closes the network to it, where the system can. Changing this restarts the engine."
         )
         self.network.toggled.connect(self._on_network_toggled)
         return self.network
