@@ -90,6 +90,8 @@ class Workspace(QObject):
         self.undo_stack = QUndoStack(self)
         self.undo_stack.setUndoLimit(UNDO_LIMIT)
         self.model: ModelInfo | None = None
+        self.file = ""
+        """The model file or folder that is open, or whose weights it has; empty for none."""
         self.specs: tuple[InputSpec, ...] = ()
         self.editable = False
         self.configuration: Configuration | None = None
@@ -231,11 +233,6 @@ class Workspace(QObject):
             return REPORT_REASON
         return self.model.no_edits if self.model is not None else ""
 
-    @property
-    def file(self) -> str:
-        """The model file or folder that is open, or whose weights it has; empty for none."""
-        return model_file(self.model) if self.model is not None else ""
-
     def symbols(self) -> list[str]:
         """Every adjustable size, in the order of the inputs."""
         return list(sizes.adjustable(self.specs))
@@ -373,6 +370,7 @@ class Workspace(QObject):
         self._gestures.end()
         self.undo_stack.clear()
         self.model, self.specs, self.editable = model, specs, editable
+        self.file = model_file(model)
         self.configuration, self.analysis = configuration, analysis
         self._real_run = configuration.allow_real_run
         self._first, self.baseline = analysis, analysis
