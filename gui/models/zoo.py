@@ -119,6 +119,14 @@ class ZooProxy(QSortFilterProxyModel):
         self._words = text.lower().split()
         self.invalidate()
 
+    def best(self) -> QModelIndex:
+        """What is probably meant: the model of that name, or else one whose name begins so, or else the first."""
+        sought = "_".join(self._words)
+        names = [str(self.index(row, NAME).data()).lower() for row in range(self.rowCount())]
+        begins = [row for row, name in enumerate(names) if name.startswith(sought)]
+        exact = next((row for row in begins if names[row] == sought), None)
+        return self.index(exact if exact is not None else begins[0] if begins else 0, NAME)
+
     def filterAcceptsRow(self, row: int, parent: Index) -> bool:
         return self._model.has_words(row, self._words)
 

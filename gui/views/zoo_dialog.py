@@ -118,6 +118,7 @@ class ZooDialog(QDialog):
 
     def _on_search(self, text: str) -> None:
         self.proxy.set_search(text)
+        self.table.setCurrentIndex(self.proxy.best())
         self._refresh()
 
     def _refresh(self) -> None:
@@ -126,4 +127,4 @@ class ZooDialog(QDialog):
             self.table.setCurrentIndex(self.proxy.index(0, 0))
         self.open_button.setEnabled(rows > 0)
         if total:
-            self.status.setText(f"{rows} of {total} models" if rows else "No model matches.")
+            self.status.setText(f"{rows:,} of {total:,} models" if rows else "No model matches.")

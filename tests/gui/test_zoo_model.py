@@ -52,6 +52,26 @@ def test_every_word_must_stand_somewhere(proxy: zoo.ZooProxy, search: str, found
     assert sources(proxy) == found
 
 
+@pytest.mark.parametrize(
+    ("search", "best"),
+    [
+        ("resnet50", "torchvision:resnet50"),
+        ("vit", "torchvision:vit_b_16"),
+        ("patch16", "timm:samvit_base_patch16"),
+    ],
+)
+def test_the_model_of_that_name_is_the_one_that_enter_opens(search: str, best: str, qtbot: QtBot) -> None:
+    dialog = ZooDialog()
+    qtbot.addWidget(dialog)
+    dialog.show()
+    entries = (*ENTRIES[2:], ZooEntry("timm:cspresnet50", "cspresnet50", "classification"), *ENTRIES[:2])
+    dialog.set_entries(entries)
+    qtbot.keyClicks(dialog.search, search)
+    with qtbot.waitSignal(dialog.chosen) as chosen:
+        qtbot.keyClick(dialog.search, Qt.Key.Key_Return)
+    assert chosen.args == [best]
+
+
 def test_numbers_are_sorted_as_numbers_and_unknown_ones_are_least(proxy: zoo.ZooProxy) -> None:
     proxy.sort(zoo.PARAMS)
     assert sources(proxy)[0] == "timm:samvit_base_patch16"
