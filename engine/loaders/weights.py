@@ -124,7 +124,7 @@ class OpenWeights:
                 hint="Save its state_dict() again with today's torch.",
                 file=str(self._file),
             )
-        data = self._bytes(row.storage, place, start, count)
+        data = self._bytes(row.storage, place, start, count, dtype.itemsize)
         if data.data_ptr() % dtype.itemsize:
             data = data.clone()
         if place.order == "big":
@@ -132,31 +132,32 @@ class OpenWeights:
         values = data.view(dtype)
         return values.as_strided(row.shape, row.stride, values.storage_offset())
 
-    def _bytes(self, storage: str, place: Place, start: int, count: int) -> Tensor:
+    def _bytes(self, storage: str, place: Place, start: int, count: int, unit: int) -> Tensor:
         """``count`` bytes of a storage from ``start``; a storage of several tensors is read once, as a whole."""
         if self._users[storage] == 1:
-            return self._read(place, start, count)
+            return self._read(place, start, count, unit)
         if storage not in self._shared:
-            self._shared[storage] = self._read(place, 0, place.size)
+            self._shared[storage] = self._read(place, 0, place.size, unit)
         return self._shared[storage][start : start + count]
 
-    def _read(self, place: Place, start: int, count: int) -> Tensor:
+    def _read(self, place: Place, start: int, count: int, unit: int) -> Tensor:
         if place.data is not None:
             return torch.frombuffer(bytearray(place.data[start : start + count]), dtype=torch.uint8)
         if place.file not in self._files:
             self._files[place.file] = self._stack.enter_context(_opened(place.file))
-        return _bytes_of(self._files[place.file], place.start + start, count)
+        return _bytes_of(self._files[place.file], place.start + start, count, unit)
 
 
-def _bytes_of(region: Region, start: int, count: int) -> Tensor:
-    """``count`` bytes of an open file, as ``torch.uint8``. Raises LoadError where the file ends before that."""
-    part = region.part(start, count, "")
-    if region.size > MAPPED and count >= LEAST_MAPPED:
-        mapped = _mapped(region, part.start, count)
+def _bytes_of(region: Region, start: int, count: int, unit: int) -> Tensor:
+    """``count`` bytes of an open file, for elements of ``unit`` bytes. Raises LoadError where it ends before that."""
+    region.part(start, count, "")
+    # Elements that do not lie on a multiple of their size would have to be copied out of the mapping.
+    if region.size > MAPPED and count >= LEAST_MAPPED and start % unit == 0:
+        mapped = _mapped(region, start, count)
         if mapped is not None:
             return mapped
     data = torch.empty(count, dtype=torch.uint8)
-    _read_into(region, part.start, data.numpy().data)
+    _read_into(region, start, data.numpy().data)
     return data
 
 
