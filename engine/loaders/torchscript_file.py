@@ -38,6 +38,8 @@ NO_EDITS = (
 )
 _FAILURES = (RuntimeError, torch.jit.Error)
 """What the interpreter raises: of an operation, of ``raise`` and ``assert``."""
+_MANGLED = re.compile(r"^__torch__\.|___torch_mangle_\d+\.")
+"""What TorchScript puts before and into the names of classes."""
 _LAST_LINE = re.compile(r"^(?:RuntimeError|torch\.jit\.Error): ?(.*)\Z", re.MULTILINE | re.DOTALL)
 
 
@@ -78,15 +80,16 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
 
 def _notes(module: nn.Module, binding: InputBinding | None) -> Iterator[str]:
     if "constants" in module._modules and type(module._modules["constants"]) is _Mirrored:
-        yield "Its weights were frozen into constants; those count as parameters here."
+        yield "Its weights were frozen into constants; these count as parameters, and what was computed from them."
     if binding is not None:
         yield "The file says nothing about inputs; this one was guessed from its layers."
 
 
 def _what_runs(contents: Contents) -> Iterator[str]:
     count = len(contents.code)
-    classes = ", ".join(shown(name.removeprefix("__torch__."), 60) for name in contents.classes[:6])
-    more = f" and {len(contents.classes) - 6:,} more" if len(contents.classes) > 6 else ""
+    names = list(dict.fromkeys(_MANGLED.sub("", name) for name in contents.classes))
+    classes = ", ".join(shown(name, 60) for name in names[:6])
+    more = f" and {len(names) - 6:,} more" if len(names) > 6 else ""
     yield (
         f"Compiles its {count:,} TorchScript source {'file' if count == 1 else 'files'}"
         f"{f', with the classes {classes}{more}' if classes else ''}, and runs their forward()."
@@ -322,7 +325,8 @@ def _traced_forward(script: Any, module: nn.Module) -> Callable[..., Any]:
     ``module`` is the mirror. An error leaves the module whose weight the operation was to read.
     """
     parts = dict(module.named_modules())
-    called = [parts[path] for path in _called(script) if path in parts]
+    # Not the model itself, whose methods call one another.
+    called = [parts[path] for path in _called(script) if path and path in parts]
     owners: dict[int, nn.Module] = {}
     for path, part in parts.items():
         for parameter in part._parameters.values() if path else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -17,6 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine import cli
 from engine.api import analyze_columns
 from engine.configuration import Configuration
 from engine.edits import RemoveLayer
@@ -333,3 +335,15 @@ def test_it_is_refused_in_the_table_too(tmp_path: Path) -> None:
     session = Session(load(str(path), LoadOptions(trust=True)))
     assert analyze_columns(session).totals.macs == 2 * 2
     assert (tmp_path / "made").exists()
+
+
+def test_the_command_line_reports_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "net.pt"
+    module, example = build(Convolutional)
+    torch.save({"model": module}, path)
+    arguments = ["report", str(path), "--input", "2x3x8x8", "--format", "json"]
+    assert cli.main(arguments) == cli.BAD_REQUEST
+    assert "model_files.Convolutional" in capsys.readouterr().err
+    assert cli.main([*arguments, "--trust"]) == cli.OK
+    found = json.loads(capsys.readouterr().out)["totals"]
+    assert (found["params"], found["macs"]) == of_module(module, example)[:2]

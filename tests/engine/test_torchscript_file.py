@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine import cli
 from engine.api import open_session
 from engine.configuration import Configuration
 from engine.errors import ConsentRequiredError, LoadError
@@ -161,7 +163,8 @@ def test_consent_says_what_would_run(archive: Archive) -> None:
     assert error.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert error.contents == read(path)
     details = " ".join(error.details)
-    assert "TorchScript source file" in details and "Convolutional" in details and "network" in details
+    assert "TorchScript source file" in details and "network" in details
+    assert "script_models.Convolutional, torch.nn.modules" in details and "mangle" not in details
     assert load(str(path), LoadOptions(trust=True, digest=error.digest)).info.sha256 == error.digest
 
 
@@ -199,6 +202,9 @@ class Picky(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         assert x.shape[0] < 3, "at most two at a time"
+        return self.inner(x)
+
+    def inner(self, x: Tensor) -> Tensor:
         return self.fc(x)
 
 
@@ -225,6 +231,17 @@ def test_what_depends_on_values_is_assumed(tmp_path: Path) -> None:
     analysis = session.analyze(at(torch.zeros(1, 4)))
     assert [(each.key, each.value) for each in analysis.assumptions] == [(":is_nonzero", 0)]
     assert analysis.totals.macs == 2 * 4 * 4
+
+
+def test_the_command_line_reports_it(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+    module, example = build(Transformer)
+    expected = open_session(module, example).analyze(at(example)).totals
+    arguments = ["report", str(archive(Transformer, "script")), "--input", "2x7:int64", "--format", "json"]
+    assert cli.main(arguments) == cli.BAD_REQUEST
+    assert "--trust" in capsys.readouterr().err
+    assert cli.main([*arguments, "--trust"]) == cli.OK
+    totals = json.loads(capsys.readouterr().out)["totals"]
+    assert (totals["params"], totals["macs"]) == (expected.params, expected.macs)
 
 
 def test_there_are_no_parts(archive: Archive) -> None:
