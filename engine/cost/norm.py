@@ -79,6 +79,7 @@ def rms_norm(call: OpCall) -> Work:
     "native_batch_norm",
     "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training",
+    "_native_batch_norm_legit_functional",
     "_batch_norm_no_update",
     "_batch_norm_impl_index",
     "cudnn_batch_norm",

@@ -18,6 +18,7 @@ UNTRACKED_PREFIXES = ("prim::", "profiler::", "debugprims::")
 UNTRACKED = frozenset(
     {
         "aten::_assert_async", "aten::_assert_scalar", "aten::sym_size", "aten::sym_numel", "aten::sym_stride",
+        "aten::sym_storage_offset",
         "aten::is_same_size", "aten::_has_compatible_shallow_copy_type", "aten::is_contiguous",
         "aten::stride", "aten::size", "aten::dim", "aten::storage_offset",
     }
