@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from functools import lru_cache
 
-import msgspec
 import torch
 
 from engine.configuration import Configuration
@@ -103,14 +102,19 @@ def _weight_uses(
     """Per row, what it reads of which parameter and how many of its MACs multiply an element of it."""
     found = []
     for row, (_, work) in zip(rows, costs, strict=True):
-        uses = {use.name: use for use in _factors(row, work)}
+        factors = _factors(row, work)
+        if not row.params:
+            found.append(tuple(factors))
+            continue
+        uses = {use.name: use for use in factors}
         for name, read in zip(row.params, row.reads, strict=True):
             elements = parameters.elements[name]
             runs = _runs(row, name) if read < elements else {}
-            reads = runs if sum(runs.values()) == read else {name: read}
-            for part, size in ({name: 0} | reads).items():
-                use = uses.get(part) or WeightUse(part, elements if part == name else size)
-                uses[part] = msgspec.structs.replace(use, read=size)
+            reads = {name: 0, **runs} if runs and sum(runs.values()) == read else {name: read}
+            for part, size in reads.items():
+                use = uses.get(part)
+                whole = elements if part == name else size
+                uses[part] = WeightUse(part, whole, size, use.macs if use else 0, use.unknown if use else "")
         found.append(tuple(uses.values()))
     return tuple(found)
 
@@ -132,8 +136,11 @@ def _factors(row: Row, work: Work) -> list[WeightUse]:
         used = any(weight is not None for weight in weights)
         return [WeightUse("", 0, unknown="how often each weight is used is not known")] if used else []
     factors: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for position, macs in work.weighted:
-        weight = weights[position] if position < len(weights) else None
+        if position >= len(weights):
+            return [WeightUse("", 0, unknown="which operand is the weight is not known")]
+        weight = weights[position]
         if weight is None:
             continue
         if not weight.name:
@@ -141,10 +148,10 @@ def _factors(row: Row, work: Work) -> list[WeightUse]:
         if weight.scattered:
             return [WeightUse("", 0, unknown=f"only a part of {weight.name} is used")]
         factors[weight.name] = factors.get(weight.name, 0) + macs * row.calls
+        sizes[weight.name] = weight.elements
     if sum(factors.values()) > work.macs * row.calls:
         return [WeightUse("", 0, unknown="both factors are weights")]
-    elements = {weight.name: weight.elements for weight in weights if weight is not None}
-    return [WeightUse(name, elements[name], macs=macs) for name, macs in factors.items()]
+    return [WeightUse(name, sizes[name], 0, macs) for name, macs in factors.items()]
 
 
 def _layers(

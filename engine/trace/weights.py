@@ -18,6 +18,14 @@ SAME_ZEROS = TRANSFERS | {"clone", "contiguous", "type_as", "reshape", "flatten"
 """Operations whose result has a zero where their argument has one, and nowhere else."""
 SHAPE_ONLY = ("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "new_")
 """Beginnings of the names of operations that read no value of their argument."""
+NO_PRODUCTS = frozenset(
+    {
+        "add", "sub", "mul", "div", "relu", "gelu", "silu", "sigmoid", "hardtanh", "hardswish", "hardsigmoid",
+        "batch_norm", "layer_norm", "group_norm", "softmax", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean",
+        "cat", "flatten", "reshape", "contiguous", "clone", "roll", "pad", "embedding", "dropout", "feature_dropout",
+    }
+)  # fmt: skip
+"""Operations without MACs, of which models have most: nobody asks for their weights."""
 MASKED = ("_orig", ".original")
 """Endings of the names that pruning and parametrizations give the parameter that a mask is multiplied with. Its zeros
 are counted with the mask (see engine.loaders.zeros)."""
@@ -63,7 +71,12 @@ class WeightFollower:
         """Ids of views, which the recorder keeps alive, that leave out some of the elements."""
 
     def weights(self, info: OpInfo, args: Any, kwargs: dict[str, Any]) -> tuple[Weight | None, ...]:
-        """Per entry of ``OpCall.inputs`` the parameter it is, shows or was computed of; None for an activation."""
+        """Per entry of ``OpCall.inputs`` the parameter it is, shows or was computed of; None for an activation.
+
+        Empty for an operation that multiplies and adds nothing up.
+        """
+        if info.name in NO_PRODUCTS:
+            return ()
         return tuple([None if each is None else self._weight(each) for each in _operands(info, args, kwargs)])
 
     @property
@@ -80,6 +93,8 @@ class WeightFollower:
     def executed(self, info: OpInfo, args: Any, kwargs: dict[str, Any], outputs: list[Tensor]) -> None:
         """Any other operation: remember its results when they are computed of weights and buffers alone."""
         if info.inplace and not self._computed:
+            return
+        if not info.inplace and args and isinstance(args[0], Tensor) and not self._is_stored(args[0]):
             return
         operands = [tensor for tensor in _operands(info, args, kwargs) if tensor is not None]
         if operands and all(map(self._is_stored, operands)):

@@ -21,12 +21,13 @@ from torch.nn.utils import parametrize, prune
 from engine.api import analyze, analyze_columns, open_session
 from engine.cli import main
 from engine.configuration import Configuration
+from engine.cost import known_ops
 from engine.edits import Edit, RemoveLayer, SetAttribute
 from engine.errors import CancelledError, InputError
 from engine.export import render
 from engine.export.compare import parse_condition
 from engine.export.report import Report, parse_report
-from engine.graph import InputShape
+from engine.graph import InputShape, InputSpec
 from engine.loaders import load, zeros
 from engine.loaders.loaded import LoadOptions
 from engine.loaders.zeros import count_zeros, zeros_of
@@ -35,8 +36,10 @@ from engine.results import Analysis
 from engine.server import Inbox
 from engine.session import Session
 from engine.sparsity import why_unknown, with_zeros
+from engine.trace.weights import NO_PRODUCTS
 from engine.tree import LayerStructure
 from engine.tree_values import NodeValues
+from tests.engine.model_files import Convolutional, Recurrent, Transformer, build, save_exported, save_script
 from tests.engine.test_server import Engine, at, engine
 
 __all__ = ["engine"]
@@ -355,7 +358,7 @@ def test_a_pruned_model_shows_its_zeros_per_layer_and_its_macs_as_ever(folder: P
         assert found == sum(count for name, count in is_zero.items() if name.startswith(prefix))
     values = NodeValues(LayerStructure(analysis), analysis)
     for node in range(len(values.structure)):
-        if values.value(node, "macs"):  # biases are not pruned
+        if values.value(node, "macs") and values.value(node, "params"):  # biases are not pruned
             assert 0.7 < (values.value(node, "sparsity") or 0) < 0.85
     rows = zip(
         analysis.layers.path,
@@ -594,3 +597,36 @@ def test_the_api_gives_the_zeros_of_a_module_in_memory() -> None:
     report = analyze(small(), (1, 3, 9, 9))
     assert (report.totals.zeros, report.totals.sparsity) == (144, 0.5)
     assert report.layers[0].nonzero_macs == 2646
+
+
+def test_what_nobody_asks_the_weights_of_multiplies_nothing() -> None:
+    families = known_ops()
+    multiply = ("convolution", "linear", "attention", "recurrent")
+    assert not [op for op in NO_PRODUCTS if families.get(op) in multiply]
+    assert len(NO_PRODUCTS & families.keys()) > 20
+
+
+FILES: dict[str, Callable[[nn.Module, Tensor, Path], None]] = {
+    "net.pt": lambda module, example, path: torch.save(module, path),
+    "script.pt": save_script,
+    "net.pt2": save_exported,
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("kind", [Convolutional, Transformer, Recurrent])
+def test_every_kind_of_file_has_the_zeros_of_its_module(
+    tmp_path: Path, file: str, kind: type[nn.Module]
+) -> None:
+    module, example = build(kind)
+    prune_all(module, 0.8)
+    FILES[file](module, example, tmp_path / file)
+    loaded = load(str(tmp_path / file), LoadOptions(trust=True))
+    dtype = str(example.dtype).removeprefix("torch.")
+    inputs = [
+        InputShape(spec.name, tuple(example.shape), dtype) for spec in loaded.specs or (InputSpec("", ()),)
+    ]
+    found = analyze_columns(Session(loaded, tuple(inputs)), inputs).totals
+    wanted = columns(module, example).totals
+    assert (found.macs, found.nonzero_macs) == (wanted.macs, wanted.nonzero_macs)
+    assert (found.zeros, found.unweighed_params) == (wanted.zeros, 0)
