@@ -322,6 +322,8 @@ class Session:
         if mode == "cpu":
             if self._real is None:
                 self._real = _Runnable(self._build_real())
+            elif self._loaded.check is not None:
+                self._loaded.check()
             runnable = self._real
         runnable.apply(configuration.edits)
         return runnable

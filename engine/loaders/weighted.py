@@ -78,6 +78,7 @@ def with_weights(
         build_real=partial(_build_real, model.build_real, weights, fitted, dtype),
         random_weights=False,
         count_zeros=partial(_zeros, weights, counted),
+        check=weights.check,
     )
 
 

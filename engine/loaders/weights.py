@@ -1,8 +1,8 @@
 """The tensors of a read file as torch tensors: from their bytes, nothing of the file is unpickled.
 
 Files up to ``MAPPED`` bytes are read straight into the memory that the tensors keep. Larger ones are mapped, so that
-opening them again costs nothing; only such a file, shortened in place by another program while a model computes with
-it, ends this process. Nothing is ever written to a file.
+opening them again costs nothing; they are looked at before each real run, and only one that another program shortens in
+the middle of a run ends this process. Nothing is ever written to a file.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Weights:
         self.file = Path(contents.file)
         self.contents = contents
         self._stamp = _stamp(self.file)
+        self._mapped: dict[Path, tuple[int, int]] = {}
+        """Files whose bytes tensors are still looked up in, as they were."""
         self.rows = {
             tensors.name[at]: _Row(
                 tensors.shape[at],
@@ -95,14 +97,29 @@ class Weights:
         if now.tensors != self.contents.tensors or _stamp(self.file) != self._stamp:
             raise _changed(self.file)
         with ExitStack() as stack:
-            yield OpenWeights(self.file, self.rows, places, stack)
+            yield OpenWeights(self.file, self.rows, places, stack, self._mapped)
+
+    def check(self) -> None:
+        """Raises LoadError when a file has changed that tensors are mapped from."""
+        for path, stamp in self._mapped.items():
+            if _stamp(path) != stamp:
+                raise _changed(path)
 
 
 class OpenWeights:
     """Tensors of the open files. Those that share memory in the file share it here."""
 
-    def __init__(self, file: Path, rows: Mapping[str, _Row], places: Places, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        file: Path,
+        rows: Mapping[str, _Row],
+        places: Places,
+        stack: ExitStack,
+        mapped: dict[Path, tuple[int, int]],
+    ) -> None:
+        """``mapped`` gets the files that are mapped, as they are now."""
         self._file = file
+        self._mapped = mapped
         self._rows = rows
         self._places = places
         self._stack = stack
@@ -144,7 +161,9 @@ class OpenWeights:
         if place.data is not None:
             return torch.frombuffer(bytearray(place.data[start : start + count]), dtype=torch.uint8)
         if place.file not in self._files:
-            self._files[place.file] = self._stack.enter_context(_opened(place.file))
+            region = self._files[place.file] = self._stack.enter_context(_opened(place.file))
+            if region.size > MAPPED:
+                self._mapped[place.file] = _status(region)
         return _bytes_of(self._files[place.file], place.start + start, count, unit)
 
 

@@ -558,6 +558,31 @@ def test_a_file_that_changes_after_it_was_opened(
         zeros(loaded)
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_file_that_changes_between_two_runs(
+    nets: Nets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool
+) -> None:
+    """Weights that were read stay; a look at what is mapped and gone would end the process."""
+    monkeypatch.setattr(weights, "MAPPED", 0 if mapped else weights.MAPPED)
+    monkeypatch.setattr(weights, "LEAST_MAPPED", 0)
+    module, example = nets.build("convolutional")
+    path = FORMS["pt"](module.state_dict(), tmp_path)
+    session = Session(nets.open(path, "convolutional"))
+    configuration = session.default_configuration()
+    with session.real(configuration) as real:
+        assert_equal(real.module, module, example, "float32")
+    os.truncate(path, 100)
+    if mapped:
+        with (
+            pytest.raises(LoadError, match="is not what it was when it was opened"),
+            session.real(configuration),
+        ):
+            pass
+    else:
+        with session.real(configuration) as real:
+            assert_equal(real.module, module, example, "float32")
+
+
 def test_a_file_that_is_cut_off_while_it_is_read(nets: Nets, tmp_path: Path) -> None:
     path = FORMS["pt"](nets.build("recurrent")[0].state_dict(), tmp_path)
     loaded = nets.open(path, "recurrent")
