@@ -22,6 +22,8 @@ SAMPLE_RATE = 16_000
 """Of the sound that speech models take; one second at first."""
 LONGEST_SOUND_S = 30
 SPEECH_FRAMES = 512
+FEW_STEPS = 8
+"""A model with fewer steps of tokens than this is given any number of them."""
 
 PARTS = (
     "text_config", "vision_config", "audio_config", "encoder", "decoder", "backbone_config", "encoder_config",
@@ -114,8 +116,10 @@ def _dim(dim: Dim, size: Size, longest: Longest | None) -> Dim:
     if size.fixed and dim.label != "batch":
         return Dim(dim.label, dim.size)
     if dim.label == "sequence" and longest is not None:
+        if longest.tokens < FEW_STEPS * dim.step:
+            return replace(dim, minimum=1, maximum=longest.tokens, step=1)
         step = 1 if longest.tokens % dim.step else dim.step
-        return replace(dim, minimum=min(dim.minimum, longest.tokens), maximum=longest.tokens, step=step)
+        return replace(dim, maximum=longest.tokens, step=step)
     if dim.label == "size" and dim.size == SAMPLE_RATE:
         tenth = SAMPLE_RATE // 10
         return replace(dim, minimum=tenth, maximum=LONGEST_SOUND_S * SAMPLE_RATE, step=tenth)

@@ -152,7 +152,7 @@ def test_inputs_have_the_sizes_that_the_configuration_says(tmp_path: Path) -> No
     bert = opened(made(tmp_path, "BertForSequenceClassification"))
     (tokens,) = bert.specs
     assert (tokens.name, tokens.dtype, tokens.default.shape) == ("input_ids", "int64", (1, 64))
-    assert tokens.dims[1].maximum == 64
+    assert (tokens.dims[1].minimum, tokens.dims[1].maximum, tokens.dims[1].step) == (1, 64, 1)
     assert bert.info.task == "sequence classification"
 
     clip = opened(made(tmp_path / "b", "CLIPModel"))
@@ -297,6 +297,24 @@ def test_nothing_that_a_configuration_names_is_fetched_or_run(tmp_path: Path) ->
     assert type(loaded.module).__module__ == "transformers.models.bert.modeling_bert"
     assert "own code was not run" in loaded.info.note
     assert "scaled_dot_product_attention" in analysed(loaded).layers.op
+
+
+def test_pretrained_parts_are_built_without_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    config = {
+        "model_type": "detr", "architectures": ["DetrModel"], "d_model": 32, "encoder_layers": 1, "decoder_layers": 1,
+        "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+        "use_timm_backbone": True, "backbone": "resnet18", "use_pretrained_backbone": True,
+    }  # fmt: skip
+    loaded = opened(write(tmp_path, config))
+    assert analysed(loaded).totals.macs
+    assert "no image size" in loaded.info.note
 
 
 def test_a_class_that_transformers_has_not_shows_the_base_model(tmp_path: Path) -> None:
