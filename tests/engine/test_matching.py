@@ -9,6 +9,7 @@ import argparse
 import random
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ def first(found: tuple[Candidate, ...]) -> set[str]:
     return {each.architecture for each in found if each.rank == 1}
 
 
+@pytest.mark.sweep
+@pytest.mark.timeout(1200)
 def test_models_are_matched_back(tmp_path: Path) -> None:
     """The right one is first or tied first for at least 95 % of 200 models, and never missing.
 
@@ -118,6 +121,8 @@ def groups_of_equals() -> list[list[str]]:
     return [names for names in by_structure.values() if len(names) > 1]
 
 
+@pytest.mark.sweep
+@pytest.mark.timeout(1200)
 def test_collisions_among_torchvision_list_all_their_names(tmp_path: Path) -> None:
     equals = groups_of_equals()
     assert len(equals) == 13
@@ -426,10 +431,14 @@ def test_an_index_is_read_as_it_was_written() -> None:
     assert index.overlaps([{"a.w": (2, 3), "b": (1,)}, {"a.b": (), "x": (1,)}]) == [[1, 1, 1], [1, 2, 0]]
 
 
-def test_every_torchvision_model_of_the_index_is_what_the_program_opens() -> None:
+@pytest.mark.sweep
+@pytest.mark.timeout(1200)
+def test_architectures_of_the_index_are_what_the_program_opens() -> None:
     """So that a candidate's source has the structure that it was proposed for."""
     index = zoo_index.load()
-    known = [each for each in zoo_facts().architectures if each.source.startswith("torchvision:")]
-    for each in sampled(known, 4, "index"):
-        expected = {member.name: member.shape for member in index.members(each.structure)}
-        assert opened(each.source) == expected, each.source
+    libraries = ["torchvision", "timm"] if find_spec("timm") else ["torchvision"]
+    for library in libraries:
+        known = [each for each in zoo_facts().architectures if each.source.startswith(f"{library}:")]
+        for each in sampled(random.Random(4).sample(known, 60), 3, library):
+            expected = {member.name: member.shape for member in index.members(each.structure)}
+            assert opened(each.source) == expected, each.source
