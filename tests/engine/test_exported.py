@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine import latency
 from engine.api import analyze
+from engine.cli import main
 from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer, SetAttribute
 from engine.errors import ConsentRequiredError, InputError, LayerError, LoadError, UnsupportedModelError
@@ -173,7 +174,7 @@ def counted_macs(module: nn.Module, args: tuple[Any, ...]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-@pytest.mark.parametrize(("name", "way"), sampled(CASES, 3, "exported"))
+@pytest.mark.parametrize(("name", "way"), sampled(CASES, 2, "exported"))
 def test_numbers_of_the_module_it_was_exported_from(name: str, way: str, tmp_path: Path) -> None:
     module, args = build(name)
     expected = analyze(module, args).totals
@@ -565,6 +566,31 @@ def test_layers_are_timed(residual_session: Session) -> None:
     times = latency.layer_times(residual_session, analysis.configuration, 1, Event())
     timed = {row for row, seconds in zip(times.row_id, times.latency_s, strict=True) if seconds}
     assert {"conv1:conv2d", "layer4.0.conv2:conv2d", "fc:linear"} <= timed
+
+
+@pytest.mark.parametrize(
+    ("name", "edits"),
+    [
+        ("resnet", ["--set", "conv1.stride=1", "--remove", "maxpool"]),
+        ("encoder", ["--remove", "layers.1"]),
+        ("lstm", ["--remove", "out"]),
+    ],
+)
+def test_command_line(
+    name: str, edits: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, args = build(name)
+    path = save(exported(module, args), tmp_path / "net.pt2")
+    assert main(["report", path]) == 2
+    assert "--trust" in capsys.readouterr().err
+    assert main(["report", path, "--trust", "--format", "json", *edits]) == 0
+    report = json.loads(capsys.readouterr().out)
+    wanted: list[Edit] = [RemoveLayer(edits[-1])]
+    if name == "resnet":
+        wanted.append(SetAttribute("conv1", "stride", 1))
+    totals = analyze(module, args, wanted).totals
+    assert (report["totals"]["params"], report["totals"]["macs"]) == (totals.params, totals.macs)
+    assert report["model"]["format"] == "pt2"
 
 
 # -- refusals --------------------------------------------------------------------------------------------------------
