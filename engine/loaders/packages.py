@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,6 +80,13 @@ def optional_package(name: str, sources: str) -> Any:
             f"{name} cannot be imported: {first_line(error)}",
             hint=f"Install versions of torch, torchvision and {name} that belong together.",
         ) from error
+
+
+def unknown_model(library: str, name: str, known: Sequence[str]) -> LoadError:
+    """``library`` has no model called ``name``; those with similar names are suggested."""
+    close = difflib.get_close_matches(name, known, 3)
+    hint = f"Did you mean {', '.join(close)}?" if close else "Open the zoo to see all names."
+    return LoadError(f"{library} has no model {name!r}.", hint=hint)
 
 
 def first_line(error: BaseException) -> str:

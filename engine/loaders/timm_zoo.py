@@ -6,7 +6,6 @@ that set of published weights.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import inspect
 from typing import Any
@@ -18,7 +17,7 @@ from engine.graph import Dim, InputShape, InputSpec
 from engine.loaders.call import parse_call
 from engine.loaders.inputs import InputBinding, make_spec
 from engine.loaders.loaded import LoadedModel, LoadOptions, build_on_meta, to_meta
-from engine.loaders.packages import first_line, offline, optional_package
+from engine.loaders.packages import first_line, offline, optional_package, unknown_model
 from engine.loaders.trial import IMAGE, refuses_other_images, with_fixed_images
 from engine.results import ModelInfo, ZooEntry
 
@@ -96,9 +95,7 @@ def _timm() -> Any:
 def _check_name(timm: Any, name: str) -> None:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), 3)
-        hint = f"Did you mean {', '.join(close)}?" if close else "Open the zoo to see all names."
-        raise LoadError(f"timm has no model {architecture!r}.", hint=hint)
+        raise unknown_model("timm", architecture, timm.list_models())
     known = timm.models.get_arch_pretrained_cfgs(architecture) if tag else {}
     if tag and name not in known:
         has = ", ".join(filter(None, (each.partition(".")[2] for each in known))) or "none"

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from engine.graph import Shape
 from engine.loaders.call import parse_call
 from engine.loaders.inputs import InputBinding, Labels, make_spec
 from engine.loaders.loaded import LoadedModel, LoadOptions, build_on_meta, to_meta
+from engine.loaders.packages import first_line, unknown_model
 from engine.results import ModelInfo, ZooEntry
 
 FRAMES = 16
@@ -38,9 +38,7 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
     call_text, _, weights_name = text.rpartition(":") if ":" in text else (text, "", "")
     name, args, kwargs = parse_call(call_text, source)
     if name not in models.list_models():
-        close = difflib.get_close_matches(name, models.list_models(), 3)
-        hint = f"Did you mean {', '.join(close)}?" if close else "Open the zoo to see all names."
-        raise LoadError(f"torchvision has no model {name!r}.", hint=hint)
+        raise unknown_model("torchvision", name, models.list_models())
     weights = _weights(models, name, weights_name)
 
     def build() -> nn.Module:
@@ -50,9 +48,8 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
     try:
         module = to_meta(build_on_meta(build))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LoadError(
-            f"torchvision cannot build {call_text}: {reason}", hint="Check its arguments."
+            f"torchvision cannot build {call_text}: {first_line(error)}", hint="Check its arguments."
         ) from error
     binding = _binding(name, _task(models, name), weights, kwargs)
     note = ""
@@ -95,7 +92,7 @@ def _torchvision_models() -> Any:
         import torchvision.models as models
     except Exception as error:  # a torchvision that does not match torch raises RuntimeError at import
         raise LoadError(
-            f"torchvision cannot be imported: {str(error).splitlines()[0]}",
+            f"torchvision cannot be imported: {first_line(error)}",
             hint="Install torch and torchvision in matching versions (both from the same index).",
         ) from error
     return models
