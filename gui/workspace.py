@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
-from PySide6.QtGui import QUndoStack
 
 from engine import sources
 from engine.configuration import Configuration
-from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit
+from engine.edits import add_edit
 from engine.errors import EngineError
-from engine.graph import AttributeValue, Dim, InputShape, InputSpec
+from engine.graph import InputShape, InputSpec
 from engine.measurement import Latency, LayerTimes
 from engine.protocol import (
     Failed,
@@ -25,8 +24,8 @@ from engine.protocol import (
 from engine.results import Analysis, ModelInfo, with_latency
 from gui import sizes
 from gui.analysis_queue import AnalysisQueue
-from gui.commands import Baseline, Gestures, SetBaseline, SetConfiguration
-from gui.edit_changes import original_attribute, with_attribute, without
+from gui.asked import Asked
+from gui.commands import Baseline, SetBaseline
 from gui.engine_client import EngineClient
 from gui.opener import Opener
 from gui.opening import Opening, Plan, model_file, planned_inputs, stated
@@ -39,21 +38,18 @@ from gui.zeros import KnownZeros
 
 log = logging.getLogger(__name__)
 
-UNDO_LIMIT = 500
 MAX_LATENCIES = 2000
 """Configurations whose measurements are kept: days of dragging must not fill the memory."""
 POINTS_MS = 100
 """Prefetched points are announced at most this often."""
-REPORT_REASON = "This is an opened report; open its model to change it."
 _REFUSALS = ("layer", "input", "unsupported")
 """Kinds of error that say something about a configuration, rather than about this moment."""
 
 
-class Workspace(QObject):
+class Workspace(Asked):
     """Requests go to the engine one at a time, the newest waits; results and undo live here."""
 
     model_changed = Signal()
-    configuration_changed = Signal()
     analysis_changed = Signal()
     baseline_changed = Signal()
     points_changed = Signal()
@@ -87,14 +83,8 @@ class Workspace(QObject):
         super().__init__(parent)
         self.engine = engine
         self._settings = settings
-        self.undo_stack = QUndoStack(self)
-        self.undo_stack.setUndoLimit(UNDO_LIMIT)
-        self.model: ModelInfo | None = None
         self.file = ""
         """The model file or folder that is open, or whose weights it has; empty for none."""
-        self.specs: tuple[InputSpec, ...] = ()
-        self.editable = False
-        self.configuration: Configuration | None = None
         self.analysis: Analysis | None = None
         self.baseline: Analysis | None = None
         self.baseline_label = ""
@@ -103,15 +93,9 @@ class Workspace(QObject):
         """What was measured of this model at the threads that count now, the newest last; at most MAX_LATENCIES."""
         self.failure: Failed | None = None
         self.progress: Progress | None = None
-        self.linked = False
-        """Whether height and width move together."""
         self.count_mode = "flops" if settings.text("count_mode") == "flops" else "macs"
-        self._sweep_symbol = ""
-        self._first: Analysis | None = None
         self._times: LayerTimes | None = None
-        self._real_run = False
         self._stage = ""
-        self._gestures = Gestures()
         # Before the others forget what was under way:
         engine.crashed.connect(self._on_crashed)
         self._queue = AnalysisQueue(engine, self)
@@ -141,6 +125,8 @@ class Workspace(QObject):
         self._prefetcher = Prefetcher(engine, self._unknown_positions, lambda: self._awaits_zeros, self)
         self._points_timer = QTimer(self, singleShot=True, interval=POINTS_MS)
         self._points_timer.timeout.connect(self.points_changed)
+        self.sweep_moved.connect(self._prefetcher.touch)
+        self.sweep_moved.connect(self.points_changed)
         engine.progressed.connect(self._on_progressed)
         engine.point_arrived.connect(self._on_point)
         engine.weighed.connect(self._on_weighed)
@@ -225,58 +211,6 @@ class Workspace(QObject):
     def trusted_paths(self) -> tuple[str, ...]:
         """Files whose code runs again when they change, until the window closes."""
         return self._opener.trusted_paths
-
-    @property
-    def no_edits(self) -> str:
-        """Why layers cannot be changed, as a sentence; empty when they can."""
-        if not self.editable:
-            return REPORT_REASON
-        return self.model.no_edits if self.model is not None else ""
-
-    def symbols(self) -> list[str]:
-        """Every adjustable size, in the order of the inputs."""
-        return list(sizes.adjustable(self.specs))
-
-    def dim_of(self, symbol: str) -> Dim:
-        """Label and range of a symbol, which reaches the size asked for; KeyError when there is none."""
-        dim = sizes.adjustable(self.specs)[symbol]
-        if self.configuration is None:
-            return dim
-        return sizes.around(dim, sizes.size_of(self.specs, self.configuration.inputs, symbol))
-
-    def size_of(self, symbol: str) -> int:
-        """The size asked for; KeyError for an unknown symbol."""
-        if self.configuration is None:
-            raise KeyError(symbol)
-        return sizes.size_of(self.specs, self.configuration.inputs, symbol)
-
-    def partner_of(self, symbol: str) -> str | None:
-        """The symbol that moves with this one: the width with the height while they are linked."""
-        return sizes.plane_partner(self.specs, symbol) if self.linked else None
-
-    def configuration_at(self, symbol: str, size: int, like: Configuration | None = None) -> Configuration:
-        """``like`` (or the configuration asked for) with ``symbol``, and what is linked to it, at ``size``."""
-        like = like or self.configuration
-        if like is None:
-            raise KeyError(symbol)
-        inputs = sizes.with_sizes(self.specs, like.inputs, self._with_partner({symbol: size}))
-        return msgspec.structs.replace(like, inputs=inputs)
-
-    @property
-    def sweep_symbol(self) -> str:
-        """The slider that the Curve chart follows; ``""`` when nothing is adjustable."""
-        return self._sweep_symbol
-
-    @sweep_symbol.setter
-    def sweep_symbol(self, symbol: str) -> None:
-        if symbol != self._sweep_symbol and symbol in self.symbols():
-            self._sweep_symbol = symbol
-            self._prefetcher.touch()
-            self.points_changed.emit()
-
-    def original_attribute(self, path: str, field: str) -> AttributeValue:
-        """An attribute as it was when the model was opened; None when it is not known."""
-        return original_attribute(self._first, path, field)
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -367,13 +301,9 @@ class Workspace(QObject):
         editable: bool,
     ) -> None:
         """Replace everything on the screen."""
-        self._gestures.end()
-        self.undo_stack.clear()
-        self.model, self.specs, self.editable = model, specs, editable
+        self._take(model, specs, configuration, analysis, editable)
         self.file = model_file(model)
-        self.configuration, self.analysis = configuration, analysis
-        self._real_run = configuration.allow_real_run
-        self._first, self.baseline = analysis, analysis
+        self.analysis = self.baseline = analysis
         self.baseline_label = self.first_label
         self.points = {}
         self._forget_latencies()
@@ -383,9 +313,6 @@ class Workspace(QObject):
         self._queue.clear()
         if analysis is not None:
             self._remember(analysis)
-        self._sweep_symbol = sizes.first_sweep(specs)
-        # A model that is published at an uneven size (optical flow) starts with free sides.
-        self.linked = sizes.has_equal_sides(specs, configuration.inputs)
         self._set_failure(None)
         self._update_stale()
         self.model_changed.emit()
@@ -410,121 +337,6 @@ class Workspace(QObject):
             "Command line",
             msgspec.structs.replace(self.configuration, inputs=inputs, edits=edits, assumptions=assumptions),
         )
-
-    # -- changing ------------------------------------------------------------------------------------------------
-
-    def begin_gesture(self) -> None:
-        """A drag starts: until :meth:`end_gesture`, changes of the same symbols are one step to undo."""
-        self._gestures.begin()
-
-    def end_gesture(self) -> None:
-        self._gestures.end()
-
-    def set_sizes(self, new: Mapping[str, int]) -> None:
-        """Ask for other sizes (symbol → elements), each kept inside its range; a linked size follows."""
-        if self.configuration is None or not self.editable or not new:
-            return
-        first = next(iter(new))
-        symbols = self.symbols()
-        partner = self.partner_of(first)
-        sweep = min((first, partner), key=symbols.index) if partner else first
-        inputs = sizes.with_sizes(self.specs, self.configuration.inputs, self._with_partner(dict(new)))
-        if inputs == self.configuration.inputs:
-            return
-        if sweep != self._sweep_symbol:
-            self._sweep_symbol = sweep
-            self.points_changed.emit()
-        self._change(
-            f"Input {sizes.size_text(inputs)}",
-            msgspec.structs.replace(self.configuration, inputs=inputs),
-            gesture=self._gestures.of(frozenset(new)),
-        )
-
-    def _with_partner(self, new: dict[str, int]) -> dict[str, int]:
-        """``new`` with the sizes linked to it, each inside the range that both sides have."""
-        for symbol, size in list(new.items()):
-            partner = self.partner_of(symbol)
-            if partner is not None and partner not in new:
-                new[symbol] = new[partner] = sizes.common(self.dim_of(symbol), self.dim_of(partner), size)
-        return new
-
-    def set_linked(self, linked: bool) -> None:
-        """Let height and width move together (they become equal) or on their own."""
-        if linked == self.linked:
-            return
-        self.linked = linked
-        height = sizes.height_symbol(self.specs)
-        if linked and height is not None:
-            # A step of its own to undo, however soon after a drag.
-            self._gestures.end()
-            self.set_sizes({height: self.size_of(height)})
-            self._gestures.end()
-        self.configuration_changed.emit()
-
-    def set_assumption(self, key: str, value: int) -> None:
-        """State a size that depends on the data."""
-        if self.configuration is not None and self.editable:
-            rest = tuple(pair for pair in self.configuration.assumptions if pair[0] != key)
-            self._change(
-                f"Assume {key} = {value}",
-                msgspec.structs.replace(self.configuration, assumptions=tuple(sorted((*rest, (key, value))))),
-            )
-
-    def remove_layer(self, path: str) -> None:
-        """Replace the module at ``path`` by identity."""
-        self._edit(f"Remove {path}", lambda edits: add_edit(edits, RemoveLayer(path)))
-
-    def restore_layer(self, path: str) -> None:
-        """Take back the removal of ``path``."""
-        self._edit(f"Restore {path}", lambda edits: without(edits, RemoveLayer(path)))
-
-    def set_attribute(self, path: str, field: str, value: int | str | tuple[int, ...]) -> None:
-        """Set a field of the module at ``path``; its original value takes the edit back."""
-        edit, original = SetAttribute(path, field, value), self.original_attribute(path, field)
-        self._edit(f"Set {path}.{field}", lambda edits: with_attribute(edits, edit, original))
-
-    def reset_edits(self) -> None:
-        """Take back every edit; input sizes stay."""
-        self._edit("Reset edits", lambda edits: ())
-
-    def _edit(self, text: str, change: Callable[[tuple[Edit, ...]], tuple[Edit, ...]]) -> None:
-        if self.configuration is not None and not self.no_edits:
-            edits = change(self.configuration.edits)
-            self._change(text, msgspec.structs.replace(self.configuration, edits=edits))
-
-    def _change(self, text: str, after: Configuration, gesture: object = None) -> None:
-        if self.configuration is not None and after != self.configuration:
-            self.undo_stack.push(
-                SetConfiguration(text, self._apply_configuration, self.configuration, after, gesture)
-            )
-
-    def _apply_configuration(self, configuration: Configuration) -> None:
-        if self._real_run and not configuration.allow_real_run:
-            configuration = msgspec.structs.replace(configuration, allow_real_run=True)
-        self.configuration = configuration
-        self.linked = self.linked and sizes.has_equal_sides(self.specs, configuration.inputs)
-        self._update_stale()
-        self.configuration_changed.emit()
-        self._submit(configuration)
-
-    def allow_real_run(self) -> None:
-        """The user accepts the time and memory of a real CPU run of this model."""
-        if self.configuration is not None and not self._real_run:
-            self._real_run = True
-            self._apply_configuration(self.configuration)
-
-    def retry(self) -> None:
-        """Ask again for the configuration that failed or was cancelled."""
-        if self.configuration is not None and self.editable:
-            self._queue.forgive()
-            self._submit(self.configuration)
-
-    def set_count_mode(self, mode: str) -> None:
-        """``macs`` or ``flops``: the metric that headlines every view."""
-        if mode != self.count_mode:
-            self.count_mode = mode
-            self._settings.set("count_mode", mode)
-            self.count_mode_changed.emit()
 
     # -- baseline ------------------------------------------------------------------------------------------------
 
@@ -569,6 +381,19 @@ class Workspace(QObject):
         self.baseline_changed.emit()
 
     # -- results -------------------------------------------------------------------------------------------------
+
+    def retry(self) -> None:
+        """Ask again for the configuration that failed or was cancelled."""
+        if self.configuration is not None and self.editable:
+            self._queue.forgive()
+            self._submit(self.configuration)
+
+    def set_count_mode(self, mode: str) -> None:
+        """``macs`` or ``flops``: the metric that headlines every view."""
+        if mode != self.count_mode:
+            self.count_mode = mode
+            self._settings.set("count_mode", mode)
+            self.count_mode_changed.emit()
 
     def cancel(self) -> None:
         """Stop what is being computed; the numbers on the screen stay."""

@@ -6,8 +6,9 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QWidget
 
 from engine.protocol import ReportFormat
+from gui.asked import REPORT_REASON
 from gui.measuring import Measuring
-from gui.workspace import REPORT_REASON, Workspace
+from gui.workspace import Workspace
 
 EXPORTS: tuple[tuple[str, str, str, str], ...] = (
     ("html", "HTML page…", "Ctrl+E", "One self-contained page with charts and a sortable table"),

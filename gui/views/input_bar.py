@@ -23,13 +23,14 @@ from PySide6.QtWidgets import (
 from engine import sources
 from engine.graph import InputSpec
 from gui import sizes
+from gui.asked import REPORT_REASON
 from gui.settings import Settings
 from gui.theme import ThemeManager
 from gui.tooltips import plain_tooltip
 from gui.views.assumptions import AssumptionsButton
 from gui.views.elided_label import ElidedLabel
 from gui.views.size_control import SizeControl
-from gui.workspace import REPORT_REASON, Workspace
+from gui.workspace import Workspace
 
 REFUSALS_MS = 120
 """Shading waits this long after the last change: it is no part of a slider's tick."""

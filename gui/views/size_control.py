@@ -9,11 +9,12 @@ from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QToolButton, QWidget
 
 from engine.graph import Dim
+from gui.asked import REPORT_REASON
 from gui.refusals import refusals
 from gui.theme import ThemeManager
 from gui.views.shortcut_keys import is_window_key
 from gui.views.size_slider import SizeSlider
-from gui.workspace import REPORT_REASON, Workspace
+from gui.workspace import Workspace
 
 WIDE = 300
 NARROW = 120

@@ -11,10 +11,10 @@ from pytestqt.qtbot import QtBot
 
 from engine.errors import ErrorInfo
 from engine.protocol import Point
+from gui.asked import REPORT_REASON
 from gui.main_window import MainWindow
 from gui.views.size_control import NumberField
 from gui.views.size_slider import SizeSlider
-from gui.workspace import REPORT_REASON
 from tests.gui.conftest import ANSWER_MS, open_model, wait_current
 
 
