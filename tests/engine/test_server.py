@@ -138,7 +138,7 @@ def test_a_whole_conversation(engine: Engine) -> None:
     assert failed.partial is not None
     engine.send(ListZoo(6))
     zoo = engine.until(ZooListing)
-    assert len(zoo.entries) == 121
+    assert len([entry for entry in zoo.entries if entry.source.startswith("torchvision:")]) == 121
     assert engine.close() == 0
 
 
