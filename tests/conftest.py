@@ -28,7 +28,7 @@ def read_data(name: str) -> list[dict[str, str]]:
 
 
 def sampled(items: Sequence[T], count: int, salt: str) -> list[T]:
-    """All items in ``make test-all``, else ``count`` of them drawn by the day: in two weeks everything has run."""
+    """All items in ``make test-all``, else ``count`` of them drawn by the day: most of them in a few weeks."""
     if EVERYTHING or count >= len(items):
         return list(items)
     chosen = random.Random(f"{DAY} {salt}").sample(range(len(items)), count)
