@@ -300,7 +300,9 @@ def _memory(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def _fixed(signature: Signature, name: str) -> str:
-    return f"{shown(name)} was exported for {exported_sizes(signature)}; its other sizes are written into it."
+    some_vary = any(not isinstance(size, int) for each in signature.tensors for size in each.sizes)
+    which = "its other sizes are" if some_vary else "these sizes are"
+    return f"{shown(name)} was exported for {exported_sizes(signature)}; {which} written into it."
 
 
 def _note(program: ExportedProgram, signature: Signature, *, is_unguarded: bool) -> str:

@@ -368,7 +368,7 @@ def test_fixed_sizes_are_explained(fixed: str) -> None:
     session = opened(fixed)
     assert [dim.symbol for dim in session.specs[0].dims] == [None] * 4
     assert session.info.fixed_sizes == (
-        "fixed.pt2 was exported for x of 2×3×32×32; its other sizes are written into it."
+        "fixed.pt2 was exported for x of 2×3×32×32; these sizes are written into it."
     )
     assert session.info.unguarded == f"{fixed}#unguarded"
     with pytest.raises(InputError, match="exported for a batch of x of 2, not 1"):
