@@ -303,7 +303,9 @@ class Machine:
             target.state = state
         elif isinstance(target, Array):
             self.rebuilder.fill_array(target, state)
-        elif not isinstance(target, (Tensor, NumpyType)):
+        elif isinstance(target, NumpyType):
+            target.set_state(state)
+        elif not isinstance(target, Tensor):
             # State of a class or function: attributes of what was imported are overwritten.
             self.record.note_call(Instance(Global("builtins", "setattr"), (target,)), (state,), "other")
 

@@ -49,7 +49,17 @@ class Reading:
     ) -> tuple[Value, Rebuilder]:
         rebuilder = Rebuilder(cursor.region, self.budget, stored, self.load_bytes, name)
         machine = Machine(cursor, self.budget, self.record, rebuilder, self.scan)
-        return machine.run(), rebuilder
+        value = machine.run()
+        self._keep_arrays(rebuilder)
+        return value, rebuilder
+
+    def _keep_arrays(self, rebuilder: Rebuilder) -> None:
+        for order in ("little", "big"):
+            found = {key: array for key, array in rebuilder.arrays.items() if array[2] == order}
+            if found:
+                regions = {key: region for key, (_, region, _) in found.items()}
+                storages = {key: storage for key, (storage, _, _) in found.items()}
+                self.stores.append(Store(storages, regions.__getitem__, order))
 
     def archive(self, archive: Archive, name: str = "") -> Value:
         """The object in an archive of torch.save."""
@@ -101,6 +111,7 @@ class Reading:
         """(value of the first pickle, number of pickles that follow it directly)."""
         cursor = Cursor(region)
         value = self.run(cursor)
+        stores = list(self.stores)
         more = 0
         while cursor.position < region.size:
             start = cursor.position
@@ -110,6 +121,7 @@ class Reading:
                 self.note(f"{region.size - start:,} bytes follow its last pickle.")
                 break
             more += 1
+        self.stores = stores  # the values of further pickles are not listed
         return value, more
 
     def tar(self, region: Region) -> None:

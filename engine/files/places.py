@@ -22,7 +22,7 @@ class Place(NamedTuple):
 
 
 Places: TypeAlias = dict[str, Place]
-"""``Tensors.storage`` → its place. Tensors without memory, sparse ones and numpy arrays have none."""
+"""``Tensors.storage`` → its place. Tensors without memory and sparse ones have none."""
 
 
 class Store(NamedTuple):

@@ -99,6 +99,8 @@ class Rebuilder:
         self._name = name
         self.budget = budget
         self.storages: dict[str, Storage] = {}
+        self.arrays: dict[str, tuple[Storage, Region, str]] = {}
+        """Of numpy arrays, whose bytes are in the pickle: storage, place and byte order."""
         self._stored = stored
         self._load_bytes = load_bytes
 
@@ -145,6 +147,22 @@ class Rebuilder:
         data = state[4]
         if isinstance(data, Blob) and data.region.size != math.prod(array.shape) * array.itemsize:
             raise MalformedError("a numpy array has another size than its data")
+        if isinstance(data, Blob) and isinstance(dtype, NumpyType):
+            self.keep_array(array, data.region, dtype, bool(state[3]))
+
+    def keep_array(self, array: Array, region: Region, dtype: NumpyType, by_columns: bool) -> None:
+        """Notes where the numbers of an array are, if they are of a kind that torch has too."""
+        if not region.size or SIZES.get(dtype.dtype) != dtype.itemsize:
+            return
+        self.budget.spend_work(len(array.shape))
+        strides, step = [], 1
+        for size in array.shape if by_columns else reversed(array.shape):
+            strides.append(step)
+            step *= size
+        array.stride = tuple(strides if by_columns else reversed(strides))
+        key = f"array {len(self.arrays)}"
+        array.storage = Storage(self._name + key, dtype.dtype, region.size)
+        self.arrays[key] = (array.storage, region, dtype.order)
 
 
 def size_of(value: Value) -> int:
@@ -371,11 +389,14 @@ def numpy_scalar(_: Rebuilder, args: tuple[Value, ...]) -> Value:
 
 
 @data_call("numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer")
-def numpy_frombuffer(_: Rebuilder, args: tuple[Value, ...]) -> Value:
+def numpy_frombuffer(rebuilder: Rebuilder, args: tuple[Value, ...]) -> Value:
     """(bytes, dtype, shape, order)"""
     if len(args) != 4 or not isinstance(args[1], NumpyType):
         return NotImplemented
-    return Array(args[1].dtype, shape_of(args[2]), args[1].itemsize)
+    array = Array(args[1].dtype, shape_of(args[2]), args[1].itemsize)
+    if isinstance(args[0], Blob) and args[0].region.size == math.prod(array.shape) * array.itemsize:
+        rebuilder.keep_array(array, args[0].region, args[1], args[3] == "F")
+    return array
 
 
 @data_call("numpy.dtype")
@@ -383,4 +404,5 @@ def numpy_type(_: Rebuilder, args: tuple[Value, ...]) -> Value:
     """("f4", False, True)"""
     if not args or not isinstance(args[0], str):
         return NotImplemented
-    return NumpyType(numpy_dtype(args[0][:40]), numpy_size(args[0][:40]))
+    code = args[0][:40]
+    return NumpyType(numpy_dtype(code), numpy_size(code), "big" if code.startswith(">") else "little")

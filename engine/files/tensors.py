@@ -134,11 +134,10 @@ def by_name(name: str) -> str:
 
 
 def make_row(name: str, value: Tensor | Array, role: str = "") -> Row:
-    if isinstance(value, Array):
-        stride: Shape = ()
-        size = math.prod(value.shape) * (SIZES.get(value.dtype) or value.itemsize)
-        return Row(name, value.shape, stride, value.dtype, 0, "", size, role or by_name(name))
     storage = value.storage.key if value.storage is not None else ""
+    if isinstance(value, Array):
+        size = math.prod(value.shape) * (SIZES.get(value.dtype) or value.itemsize)
+        return Row(name, value.shape, value.stride, value.dtype, 0, storage, size, role or by_name(name))
     role = role or ("parameter" if value.parameter else by_name(name))
     return Row(name, value.shape, value.stride, value.dtype, value.offset, storage, value.bytes, role)
 

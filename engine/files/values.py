@@ -130,21 +130,32 @@ class Tensor:
 
 
 class Array:
-    """A numpy array; shape and dtype come with its state."""
+    """A numpy array; shape and dtype come with its state. ``storage`` is None where its bytes are no plain numbers."""
 
-    __slots__ = ("dtype", "itemsize", "shape")
+    __slots__ = ("dtype", "itemsize", "shape", "storage", "stride")
 
     def __init__(self, dtype: str = "", shape: Shape = (), itemsize: int = 0) -> None:
         self.dtype = dtype
         self.shape = shape
         self.itemsize = itemsize
+        self.stride: Shape = ()
+        self.storage: Storage | None = None
 
 
-class NumpyType(NamedTuple):
+class NumpyType:
     """A numpy dtype; ``itemsize`` is 0 where its code does not say."""
 
-    dtype: str
-    itemsize: int
+    __slots__ = ("dtype", "itemsize", "order")
+
+    def __init__(self, dtype: str, itemsize: int, order: str) -> None:
+        self.dtype = dtype
+        self.itemsize = itemsize
+        self.order = order
+
+    def set_state(self, state: Value) -> None:
+        """``dtype.__setstate__((version, byte order, …))``."""
+        if isinstance(state, tuple) and len(state) > 1 and state[1] == ">":
+            self.order = "big"
 
 
 def describe(value: Value, length: int = 100) -> str:

@@ -114,7 +114,7 @@ def _of_kind(fitted: Fit, weights: Weights) -> str:
     dtypes = [weights.dtype(given) for given in fitted.unreadable.values()]
     kinds = sorted({dtype_name(dtype) for dtype in dtypes if dtype is not None})
     if None in dtypes:
-        kinds.append("sparse, quantised or numpy arrays")
+        kinds.append("sparse or quantised")
     return f"the architecture's numbers, as they are {' or '.join(kinds)}"
 
 

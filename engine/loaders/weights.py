@@ -83,7 +83,7 @@ class Weights:
         return {name: row.shape for name, row in self.rows.items()}
 
     def dtype(self, name: str) -> torch.dtype | None:
-        """None where the tensor cannot be read: a sparse or quantised one, a numpy array, one without memory."""
+        """None where the tensor cannot be read: a sparse or quantised one, numpy's texts, one without memory."""
         row = self.rows[name]
         if not row.storage and elements(row.shape):
             return None

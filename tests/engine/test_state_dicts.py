@@ -14,6 +14,7 @@ from threading import Event
 from types import ModuleType
 from typing import Any
 
+import numpy
 import psutil
 import pytest
 import torch
@@ -856,16 +857,29 @@ def test_tensors_that_are_no_plain_numbers_are_named(nets: Nets, tmp_path: Path)
     torch.save(state, tmp_path / "w.pt")
     loaded = nets.open(tmp_path / "w.pt", "recurrent")
     assert loaded.info.note == (
-        "2 tensors of w.pt cannot be taken for the architecture's numbers, as they are int8 or sparse, quantised or "
-        "numpy arrays, and are random here: out.weight, out.bias."
+        "2 tensors of w.pt cannot be taken for the architecture's numbers, as they are int8 or sparse or quantised, "
+        "and are random here: out.weight, out.bias."
     )
     assert params(loaded.build_real()) == params(module)
-    arrays = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    (tmp_path / "w.pkl").write_bytes(pickle.dumps(arrays))
-    with pytest.raises(
-        LoadError, match=r"none of them can be taken for the architecture's numbers, .* numpy arrays"
-    ):
-        nets.open(tmp_path / "w.pkl", "recurrent")
+    sparse = {name: tensor.to_sparse() for name, tensor in module.state_dict().items()}
+    torch.save(sparse, tmp_path / "w.pt")
+    with pytest.raises(LoadError, match=r"none of them can be taken for the architecture's numbers"):
+        nets.open(tmp_path / "w.pt", "recurrent")
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_numpy_arrays(nets: Nets, tmp_path: Path, protocol: int) -> None:
+    """By rows, by columns, in the other byte order, and of a type that torch has not."""
+    module, example = nets.build("recurrent")
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    arrays["out.weight"] = numpy.asfortranarray(arrays["out.weight"])
+    arrays["lstm.weight_ih_l0"] = arrays["lstm.weight_ih_l0"].astype(">f4")
+    arrays["names"] = numpy.array(["a", "b"])
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"model": arrays}, protocol))
+    loaded = nets.open(tmp_path / "w.pkl", "recurrent")
+    assert_same_outputs(loaded, module, example)
+    torch.save({"model": arrays}, tmp_path / "w.pt", pickle_protocol=protocol)
+    assert_same_outputs(nets.open(tmp_path / "w.pt", "recurrent"), module, example)
 
 
 def test_a_plain_pickle(nets: Nets, tmp_path: Path) -> None:
