@@ -43,7 +43,10 @@ from engine.sources import UNGUARDED, FileSource, short
 COMPILED = "data/aotinductor/"
 """Folder of compiled code in an archive; loading the program would start it."""
 
-_EXTENSIONS = {"torchvision": "torchvision"}
+_EXTENSIONS = {
+    "torchvision": "torchvision",
+    "quantized_decomposed": "torch.ao.quantization.fx._decomposed",
+}
 """Namespace of operations → the module of ours that registers them."""
 
 

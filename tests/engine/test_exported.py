@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import warnings
@@ -255,6 +256,31 @@ def test_outputs_are_those_of_the_module(folder: Path) -> None:
     x = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.build_real()(x), module(x))
+
+
+class Quantized(nn.Module):
+    """As PT2E quantisation writes it: integers in, between and out of floating-point operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        ops = torch.ops.quantized_decomposed
+        x = ops.quantize_per_tensor(x, 0.1, 0, -128, 127, torch.int8)
+        x = self.conv(ops.dequantize_per_tensor(x, 0.1, 0, -128, 127, torch.int8))
+        scale, zero = ops.choose_qparams(x, -128, 127, 1e-5, torch.int8)
+        return ops.quantize_per_tensor(x, scale, zero, -128, 127, torch.int8)  # type: ignore[no-any-return]
+
+
+def test_quantised_program(folder: Path) -> None:
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
+    path = save(exported(Quantized(), (torch.zeros(1, 3, 10, 10),)), folder / "quantized.pt2")
+    analysis = run(opened(path))
+    inputs, outputs, macs = 3 * 10 * 10, 8 * 8 * 8, 8 * 8 * 8 * 3 * 9
+    assert analysis.coverage.not_counted == ()
+    assert analysis.totals.macs == macs
+    assert analysis.totals.flops == (5 + 2) * inputs + 2 * macs + outputs + (2 + 5) * outputs
 
 
 class Answer(NamedTuple):
