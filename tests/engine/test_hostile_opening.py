@@ -225,7 +225,7 @@ HOSTILE: dict[str, Maker] = {
     "python: code at import": python_file,
     "python: for weights": weights_of_python_file,
     "shards: elsewhere": shards_elsewhere,
-    **{f"bomb: {name}": file("net.pt", BOMBS[name]) for name in sampled(list(BOMBS), 3, "hostile opening")},
+    **{f"bomb: {name}": file("net.pt", BOMBS[name]) for name in sampled(list(BOMBS), 2, "hostile opening")},
 }
 
 
@@ -364,7 +364,7 @@ def test_damaged_files_in_the_table(tmp_path: Path, kind: str) -> None:
 def test_damaged_files_that_were_agreed_to(engine: Engine, tmp_path: Path, kind: str) -> None:
     """Most damage is found before anything runs; the rest must not take the engine with it."""
     path = tmp_path / "net.pt"
-    for data in sampled(list(broken(whole()[kind], kind)), 12, f"agreed {kind}"):
+    for data in sampled(list(broken(whole()[kind], kind)), 8, f"agreed {kind}"):
         path.write_bytes(data)
         answer = engine.open(str(path), trust=True)
         if isinstance(answer, ErrorInfo) and answer.kind != "missing_shape":

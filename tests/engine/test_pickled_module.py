@@ -127,6 +127,16 @@ def test_ema_and_model_in_one_checkpoint(tmp_path: Path) -> None:
     assert "#model" in refusal(f"{path}#optimizer").hint
 
 
+def test_a_graph_module_is_found_by_what_was_loaded(tmp_path: Path) -> None:
+    """It pickles as a call that generates its class; a reader sees only the layers among the arguments."""
+    path = tmp_path / "net.pt"
+    torch.save({"model": torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))}, path)
+    loaded = opened(path)
+    assert isinstance(loaded.module, torch.fx.GraphModule) and loaded.info.source == f"{path}#model"
+    session = Session(loaded)
+    assert session.analyze(session.default_configuration()).totals.macs == 4 * 3
+
+
 def test_what_wraps_the_model_is_taken_off(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     torch.save(nn.DataParallel(nn.Sequential(nn.Linear(4, 2))), path)
