@@ -21,7 +21,6 @@ from engine.loaders.packages import first_line, offline, optional_package
 from engine.loaders.transformers_inputs import assumed_image_size, bind_inputs
 from engine.loaders.transformers_weights import Fit
 from engine.loaders.trial import IMAGE, refuses_other_images, with_fixed_images
-from engine.loaders.zeros import zeros_of
 from engine.results import ModelInfo
 
 CONFIG = "config.json"
@@ -119,7 +118,9 @@ def open_config(config: Config) -> LoadedModel:
         build_real,
         watch=str(config.path),
         random_weights=fitted is None,
-        count_zeros=None if fitted is None else lambda stop: zeros_of(build_real(), stop),
+        count_zeros=None
+        if fitted is None
+        else lambda stop: transformers_weights.zeros(fitted, module, build_real, stop),
     )
 
 

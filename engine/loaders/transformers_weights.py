@@ -7,8 +7,10 @@ tied. They are tried on tensors without memory first, so that what does not fit 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import torch
@@ -20,10 +22,14 @@ from engine.contents_words import main_group
 from engine.errors import LoadError
 from engine.files import read
 from engine.files.shards import INDEXES, SINGLES
+from engine.loaders.fit import fit as by_name
 from engine.loaders.packages import first_line, offline
 from engine.loaders.weights import Weights
+from engine.loaders.zeros import count_zeros, zeros_of
 
 FILES = (*INDEXES, *SINGLES)
+SMALL = 2**30
+"""Bytes of weights that may be allocated beside everything else."""
 
 
 class Fit(NamedTuple):
@@ -84,6 +90,30 @@ def build(fitted: Fit, kind: Any, settings: Any) -> nn.Module:
     """The model with the values of the file. Raises LoadError when that cannot be read any more."""
     with fitted.weights.open() as opened:
         return _loaded(kind, settings, _tensors(fitted.weights, opened.tensor))[0]
+
+
+def zeros(
+    fitted: Fit, module: nn.Module, make: Callable[[], nn.Module], stop: Event
+) -> Iterator[tuple[str, int]]:
+    """As ``LoadedModel.count_zeros`` wants them; one tensor of the file in memory at a time.
+
+    ``make`` builds the real model: only a small one is built to look into tensors that are merged of several in the
+    file, such as experts. Those of a large one stay unknown, as what the file lacks does.
+    """
+    weights = fitted.weights
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    uses = by_name(weights.shapes, wanted).uses
+    found = [(group, next((name for name in group if name in uses), None)) for group in names.values()]
+    merged = [group for group, use in found if use is None and not set(group) & set(fitted.missing)]
+    if merged and sum(p.numel() * p.element_size() for p in module.parameters()) <= SMALL:
+        yield from zeros_of(make(), stop)
+        return
+    with weights.open() as opened:
+        tensors = [(group, partial(opened.tensor, uses[use][0])) for group, use in found if use is not None]
+        yield from count_zeros(tensors, stop)
 
 
 def _loaded(kind: Any, settings: Any, tensors: dict[str, Tensor]) -> tuple[nn.Module, set[str]]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from engine.errors import LoadError
-from engine.loaders import load
+from engine.loaders import load, transformers_weights
 from engine.loaders.loaded import LoadOptions
 from engine.session import Session
 from tests.conftest import sampled
@@ -101,15 +101,37 @@ def test_the_dtype_is_that_of_the_weights(tmp_path: Path) -> None:
     assert loaded.specs[0].dtype == "float16"
 
 
-def test_zeros_are_counted(tmp_path: Path) -> None:
-    reference = model("LlamaForCausalLM")
+@pytest.mark.parametrize(
+    ("kind", "name", "called_otherwise"),
+    [
+        ("LlamaForCausalLM", "model.layers.1.mlp.up_proj.weight", "nothing"),
+        ("GPT2LMHeadModel", "lm_head.weight", "nothing"),
+        ("MixtralForCausalLM", "model.layers.1.mlp.experts.down_proj", ".mlp."),
+    ],
+)
+def test_zeros_are_counted_as_the_model_has_them(
+    kind: str, name: str, called_otherwise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tied tensors, and experts that the file has one by one under another name: of a large model they are unknown."""
+    reference = model(kind)
     with torch.no_grad():
-        reference.model.layers[1].mlp.up_proj.weight.zero_()
+        reference.get_parameter(name)[0].zero_()
     reference.save_pretrained(tmp_path)
-    loaded = opened(tmp_path)
-    assert loaded.count_zeros is not None
-    zeros = dict(loaded.count_zeros(Event()))
-    assert zeros["model.layers.1.mlp.up_proj.weight"] == 32 * 64
+    session = Session(opened(tmp_path))
+    for _ in session.count_zeros(Event()):
+        pass
+    assert session.zeros is not None
+    pruned = {
+        each: int((value == 0).sum()) for each, value in reference.named_parameters(remove_duplicate=False)
+    }
+    assert session.zeros == pruned
+    assert pruned[name] >= reference.get_parameter(name)[0].numel()
+
+    monkeypatch.setattr(transformers_weights, "SMALL", 0)
+    large = Session(opened(tmp_path))
+    for _ in large.count_zeros(Event()):
+        pass
+    assert large.zeros == {each: count for each, count in pruned.items() if called_otherwise not in each}
 
 
 @pytest.mark.parametrize("kind", ["DistilBertModel", "ViTForImageClassification"])
