@@ -15,8 +15,9 @@ DEBIAN_PACKAGES := libegl1 libgl1 libxkbcommon0 libxkbcommon-x11-0 libdbus-1-3 l
 run: $(STAMP)
 	$(BIN)/python main.py $(SOURCE)
 
+# Two processes, each file's tests in one of them: files share engines and models among their tests.
 test: lint
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: lint
 	QT_QPA_PLATFORM=offscreen MISNOMER_ALL=1 $(BIN)/python -m pytest -q
