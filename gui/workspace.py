@@ -563,6 +563,8 @@ class Workspace(Asked):
         self._show_measured(lambda analysis: analysis.weight_uses is not None)
         if self.analysis is not None:
             self._remember(self.analysis)
+        # The list is done by now; what came before the zeros is asked for once more, and known already.
+        self._prefetcher.reset()
         self._prefetcher.touch()
 
     def can_recompute(self, analysis: Analysis) -> bool:
