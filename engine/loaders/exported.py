@@ -43,6 +43,8 @@ from engine.sources import UNGUARDED, FileSource, short
 COMPILED = "data/aotinductor/"
 """Folder of compiled code in an archive; loading the program would start it."""
 
+_LOGGERS = ("torch.export", "torch._export")
+"""Of everything that torch.export.load does."""
 _EXTENSIONS = {
     "torchvision": "torchvision",
     "quantized_decomposed": "torch.ao.quantization.fx._decomposed",
@@ -232,7 +234,8 @@ def _loaded(contents: Contents, file: AgreedFile, world: UserModules) -> Exporte
     except EngineError:
         raise
     except (Exception, SystemExit) as error:
-        cause = swallowed[0] if swallowed else error
+        # What it says when it has written the cause to its log.
+        cause = swallowed[-1] if swallowed and "check the warnings above" in str(error) else error
         if is_out_of_memory(cause):
             raise LoadError(
                 f"Loading {shown(name)} needed more memory than is free.",
@@ -262,18 +265,21 @@ def _export_log(swallowed: list[BaseException]) -> Iterator[None]:
             if record.exc_info and record.exc_info[1] is not None:
                 swallowed.append(record.exc_info[1])
 
-    handler = Keeping()
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch._export")]
-    before = [each.propagate for each in loggers]
+    # torch gives several of them a handler of their own, each of which writes to stderr.
+    loggers = [
+        logging.getLogger(name)
+        for name in (*_LOGGERS, *logging.root.manager.loggerDict)
+        if name.startswith(_LOGGERS)
+    ]
+    before = [(each, each.handlers, each.propagate) for each in loggers]
     for each in loggers:
-        each.addHandler(handler)
-        each.propagate = False
+        is_top = each.name in _LOGGERS
+        each.handlers, each.propagate = ([Keeping()] if is_top else []), not is_top
     try:
         yield
     finally:
-        for each, propagate in zip(loggers, before, strict=True):
-            each.removeHandler(handler)
-            each.propagate = propagate
+        for each, handlers, propagate in before:
+            each.handlers, each.propagate = handlers, propagate
 
 
 def _each(tensors: Mapping[str, Any], make: Callable[[Tensor], Tensor]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch._export.serde.schema import SCHEMA_VERSION
+from torch._export.serde.serialize import serialize
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
@@ -724,6 +726,26 @@ def test_damaged_and_foreign_versions(
     assert words in caught.value.message
     assert caught.value.hint
     assert caught.value.file == path
+
+
+def test_archive_of_an_older_torch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Up to 2.7 graph and pickled weights lay side by side in a plain zip, which torch still loads, with advice."""
+    module, args = build("resnet")
+    whole = serialize(exported(module, args))
+    path = tmp_path / "old.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("serialized_exported_program.json", whole.exported_program)
+        archive.writestr("serialized_state_dict.pt", whole.state_dict)
+        archive.writestr("serialized_constants.pt", whole.constants)
+        archive.writestr("serialized_example_inputs.pt", whole.example_inputs)
+        archive.writestr("version", ".".join(map(str, SCHEMA_VERSION)))
+    capfd.readouterr()
+    loaded = load(str(path), TRUSTED)
+    assert run(Session(loaded)).totals.macs == analyze(module, args).totals.macs
+    assert torch.equal(
+        loaded.build_real().get_parameter("conv1.weight"), module.get_parameter("conv1.weight")
+    )
+    assert capfd.readouterr().err == ""
 
 
 def test_parts_that_are_none(fixed: str) -> None:
