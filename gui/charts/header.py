@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QAction, QActionGroup, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QAction, QActionGroup, QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QFrame,
@@ -64,17 +64,23 @@ class Caption(QWidget):
     def sizeHint(self) -> QSize:
         return QSize(120, 20)
 
+    @property
+    def shown(self) -> str:
+        """As much of the text as there is room for."""
+        metrics, text = QFontMetrics(ui_font(SECONDARY_PX)), self._text
+        while " · " in text and metrics.horizontalAdvance(text) > self.width():
+            text = text.rpartition(" · ")[0]
+        if metrics.horizontalAdvance(text) <= self.width():
+            return text
+        if self.width() < LEAST_CAPTION_PX:
+            return ""
+        return metrics.elidedText(text, Qt.TextElideMode.ElideRight, self.width())
+
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setFont(ui_font(SECONDARY_PX))
         painter.setPen(self._theme.current.color("secondary"))
-        metrics, text = painter.fontMetrics(), self._text
-        while " · " in text and metrics.horizontalAdvance(text) > self.width():
-            text = text.rpartition(" · ")[0]
-        if metrics.horizontalAdvance(text) > self.width():
-            room = self.width() if self.width() >= LEAST_CAPTION_PX else 0
-            text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, room)
-        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, text)
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, self.shown)
 
 
 class Segments(QWidget):

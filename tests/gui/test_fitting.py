@@ -9,8 +9,10 @@ from pytestqt.qtbot import QtBot
 
 from engine.errors import ErrorInfo
 from engine.protocol import Progress
+from gui.charts.header import LEAST_CAPTION_PX, Caption
 from gui.engine_client import EngineClient
 from gui.main_window import MainWindow
+from gui.theme import ThemeManager
 from gui.views.banner import LONGEST_WORD, shortened
 from gui.views.input_bar import MOST_ROWS
 from gui.views.size_control import NumberField
@@ -138,3 +140,23 @@ def test_nothing_in_the_status_line_jumps(
     for widget in (status.bar, status.cancel):
         widget.show()
         assert places() == before
+
+
+def test_a_caption_is_whole_or_most_of_it_or_not_there(theme: ThemeManager, qtbot: QtBot) -> None:
+    caption = Caption(theme)
+    qtbot.addWidget(caption)
+    caption.set_text("MACs against resolution · and more")
+    seen = []
+    for width in range(600, 0, -20):
+        caption.resize(width, 20)
+        seen.append(caption.shown)
+    assert list(dict.fromkeys(seen)) == [
+        "MACs against resolution · and more",
+        "MACs against resolution",
+        "",
+    ]
+    caption.set_text("times of a long name that is longer than what there is room for")
+    caption.resize(LEAST_CAPTION_PX, 20)
+    assert caption.shown.startswith("times of") and caption.shown.endswith("…")
+    caption.resize(LEAST_CAPTION_PX - 1, 20)
+    assert caption.shown == ""
