@@ -14,6 +14,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 
 from engine.errors import InputError
 from engine.graph import Dim, InputShape, InputSpec, Shape
+from engine.loaders.exported_guards import Guards
 from engine.loaders.inputs import ADJUSTABLE, InputBinding, guess_labels, make_spec, slider_range
 
 RUNS_AT_ONE = 2
@@ -74,6 +75,7 @@ class Signature:
     """All user inputs in order: tensors, and values that are the same in every pass."""
 
     slots: tuple[TensorInput | tuple[Any], ...]
+    guards: Guards
 
     @property
     def tensors(self) -> tuple[TensorInput, ...]:
@@ -102,7 +104,8 @@ def read_signature(program: ExportedProgram) -> Signature:
             slots.append((spec.arg.value,))
         else:
             slots.append((_number(value),))
-    return Signature(tuple(slots))
+    examples = {slot.name: slot.example for slot in slots if isinstance(slot, TensorInput)}
+    return Signature(tuple(slots), Guards(getattr(program, "_guards_code", ()), examples))
 
 
 def bind(signature: Signature, file: str, unguarded: str) -> ExportedInputs:
@@ -139,8 +142,9 @@ class ExportedInputs(InputBinding):
     def __init__(self, signature: Signature, specs: tuple[InputSpec, ...], file: str, unguarded: str) -> None:
         super().__init__(specs, signature.pack)
         self._tensors = signature.tensors
+        self._guards = signature.guards
         self._file = file
-        self._advice = f"Export it again for that size, or open {unguarded} to try it without a promise."
+        self._advice = f"Export it again for such sizes, or open {unguarded} to try them without a promise."
 
     def complete(self, given: Sequence[InputShape]) -> tuple[InputShape, ...]:
         shapes = super().complete(given)
@@ -158,6 +162,12 @@ class ExportedInputs(InputBinding):
                         raise self._refusal(where, size, f"{allowed:,}")
                 else:
                     self._check(where, size, allowed, values)
+        guard = self._guards.broken({shape.name: shape.shape for shape in shapes})
+        if guard:
+            raise InputError(
+                f"{self._file} was exported with the guard {guard}, which these sizes do not keep.",
+                hint=self._advice,
+            )
         return shapes
 
     def _check(self, where: str, size: int, allowed: Varying, values: dict[str, tuple[int, str]]) -> None:

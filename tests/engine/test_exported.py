@@ -29,6 +29,7 @@ from engine.edits import Edit, RemoveLayer, SetAttribute
 from engine.errors import ConsentRequiredError, InputError, LayerError, LoadError, UnsupportedModelError
 from engine.graph import InputShape
 from engine.loaders import load
+from engine.loaders.exported_guards import Guards
 from engine.loaders.loaded import LoadOptions
 from engine.results import EXPORTED_FROM, Analysis
 from engine.session import FailedAnalysisError, Session
@@ -464,6 +465,38 @@ def test_multiples_are_steps(folder: Path) -> None:
     assert run(session, x=(1, 3, 44, 48)).totals.macs == 4 * 11 * 12 * 3 * 16
     with pytest.raises(InputError, match="of 4 to 256 in steps of 4, not 42"):
         run(session, x=(1, 3, 42, 40))
+
+
+class Pairs(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(x.shape[0] // 2, 2, -1) if x.shape[1] % 3 == 0 else x.view(1, -1)
+
+
+def test_guards_are_kept(folder: Path) -> None:
+    """What the export assumed of a size, because the code asked for it, and what no range can say."""
+    program = exported(Pairs(), (torch.zeros(6, 9),), dynamic_shapes=({0: Dim.AUTO, 1: Dim.AUTO},))
+    path = save(program, folder / "pairs.pt2")
+    session = opened(path)
+    assert run(session, x=(8, 12)).output_shapes == ((4, 2, 12),)
+    for shape in ((8, 10), (7, 9)):
+        with pytest.raises(AssertionError):
+            program.module()(torch.zeros(shape))
+        with pytest.raises(InputError, match=r"exported with the guard .*x\.shape\[\d\].* do not keep"):
+            run(session, x=shape)
+    assert run(opened(f"{path}#unguarded"), x=(8, 10)).output_shapes == ((4, 2, 10),)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "__import__('os').system('true')", "L['x'].size()[0] ** 10**9 > 0", "L['y'].size()[0] == 1", "f(", "L['x']",
+        "L['x'].size()[0] // 0 == 1", "(" * 500 + "1" + ")" * 500, "L['x'].size()[9] == 1", "x.size()[0] == 5",
+    ],
+)  # fmt: skip
+def test_guards_that_are_no_arithmetic_are_left_out(code: str) -> None:
+    guards = Guards([code, "L['x'].size()[0] % 2 == 0"], {"x": (4, 4)})
+    assert guards.broken({"x": (2, 1)}) == ""
+    assert guards.broken({"x": (5, 4)}) == "x.shape[0] % 2 == 0"
 
 
 # -- edits ---------------------------------------------------------------------------------------------------------
