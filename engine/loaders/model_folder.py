@@ -50,7 +50,8 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
 
 def _timm_folder(folder: Path, config: transformers_dir.Config, options: LoadOptions) -> LoadedModel:
     """As timm saves models for the Hugging Face hub: the architecture by name, and weights beside it."""
-    arguments: dict[str, Any] = dict(config.values.get("model_args") or {})
+    given = config.values.get("model_args")
+    arguments: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
     if isinstance(config.values.get("num_classes"), int):
         arguments.setdefault("num_classes", config.values["num_classes"])
     listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())

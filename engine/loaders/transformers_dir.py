@@ -43,6 +43,12 @@ class Config(NamedTuple):
     values: dict[str, Any]
     sha256: str
 
+    @property
+    def architectures(self) -> list[str]:
+        """Names of model classes, as far as they are names."""
+        listed = self.values.get("architectures")
+        return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+
 
 def load(source: str, options: LoadOptions) -> LoadedModel:
     """Raises LoadError for a folder without a configuration, one that needs its own code, and one that does not fit
@@ -165,7 +171,7 @@ def task_of(class_name: str) -> str:
 def _class(transformers: Any, config: Config) -> tuple[Any, Any]:
     """(model class, configuration object), both of transformers itself."""
     values, file = config.values, str(config.path)
-    names = [name for name in values.get("architectures") or () if isinstance(name, str)]
+    names = config.architectures
     known = [kind for kind in (_model_class(transformers, name) for name in names) if kind is not None]
     model_type = values.get("model_type")
     if not isinstance(model_type, str):
@@ -248,7 +254,7 @@ def _without_fetching(values: dict[str, Any]) -> dict[str, Any]:
 def _notes(module: Any, config: Config) -> list[str]:
     """What the user must know about what is shown."""
     notes = []
-    names = [name for name in config.values.get("architectures") or () if isinstance(name, str)]
+    names = config.architectures
     if names and type(module).__name__ not in names:
         notes.append(f"transformers has no {names[0]}; its base model {type(module).__name__} is shown.")
     if config.values.get("auto_map"):

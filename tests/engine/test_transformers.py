@@ -338,3 +338,58 @@ def test_a_class_that_transformers_has_not_shows_the_base_model(tmp_path: Path) 
 )
 def test_the_task_is_in_the_name_of_the_class(name: str, task: str) -> None:
     assert task_of(name) == task
+
+
+def attempt(folder: Path) -> LoadedModel | LoadError:
+    """What opening gives; any other exception fails the test."""
+    try:
+        return opened(folder)
+    except LoadError as error:
+        return error
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    2.5,
+    "x",
+    "",
+    [],
+    ["x", 1],
+    {},
+    {"a": [1]},
+    10**18,
+    [[1]],
+    {"model_type": "bert"},
+]
+
+
+@pytest.mark.parametrize(
+    "key",
+    sampled(
+        ["architectures", "model_type", "auto_map", "dtype", "torch_dtype", "hidden_act", "hidden_size", "vocab_size",
+         "num_hidden_layers", "quantization_config", "transformers_version", "pad_token_id", "num_attention_heads",
+         "id2label", "is_decoder", "max_position_embeddings", "rope_parameters", "attn_implementation"],
+        4,
+        "odd configurations",
+    ),
+)  # fmt: skip
+def test_values_of_the_wrong_type_are_a_sentence_or_do_not_matter(key: str, tmp_path: Path) -> None:
+    for value in ODD:
+        config = {"architectures": ["BertModel"], **CONFIGS["BertForSequenceClassification"], key: value}
+        result = attempt(write(tmp_path, config))
+        if isinstance(result, LoadError):
+            assert result.file == str(tmp_path / "config.json")
+            assert len(result.message) < 700
+        else:
+            assert result.info.class_name == "BertModel"
+
+
+def test_a_configuration_nested_without_end_is_a_sentence(tmp_path: Path) -> None:
+    for depth in (100, 400, 900, 100_000):
+        text = '{"model_type": "bert", "a": ' + '{"a": ' * depth + "1" + "}" * depth + "}"
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+        result = attempt(tmp_path)
+        assert not isinstance(result, LoadError) or "config.json" in result.message
