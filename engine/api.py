@@ -52,6 +52,7 @@ def analyze(
     ``model`` is a source (``"torchvision:resnet50"``, ``"net.py:build"``) or a module in memory, which stays as it is.
     ``inputs``: one shape ``(1, 3, 224, 224)``, one tensor or a sequence of them (the positional arguments of forward),
     a mapping from input name to shape or tensor, or InputShapes. Left out: the source's own default.
+    Where the weights have values, zeros in them are counted too: ``report.totals.sparsity``, ``nonzero_macs``.
     ``assumptions`` set data-dependent sizes by key. ``trust`` is the consent to run the source's code.
     ``latency="cpu"`` measures as well, in this process, with ``threads`` (0: torch's default) and as thoroughly as
     ``tier`` says; with edits also in alternation with the unedited model. It takes seconds, and real weights.
