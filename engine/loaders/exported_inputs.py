@@ -105,7 +105,16 @@ def read_signature(program: ExportedProgram) -> Signature:
         else:
             slots.append((_number(value),))
     examples = {slot.name: slot.example for slot in slots if isinstance(slot, TensorInput)}
-    return Signature(tuple(slots), Guards(getattr(program, "_guards_code", ()), examples))
+    names = [slot.name if isinstance(slot, TensorInput) else "" for slot in slots]
+    return Signature(tuple(slots), Guards(_guards(program, names), examples))
+
+
+def _guards(program: ExportedProgram, names: Sequence[str]) -> list[str]:
+    """The guards, with the inputs by name also where a strict export numbers them."""
+    guards: list[str] = list(getattr(program, "_guards_code", ()))
+    for number, name in enumerate(names):
+        guards = [guard.replace(f"L['flat_args'][{number}]", f"L['{name}']") for guard in guards]
+    return guards
 
 
 def bind(signature: Signature, file: str, unguarded: str) -> ExportedInputs:

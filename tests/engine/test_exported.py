@@ -472,9 +472,11 @@ class Pairs(nn.Module):
         return x.view(x.shape[0] // 2, 2, -1) if x.shape[1] % 3 == 0 else x.view(1, -1)
 
 
-def test_guards_are_kept(folder: Path) -> None:
+@pytest.mark.parametrize("strict", [False, True])
+def test_guards_are_kept(folder: Path, strict: bool) -> None:
     """What the export assumed of a size, because the code asked for it, and what no range can say."""
-    program = exported(Pairs(), (torch.zeros(6, 9),), dynamic_shapes=({0: Dim.AUTO, 1: Dim.AUTO},))
+    shapes = ({0: Dim.AUTO, 1: Dim.AUTO},)
+    program = exported(Pairs(), (torch.zeros(6, 9),), dynamic_shapes=shapes, strict=strict)
     path = save(program, folder / "pairs.pt2")
     session = opened(path)
     assert run(session, x=(8, 12)).output_shapes == ((4, 2, 12),)
