@@ -56,7 +56,9 @@ def samples(column: LayerColumn, analysis: Analysis | None) -> list[tuple[str, s
     value = _value(metric)
     if column.kind == "change":
         return [("body", f"{value} → {value}")]
-    if metric.measured or analysis is None or analysis.coverage.counted_calls == analysis.coverage.calls:
+    # An edit may make weights that nobody has looked at: no column moves for that either.
+    all_counted = analysis is None or analysis.coverage.counted_calls == analysis.coverage.calls
+    if metric.measured or (all_counted and not metric.weighed):
         return [("body", value)]
     return [("body", f"≥ {value}"), ("small", numbers.NOT_COUNTED)]
 
@@ -76,7 +78,7 @@ def shapes_text(shapes: tuple[Shape, ...]) -> str:
 def _value(metric: Metric) -> str:
     if metric.unit == "bytes":
         return numbers.value(metric, FULL * 1024**2)
-    scale = {"count": 1000.0**2, "seconds": 1e-3}.get(metric.unit, 1.0)
+    scale = {"count": 1000.0**2, "seconds": 1e-3, "share": 1e-3}.get(metric.unit, 1.0)
     if metric.key == "macs_per_s":
         scale = 1000.0**3
     return numbers.value(metric, FULL * scale)

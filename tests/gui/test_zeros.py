@@ -24,6 +24,7 @@ from gui.models.cells import LayerCells
 from gui.models.columns import columns
 from gui.models.details import details
 from gui.models.layer_tsv import tsv
+from gui.models.layer_widths import samples
 from gui.workspace import Workspace
 from tests.gui.analyses import small_net
 from tests.gui.conftest import ANSWER_MS, open_model, wait_current
@@ -217,3 +218,9 @@ def test_the_window_shows_them_and_says_where_there_are_none(
     panel.update_data()
     assert panel.bars.words == entry(panel, "sparsity").toolTip() == "The weights are random."
     assert not entry(panel, "sparsity").isEnabled()
+
+
+def test_columns_have_room_for_what_an_edit_makes_unknown() -> None:
+    column = next(each for each in columns("macs") if each.key == "sparsity")
+    texts = [text for _, text in samples(column, sparse_net())]
+    assert texts == ["≥ 88.9\u202f%", "not counted"]
