@@ -165,12 +165,11 @@ class ExportedInputs(InputBinding):
                     hint="Export it again with such an input.",
                 )
             for dim, size, allowed in zip(spec.dims, shape.shape, tensor.sizes, strict=True):
-                where = f"{dim.label} of {tensor.name}"
                 if isinstance(allowed, int):
                     if size != allowed:
-                        raise self._refusal(where, size, f"{allowed:,}")
+                        raise self._refusal(tensor.name, dim.label, f"{allowed:,}", size)
                 else:
-                    self._check(where, size, allowed, values)
+                    self._check(tensor.name, dim.label, size, allowed, values)
         guard = self._guards.broken({shape.name: shape.shape for shape in shapes})
         if guard:
             raise InputError(
@@ -179,13 +178,16 @@ class ExportedInputs(InputBinding):
             )
         return shapes
 
-    def _check(self, where: str, size: int, allowed: Varying, values: dict[str, tuple[int, str]]) -> None:
+    def _check(
+        self, name: str, label: str, size: int, allowed: Varying, values: dict[str, tuple[int, str]]
+    ) -> None:
         """Raises InputError for a size out of range, or one that does not belong to another input's."""
         if not allowed.factor:
             return
         value, rest = divmod(size - allowed.offset, allowed.factor)
         if rest or value < allowed.low or (allowed.high is not None and value > allowed.high):
-            raise self._refusal(where, size, allowed.promise())
+            raise self._refusal(name, label, allowed.promise(), size)
+        where = f"{label} of {name}"
         known, first = values.setdefault(allowed.symbol, (value, where))
         if known != value:
             raise InputError(
@@ -194,9 +196,9 @@ class ExportedInputs(InputBinding):
                 hint="Give both sizes so that they fit.",
             )
 
-    def _refusal(self, where: str, size: int, promise: str) -> InputError:
+    def _refusal(self, name: str, label: str, promise: str, size: int) -> InputError:
         return InputError(
-            f"{self._file} was exported for a {where} of {promise}, not {size:,}.", hint=self._advice
+            f"{self._file} was exported for {name} with {label} {promise}, not {size:,}.", hint=self._advice
         )
 
 

@@ -379,9 +379,9 @@ def test_sliders_for_what_was_exported_as_dynamic(residual_session: Session) -> 
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((9, 3, 64, 64), "residual.pt2 was exported for a batch of x of 1 to 8, not 9."),
-        ((2, 3, 32, 64), "residual.pt2 was exported for a height of x of 33 to 256, not 32."),
-        ((2, 4, 64, 64), "residual.pt2 was exported for a channels of x of 3, not 4."),
+        ((9, 3, 64, 64), "residual.pt2 was exported for x with batch 1 to 8, not 9."),
+        ((2, 3, 32, 64), "residual.pt2 was exported for x with height 33 to 256, not 32."),
+        ((2, 4, 64, 64), "residual.pt2 was exported for x with channels 3, not 4."),
     ],
 )
 def test_sizes_out_of_range_are_refused(
@@ -400,7 +400,7 @@ def test_fixed_sizes_are_explained(fixed: str) -> None:
         "fixed.pt2 was exported for x of 2×3×32×32; these sizes are written into it."
     )
     assert session.info.unguarded == f"{fixed}#unguarded"
-    with pytest.raises(InputError, match="exported for a batch of x of 2, not 1"):
+    with pytest.raises(InputError, match="exported for x with batch 2, not 1"):
         run(session, x=(1, 3, 32, 32))
     with pytest.raises(InputError, match="exported for x of float32, not float16"):
         session.analyze(Configuration((InputShape("x", (2, 3, 32, 32), "float16"),)))
@@ -440,7 +440,7 @@ def test_sizes_that_belong_together(folder: Path) -> None:
     assert run(session, x=(3, 13), y=(3, 12)).output_shapes == ((3, 12),)
     with pytest.raises(InputError, match=r"The size of y must be 12 .* not 10"):
         run(session, x=(3, 13), y=(3, 10))
-    with pytest.raises(InputError, match="of 3 to 33 in steps of 2, not 12"):
+    with pytest.raises(InputError, match="x with size 3 to 33 in steps of 2, not 12"):
         run(session, x=(3, 12), y=(3, 12))
 
 
@@ -463,7 +463,7 @@ def test_multiples_are_steps(folder: Path) -> None:
     height = session.specs[0].dims[2]
     assert (height.minimum, height.maximum, height.step) == (8, 128, 8)
     assert run(session, x=(1, 3, 44, 48)).totals.macs == 4 * 11 * 12 * 3 * 16
-    with pytest.raises(InputError, match="of 4 to 256 in steps of 4, not 42"):
+    with pytest.raises(InputError, match="x with height 4 to 256 in steps of 4, not 42"):
         run(session, x=(1, 3, 42, 40))
 
 
