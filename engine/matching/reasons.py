@@ -72,7 +72,7 @@ def _are(count: int) -> str:
 
 def _below(fit: Fit) -> str:
     copies = f" ({fit.copies:,} more are copies of them)" if fit.copies else ""
-    return f" below {shown(fit.view.prefix, 60)}{copies}" if fit.view.prefix else copies
+    return f' below "{shown(fit.view.prefix, 60)}"{copies}' if fit.view.prefix else copies
 
 
 def _arguments(fit: Fit) -> str:
