@@ -6,6 +6,7 @@ read off the arguments of its one operation, and an edit rewrites these.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -32,8 +33,10 @@ _SETTABLE = {
 }
 """Where the class of a layer is defined → the fields that mean the same in its Python and in its operation."""
 _UNTOLD = frozenset(
-    {"cudnn_enabled", "cudnn_enable", "benchmark", "deterministic", "transposed", "momentum", "train"}
-)
+    {"cudnn_enabled", "cudnn_enable", "benchmark", "deterministic", "transposed", "output_padding", "momentum",
+     "train", "training"}
+)  # fmt: skip
+"""Arguments that are no property of the layer, or that nobody asks for."""
 
 
 class Value(NamedTuple):
@@ -132,9 +135,11 @@ class ExportedLayer(SelfEditing):
             return {}
         found = _weight_attributes(node, self)
         for name, value in _arguments(node).items():
+            if name in _UNTOLD or (isinstance(value, float) and not math.isfinite(value)):
+                continue
             if isinstance(value, (list, tuple)) and all(type(part) is int for part in value):
                 found[name] = tuple(value)
-            elif isinstance(value, (bool, int, float, str)) and name not in _UNTOLD:
+            elif isinstance(value, (bool, int, float, str)):
                 found[name] = value
         return found
 

@@ -229,7 +229,13 @@ def test_rows_are_those_of_the_module(residual_session: Session) -> None:
     assert list(analysis.layers.id) == [layer.id for layer in report.layers]
     assert list(analysis.layers.macs) == [layer.macs for layer in report.layers]
     assert list(analysis.modules.path) == [row.path for row in report.modules]
-    assert analysis.modules.class_name[analysis.modules.path.index("layer1.0.conv1")] == "Conv2d"
+    row = analysis.modules.path.index("layer1.0.conv1")
+    assert analysis.modules.class_name[row] == "Conv2d"
+    assert analysis.modules.attributes[row] == {
+        "in_channels": 64, "out_channels": 64, "kernel_size": (3, 3), "bias": False,
+        "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1,
+    }  # fmt: skip
+    assert analysis.modules.attributes[row + 1] == {"eps": 1e-5}
 
 
 def test_module_called_several_times_is_one_layer(folder: Path) -> None:
