@@ -17,6 +17,7 @@ from engine.edits import Edit
 from engine.errors import EngineError, InputError, UnsupportedModelError
 from engine.export.report import Report
 from engine.graph import InputShape
+from engine.guard import NotEnoughMemoryError
 from engine.loaders import load
 from engine.loaders.guess import guess_binding
 from engine.loaders.inputs import InputBinding, bind_example
@@ -157,9 +158,11 @@ def analyze_columns(
         known = f"It has: {', '.join(sorted(made))}." if made else "No size of it depends on data."
         raise InputError(f"{session.info.name} assumes nothing called {unknown[0]!r}.", hint=known)
     if session.counts_zeros and session.zeros is None:
-        for _ in session.count_zeros(Event()):
-            pass
-    return with_zeros(analysis, session.zeros or {})
+        # Without room for the weights there is all the rest.
+        with contextlib.suppress(NotEnoughMemoryError):
+            for _ in session.count_zeros(Event()):
+                pass
+    return analysis if session.zeros is None else with_zeros(analysis, session.zeros)
 
 
 def input_shapes(inputs: Inputs) -> tuple[InputShape, ...]:

@@ -181,10 +181,13 @@ class Session:
     def count_zeros(self, stop: Event) -> Iterator[None]:
         """Count the zeros in the weights, a short step at a time; from the end on, results carry them.
 
-        Raises what the loader raises: EngineError subclasses, CancelledError soon after ``stop`` is set.
+        Raises NotEnoughMemoryError where it takes more than is free, and what the loader raises: EngineError
+        subclasses, CancelledError soon after ``stop`` is set.
         """
         if self._loaded.count_zeros is None:
             return
+        if self._loaded.counting_builds:
+            require(Need(self.weight_bytes), self.info.name)
         with self._world():
             counting = self._loaded.count_zeros(stop)
         found: dict[str, int] = {}

@@ -93,6 +93,7 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
         stored.build_real,
         world=stored.world,
         count_zeros=lambda stop: zeros_of(stored.build_real(), stop),
+        counting_builds=True,
     )
 
 

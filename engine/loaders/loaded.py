@@ -49,6 +49,8 @@ class LoadedModel:
     """Whether ``build_real`` gives freshly initialised weights, because the source holds none."""
     count_zeros: ZeroCounter | None = None
     """Counts the zeros in the source's weights; None where these are random."""
+    counting_builds: bool = False
+    """Whether counting builds the module with its weights, which takes their memory."""
     check: Callable[[], None] | None = None
     """Called before each real run: raises LoadError when the files that hold its weights have changed."""
 

@@ -80,7 +80,13 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
         return _load(contents, trusted, world, file.part, on_meta=False).module
 
     return LoadedModel(
-        info, module, binding, build_real, world=world, count_zeros=lambda stop: zeros_of(build_real(), stop)
+        info,
+        module,
+        binding,
+        build_real,
+        world=world,
+        count_zeros=lambda stop: zeros_of(build_real(), stop),
+        counting_builds=True,
     )
 
 

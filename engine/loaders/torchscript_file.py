@@ -74,7 +74,12 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
         return _mirror(_load(contents, trusted, "cpu"), "cpu")
 
     return LoadedModel(
-        info, module, binding, build_real, count_zeros=lambda stop: zeros_of(build_real(), stop)
+        info,
+        module,
+        binding,
+        build_real,
+        count_zeros=lambda stop: zeros_of(build_real(), stop),
+        counting_builds=True,
     )
 
 

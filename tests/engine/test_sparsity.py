@@ -28,6 +28,7 @@ from engine.export import render
 from engine.export.compare import parse_condition
 from engine.export.report import Report, parse_report
 from engine.graph import InputShape, InputSpec
+from engine.guard import NotEnoughMemoryError
 from engine.loaders import load, zeros
 from engine.loaders.loaded import LoadOptions
 from engine.loaders.zeros import count_zeros, zeros_of
@@ -415,6 +416,18 @@ def test_a_pickled_module_with_masks_counts_what_it_computes_with(tmp_path: Path
     assert analysis.totals.macs == 3 * (200 + 50)
     assert analysis.totals.nonzero_macs == 3 * (40 + 10)
     assert analysis.modules.zeros[1] == 160
+
+
+def test_weights_that_do_not_fit_into_memory_are_not_built_to_be_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(nn.Linear(20, 10), tmp_path / "net.pt")
+    session = Session(load(str(tmp_path / "net.pt"), LoadOptions(trust=True)))
+    monkeypatch.setattr("engine.guard.free_bytes", lambda: 100)
+    analysis = analyze_columns(session, (3, 20))
+    assert (analysis.totals.macs, analysis.totals.zeros) == (600, None)
+    with pytest.raises(NotEnoughMemoryError, match="Running Linear needs 1 KiB"):
+        next(session.count_zeros(Event()))
 
 
 # -- edits --------------------------------------------------------------------------------------------------------
