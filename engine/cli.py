@@ -97,7 +97,12 @@ def main(argv: Sequence[str], *, own_process: bool = False) -> int:
         if options.python:
             return _run_elsewhere(options.python, arguments)
         if own_process:
-            confine.confine(allow_network=options.allow_network or confine.network_allowed())
+            allowed = options.allow_network or confine.network_allowed()
+            confine.confine(allow_network=allowed)
+            if not allowed:
+                from engine.loaders.packages import stay_offline
+
+                stay_offline()
         return _report(_request(options))
 
     return guarded(run)

@@ -407,6 +407,7 @@ def _import_for_analysis() -> dict[str, str]:
     import engine.trace.run  # noqa: F401
 
     torch.set_num_threads(1)  # shapes only; the other cores belong to the window
+    _stay_offline()
     return _versions()
 
 
@@ -417,7 +418,16 @@ def _import_for_latency() -> dict[str, str]:
     # Opening a model tells what is wrong with a torchvision that is missing or does not fit.
     with contextlib.suppress(Exception):
         import torchvision.models.detection  # noqa: F401
+    _stay_offline()
     return _versions()
+
+
+def _stay_offline() -> None:
+    """What the platform may not be able to close, the libraries leave alone."""
+    from engine.loaders.packages import stay_offline
+
+    if not confine.network_allowed():
+        stay_offline()
 
 
 def _versions() -> dict[str, str]:

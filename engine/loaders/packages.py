@@ -28,6 +28,11 @@ OFFLINE = {
 read most of it when they are imported."""
 
 
+def stay_offline() -> None:
+    """For a process of the engine's own: also what is imported in the middle of a forward pass keeps to OFFLINE."""
+    os.environ.update(OFFLINE)
+
+
 @contextmanager
 def offline() -> Iterator[None]:
     """Nothing is fetched, reported or printed by the Hugging Face libraries inside.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from engine.results import Analysis
 from engine.session import Session
 from tests.conftest import sampled
 
+ROOT = Path(__file__).parents[2]
 VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 TEXT = {**VISION, "vocab_size": 100, "max_position_embeddings": 64}
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -393,3 +396,33 @@ def test_a_configuration_nested_without_end_is_a_sentence(tmp_path: Path) -> Non
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
         result = attempt(tmp_path)
         assert not isinstance(result, LoadError) or "config.json" in result.message
+
+
+LOOKS = """
+import os
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return x.repeat(1, 7) if os.environ.get("HF_HUB_OFFLINE") == "1" else x
+
+def build():
+    return Model(), torch.zeros(1, 3)
+"""
+
+
+def test_the_hub_stays_closed_during_a_forward_pass_too(tmp_path: Path) -> None:
+    """A process of the engine's own tells the Hugging Face libraries, whatever imports them later."""
+    (tmp_path / "net.py").write_text(LOOKS, encoding="utf-8")
+    command = [
+        sys.executable,
+        "main.py",
+        "report",
+        f"{tmp_path / 'net.py'}:build",
+        "--trust",
+        "--format",
+        "json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert [row["output_shapes"] for row in json.loads(done.stdout)["layers"]] == [[[1, 21]]]
