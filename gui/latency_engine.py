@@ -136,6 +136,12 @@ class LatencyEngine(QObject):
         self._job = None  # an answer on its way is of another model
         self._pump()
 
+    def distrust(self) -> None:
+        """The consent was taken back: the process that has the model open goes on, no other one may open it."""
+        if self._source is not None:
+            source, _, _, inputs = self._source
+            self._source = (source, False, "", inputs)
+
     def close_model(self) -> None:
         """Nothing is open any more, as when a report is shown."""
         self._source = self._job = None  # an answer on its way is of a model that is gone

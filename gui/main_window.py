@@ -10,6 +10,7 @@ from PySide6.QtCore import QMimeData, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QKeySequence, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
+    QDialog,
     QFileDialog,
     QMainWindow,
     QMenu,
@@ -385,21 +386,24 @@ class MainWindow(QMainWindow):
             self.workspace.agree(request.error.digest, watch=dialog.watch.isChecked())
 
         dialog.accepted.connect(agree)
-        dialog.rejected.connect(self.workspace.decline)
-        dialog.open()
+        self._ask(dialog)
 
     def _on_architecture_required(self, request: ArchitectureRequest) -> None:
         dialog = ArchitectureDialog(request, self.theme, self)
         dialog.chosen.connect(self.workspace.choose_architecture)
-        dialog.rejected.connect(self.workspace.decline)
         dialog.zoo_wanted.connect(self.workspace.request_zoo)
         self.workspace.zoo_listed.connect(dialog.set_entries)
-        dialog.open()
+        self._ask(dialog)
 
     def _on_shapes_required(self, error: ErrorInfo) -> None:
         dialog = ShapeDialog(error, self)
         dialog.chosen.connect(self.workspace.give_shapes)
+        self._ask(dialog)
+
+    def _ask(self, dialog: QDialog) -> None:
+        """Show a question about what is being opened, until nobody waits for its answer any more."""
         dialog.rejected.connect(self.workspace.decline)
+        self.workspace.question_withdrawn.connect(dialog.close)
         dialog.open()
 
     def _on_failure_changed(self) -> None:

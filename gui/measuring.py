@@ -130,6 +130,7 @@ class Measuring(QObject):
         workspace.reloaded.connect(self._on_reloaded)
         workspace.configuration_changed.connect(self._on_configuration_changed)
         workspace.baseline_changed.connect(self._on_baseline_changed)
+        workspace.consent_revoked.connect(self._on_consent_revoked)
         for signal in (
             workspace.analysis_changed,
             workspace.failure_changed,
@@ -493,7 +494,11 @@ class Measuring(QObject):
             self._opened = True
             model = self.workspace.model
             sha256 = model.sha256 if model is not None else None
-            self.engine.open(origin.source, origin.trust, origin.digest, origin.inputs, sha256)
+            self.engine.open(origin.source, *self.workspace.consent, origin.inputs, sha256)
+
+    def _on_consent_revoked(self) -> None:
+        if not self.workspace.consent[0]:
+            self.engine.distrust()
 
     def _on_configuration_changed(self) -> None:
         configuration = self.workspace.configuration

@@ -37,6 +37,10 @@ class Opener(QObject):
     """ErrorInfo: the model does not say what its inputs are; answer with :meth:`give_shapes` or :meth:`decline`."""
     architecture_required = Signal(object)
     """ArchitectureRequest: the file holds weights alone; answer with :meth:`choose` or :meth:`decline`."""
+    question_withdrawn = Signal()
+    """Nobody waits for the user's answer any more: another model is opened, or a report is shown."""
+    consent_revoked = Signal()
+    """What may run was taken back, perhaps of the model on the screen: see :attr:`consent`."""
     noticed = Signal(str)
     changed = Signal()
     """Something was sent, has come back, or waits for the user."""
@@ -61,7 +65,8 @@ class Opener(QObject):
         self._dropped: Opening | None = None
         self._origin: Opening | None = None
         self._trusted_paths: set[str] = set()
-        self._changed_meanwhile = False
+        self._changed = ""
+        """The watched file, once it changed while something was being opened or asked."""
         self._watch = FileWatch(self)
         self._watch.changed.connect(self._on_file_changed)
         engine.opened.connect(self._on_opened)
@@ -86,6 +91,17 @@ class Opener(QObject):
         return self._origin
 
     @property
+    def consent(self) -> tuple[bool, str]:
+        """(trust, digest) for opening the model on the screen once more: a consent may have been taken back since."""
+        origin = self._origin
+        if origin is None:
+            return False, ""
+        if self.runs_on_change:
+            return True, ""
+        trust = origin.trust and (not origin.digest or self._settings.agreed(origin.digest))
+        return trust, origin.digest if trust else ""
+
+    @property
     def watched(self) -> str:
         """The file whose change opens the model again; ``""`` for none."""
         return self._watch.path
@@ -107,7 +123,7 @@ class Opener(QObject):
         if self._opening is not None:
             self._engine.cancel(self._opening.request)
         if opening.reason == "user":
-            self._question = None
+            self._withdraw_question()
         self._opening = opening
         self._send(opening)
 
@@ -125,7 +141,9 @@ class Opener(QObject):
     def forget(self) -> None:
         """A report takes the model's place: nothing is opened again."""
         self.cancel()
-        self._opening = self._question = self._dropped = self._origin = None
+        self._withdraw_question()
+        self._opening = self._dropped = self._origin = None
+        self._changed = ""
         self._watch.watch("")
         self._queue.release()
 
@@ -149,12 +167,20 @@ class Opener(QObject):
             origin.runs_on_change = False
             origin.trust = origin.trust and bool(origin.digest)
         self.changed.emit()
+        self.consent_revoked.emit()
+
+    def revoke(self, digest: str) -> None:
+        """Ask again before the code with this SHA-256 is opened; what is open stays open."""
+        self._settings.revoke(digest)
+        self.consent_revoked.emit()
 
     def choose(self, source: str) -> None:
         """The source to open instead: the weights together with what they belong to."""
         opening, self._question = self._question, None
         if opening is not None:
             opening.source = source
+            # What the user trusted was the file, of which nothing runs now; the architecture may be other code.
+            opening.trust, opening.digest = False, ""
             self.open(opening)
 
     def give_shapes(self, inputs: tuple[InputShape, ...]) -> None:
@@ -169,9 +195,18 @@ class Opener(QObject):
         opening, self._question = self._question, None
         if opening is None:
             return
-        self.noticed.emit(f"{sources.short(opening.source)} was not opened.")
+        if opening.reason == "restart":
+            self.failed.emit(opening.source, _not_trusted_again())
+        else:
+            self._say_unopened(opening)
         if self._opening is None:
-            self._end()
+            # Who declines to have the screen's model run again is not asked once more at once.
+            self._end(again=opening.reason != "restart")
+
+    def _withdraw_question(self) -> None:
+        if self._question is not None:
+            self._question = None
+            self.question_withdrawn.emit()
 
     def _send(self, opening: Opening) -> None:
         opening.opened = None
@@ -189,7 +224,7 @@ class Opener(QObject):
         if free:
             self._question = opening
             opening.question = question
-        self._end(again=free)
+        self._end(again=free and opening.reason != "restart")
         return free
 
     def _end(self, *, again: bool = True) -> None:
@@ -201,16 +236,14 @@ class Opener(QObject):
         else:
             self.changed.emit()
             self._queue.release()
+            if again and self._question is None:
+                self._follow_change()
 
     def _again(self, reason: Reason) -> Opening:
         origin = self._origin
         assert origin is not None
-        # A consent may have been taken back since.
-        trust = origin.trust and (not origin.digest or self._settings.agreed(origin.digest))
-        again = Opening(origin.source, reason, trust, origin.digest if trust else "", origin.inputs)
-        if self.runs_on_change:
-            again.trust, again.digest = True, ""
-        return again
+        trust, digest = self.consent
+        return Opening(origin.source, reason, trust, digest, origin.inputs)
 
     # -- answers -------------------------------------------------------------------------------------------------
 
@@ -219,6 +252,11 @@ class Opener(QObject):
         # Whatever was opened, also something the user no longer waits for, took the place of what was there.
         self._in_engine = False
         if opening is None or event.id != opening.request:
+            return
+        if opening.cancelled:
+            # It was ready before the engine heard that nobody wants it any more.
+            self._end()
+            self._say_unopened(opening)
             return
         opening.opened = event
         asked = self._asked()
@@ -250,9 +288,7 @@ class Opener(QObject):
         if opening.configuration is not None:
             self._queue.answered(opening.configuration)
         self._queue.release()
-        if self._changed_meanwhile:
-            self._changed_meanwhile = False
-            self.reload()
+        self._follow_change()
 
     def _on_failed(self, event: Failed) -> None:
         opening, error = self._opening, event.error
@@ -282,9 +318,12 @@ class Opener(QObject):
 
     def _say(self, opening: Opening, error: ErrorInfo) -> None:
         if error.kind == "cancelled":
-            self.noticed.emit(f"{sources.short(opening.source)} was not opened.")
+            self._say_unopened(opening)
         else:
             self.failed.emit(opening.source, error)
+
+    def _say_unopened(self, opening: Opening) -> None:
+        self.noticed.emit(f"{sources.short(opening.source)} was not opened.")
 
     def _on_consent(self, opening: Opening, error: ErrorInfo) -> None:
         if self._settings.agreed(error.digest):
@@ -295,10 +334,19 @@ class Opener(QObject):
 
     def _on_file_changed(self, path: str) -> None:
         if self._opening is not None or self._question is not None:
-            self._changed_meanwhile = True
+            self._changed = path
         else:
-            self.noticed.emit(f"{Path(path).name} changed and is opened again.")
-            self.reload()
+            self._reload_changed(path)
+
+    def _follow_change(self) -> None:
+        """Open the model again if its file changed while something else was under way."""
+        path, self._changed = self._changed, ""
+        if path and path == self._watch.path:
+            self._reload_changed(path)
+
+    def _reload_changed(self, path: str) -> None:
+        self.noticed.emit(f"{Path(path).name} changed and is opened again.")
+        self.reload()
 
     # -- a new engine --------------------------------------------------------------------------------------------
 
@@ -324,7 +372,7 @@ class Opener(QObject):
             return
         self._opening = None
         if opening is not None and cancelled:
-            self.noticed.emit(f"{sources.short(opening.source)} was not opened.")
+            self._say_unopened(opening)
         elif opening is not None and opening.crashes >= MAX_CRASHES and opening.opened is None:
             self.failed.emit(
                 opening.source,
@@ -357,6 +405,15 @@ class Opener(QObject):
         if opening.reason == "user":
             self._dropped = opening
             self.failed.emit(opening.source, ErrorInfo("crash", sentence))
+
+
+def _not_trusted_again() -> ErrorInfo:
+    """The engine is a new one, and the user does not let the model's code run in it."""
+    return ErrorInfo(
+        "consent",
+        "What is on the screen stays, but nothing new can be computed: its code may not run again.",
+        "Open it again (F5) to be asked once more.",
+    )
 
 
 def _first_configuration(opening: Opening, event: Opened) -> Configuration:

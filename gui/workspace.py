@@ -63,6 +63,10 @@ class Workspace(Asked):
     """ErrorInfo: the model does not say what its inputs are; answer with :meth:`give_shapes` or :meth:`decline`."""
     architecture_required = Signal(object)
     """ArchitectureRequest: weights alone; answer with :meth:`choose_architecture` or :meth:`decline`."""
+    question_withdrawn = Signal()
+    """Nobody waits for the answer to the last of these any more."""
+    consent_revoked = Signal()
+    """What may run was taken back, perhaps of the model on the screen: see :attr:`consent`."""
     open_failed = Signal(str, object)
     """(source, ErrorInfo): nothing on the screen changed."""
     reloaded = Signal()
@@ -108,6 +112,8 @@ class Workspace(Asked):
         self._opener.consent_required.connect(self.consent_required)
         self._opener.shapes_required.connect(self.shapes_required)
         self._opener.architecture_required.connect(self.architecture_required)
+        self._opener.question_withdrawn.connect(self.question_withdrawn)
+        self._opener.consent_revoked.connect(self.consent_revoked)
         self._opener.noticed.connect(self.noticed)
         self._opener.changed.connect(self._on_progress_made)
         self._reports = Reports(engine, self)
@@ -198,6 +204,11 @@ class Workspace(Asked):
         return self._opener.origin
 
     @property
+    def consent(self) -> tuple[bool, str]:
+        """(trust, digest) for opening the model on the screen once more: a consent may have been taken back since."""
+        return self._opener.consent
+
+    @property
     def watched(self) -> str:
         """The file whose change opens the model again; ``""`` for none."""
         return self._opener.watched
@@ -245,11 +256,13 @@ class Workspace(Asked):
         """Ask again before the code of this file runs once it has changed."""
         self._opener.distrust(path)
 
+    def revoke(self, digest: str) -> None:
+        """Ask again before the code with this SHA-256 is opened."""
+        self._opener.revoke(digest)
+
     def open_variant(self, source: str) -> None:
         """Open the same file in another way, with the consent it has."""
-        origin = self._opener.origin
-        if origin is not None:
-            self.open_source(source, origin.trust, origin.digest)
+        self.open_source(source, *self.consent)
 
     def choose_architecture(self, source: str) -> None:
         """Open the weights together with an architecture: ``weights.pt@torchvision:resnet50``."""

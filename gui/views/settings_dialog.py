@@ -151,7 +151,7 @@ class SettingsDialog(QDialog):
             if row < len(self._paths):
                 self._workspace.distrust(self._paths[row])
             else:
-                self._settings.revoke(self._agreements[row - len(self._paths)].digest)
+                self._workspace.revoke(self._agreements[row - len(self._paths)].digest)
         self.refresh()
 
     # -- what code may do, and where it runs ---------------------------------------------------------------------
