@@ -424,7 +424,7 @@ class MainWindow(QMainWindow):
             self.workspace.inspect(self.workspace.file)
 
     def _on_inspected(self, contents: Contents) -> None:
-        ContentsDialog(contents, self.theme, self).open()
+        self._show_file(ContentsDialog(contents, self.theme, self))
 
     def _on_open_failed(self, source: str, error: ErrorInfo) -> None:
         """What cannot be computed can still be read."""
@@ -433,7 +433,14 @@ class MainWindow(QMainWindow):
 
     def _show_contents(self, error: ErrorInfo) -> None:
         if error.contents is not None:
-            ContentsDialog(error.contents, self.theme, self, problem=error).open()
+            self._show_file(ContentsDialog(error.contents, self.theme, self, problem=error))
+
+    def _show_file(self, dialog: ContentsDialog) -> None:
+        """Instead of what was shown of the same file before."""
+        for old in self.findChildren(ContentsDialog):
+            if old is not dialog and old.file == dialog.file:
+                old.close()
+        dialog.open()
 
     # -- settings ------------------------------------------------------------------------------------------------
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from engine import numbers
-from engine.contents import Candidate, Contents, Group, shown
+from engine.contents import Candidate, Contents, Group, PrefixTotal, shown
 
 KINDS = {
     "state dict": "State dict",
@@ -167,16 +167,18 @@ def parts_page(contents: Contents) -> tuple[Page, tuple[Part, ...]]:
     """Totals per group and per first component of the names, and what each row stands for."""
     parts, labels, rows = [Part(-1)], ["All tensors"], [_whole(contents)]
     several = len(contents.groups) > 1
+    totals: dict[int, list[PrefixTotal]] = defaultdict(list)
+    for total in contents.totals:
+        totals[total.group].append(total)
     for at, group in enumerate(contents.groups):
         if several:
             parts.append(Part(at))
             labels.append(group_path(group))
             rows.append((group.tensors, group.elements, group.bytes))
-        for total in contents.totals:
-            if total.group == at:
-                parts.append(Part(at, f"{group.prefix}{total.prefix}"))
-                labels.append(f"{'    ' if several else '  '}{plain(total.prefix)}")
-                rows.append((total.tensors, total.elements, total.bytes))
+        for total in totals[at]:
+            parts.append(Part(at, f"{group.prefix}{total.prefix}"))
+            labels.append(f"{'    ' if several else '  '}{plain(total.prefix)}")
+            rows.append((total.tensors, total.elements, total.bytes))
     amounts = list(zip(*rows, strict=True))
     columns = (
         Column("Part", "A state dict in the file, or what names begin with", labels, searched=True),

@@ -194,9 +194,9 @@ class Actions:
         )
         for action in (self.reload, self.retry):
             self._able(action, why)
-        nothing = (
-            "This model comes from no file." if workspace.model is not None else "Open a model file first."
-        )
+        nothing = "Open a model file first."
+        if workspace.model is not None:
+            nothing = "There is no model file: code builds this model."
         self._able(self.contents, "" if workspace.file else nothing)
         stack = workspace.undo_stack
         for action, can, text, verb in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, Signal
@@ -31,11 +32,12 @@ from gui.theme import ThemeManager
 from gui.views.callable_dialog import ask_callable
 from gui.views.column_view import ColumnView
 from gui.views.elided_label import ElidedLabel
-from gui.views.file_dialog import FileDialog, question_button, words
+from gui.views.file_dialog import FileDialog, question_button, show_words, words
 
 QUESTION = "Which architecture do these weights belong to?"
 NOTHING = "No architecture of the zoo has these names and shapes. Give the code that builds the model."
 OWN = "net.py:build, torchvision:resnet50(num_classes=10) or timm:vit_tiny_patch16_224"
+GROUP_PX = 560
 REASON = 4
 """Column of the reason: it takes the room that is left."""
 
@@ -59,6 +61,7 @@ class ArchitectureDialog(FileDialog):
         self._contents = error.contents
         self._asked = sources.split_file(request.source)
         self._theme = theme
+        self._zoo_asked = False
         self._candidates: tuple[Candidate, ...] = ()
         self._groups = _choices(error)
         self.view.put_first(self._build(), "Architecture")
@@ -113,12 +116,11 @@ class ArchitectureDialog(FileDialog):
         self.groups.setObjectName("architecture_group")
         self.groups.setAccessibleName("Weights")
         self.groups.setToolTip("Which of the state dicts in the file to open")
-        for group in self._groups:
-            self.groups.addItem(group_text(group))
-        paths = [group.path for group in self._groups]
-        main = main_group(self._contents)
-        wanted = self._asked.part or (main.path if main is not None else "")
-        self.groups.setCurrentIndex(paths.index(wanted) if wanted in paths else 0)
+        # Its widest entry would make the dialog as wide as a name in the file.
+        self.groups.setMaximumWidth(GROUP_PX)
+        self.groups.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.groups.addItems([group_text(group) for group in self._groups])
+        self.groups.setCurrentIndex(_wanted(self._groups, self._asked.part, main_group(self._contents)))
         self.groups.currentIndexChanged.connect(self._show_candidates)
         line = QHBoxLayout()
         line.setSpacing(8)
@@ -217,9 +219,9 @@ class ArchitectureDialog(FileDialog):
         return super().eventFilter(watched, event)
 
     def _own_source(self, own: str) -> str:
-        several = len(self._groups) > 1
-        part = self.group.path if several and self.group is not None else self._asked.part
-        return str(sources.FileSource(self._asked.path, part, own))
+        group = self.group
+        part = "" if group is None or group is main_group(self._contents) else group.path
+        return str(sources.FileSource(self._asked.path, part, _beside(self._asked.path, own)))
 
     def _show_candidates(self) -> None:
         """Those of the chosen group; the best is selected."""
@@ -237,17 +239,18 @@ class ArchitectureDialog(FileDialog):
 
     def _refresh(self) -> None:
         obstacle = _obstacle(self.field.text().strip())
-        self.problem.setText(obstacle)
+        show_words(self.problem, obstacle)
         self.problem.setVisible(bool(obstacle))
         selected = self.selected
-        self.reason.setText(selected.reason if selected is not None else "")
+        show_words(self.reason, selected.reason if selected is not None else "")
         self.reason.setVisible(selected is not None)
         source = self.source
         self.open_button.setEnabled(bool(source))
         self.preview.setText(f"Opens {sources.short(source)}" if source else "")
 
     def _on_typed(self) -> None:
-        if self.field.completer() is None:
+        if not self._zoo_asked:
+            self._zoo_asked = True
             self.zoo_wanted.emit()
 
     def _on_browse(self) -> None:
@@ -263,7 +266,7 @@ class ArchitectureDialog(FileDialog):
         ask_callable(path, self, self.field.setText, self._on_bad_file)
 
     def _on_bad_file(self, error: ErrorInfo) -> None:
-        self.problem.setText(error.sentence)
+        show_words(self.problem, error.sentence)
         self.problem.show()
 
 
@@ -271,10 +274,30 @@ def _choices(error: ErrorInfo) -> tuple[Group, ...]:
     """The state dicts of the file that could be a model's, and those that have candidates."""
     assert error.contents is not None
     matched = {candidate.group for candidate in error.candidates}
-    groups = error.contents.groups
+    main = main_group(error.contents)
+    # What lies beside the others has no path to ask for it by: without one, the main group is opened.
+    groups = tuple(group for group in error.contents.groups if group.path or group is main)
     return (
         tuple(group for group in groups if group.path in matched or group.role in ("model", "ema")) or groups
     )
+
+
+def _wanted(groups: tuple[Group, ...], part: str, main: Group | None) -> int:
+    """Which of them was asked for, by its path or its role; else the main one."""
+    return min(
+        range(len(groups)),
+        key=lambda at: (groups[at].path != part, groups[at].role != part, groups[at] is not main),
+        default=0,
+    )
+
+
+def _beside(weights: str, own: str) -> str:
+    """``own`` with the whole path of a Python file that lies beside the weights and not in the current folder."""
+    python = sources.split_python(own)
+    if python is None or os.path.exists(python[0]):
+        return own
+    path = Path(weights).parent / python[0]
+    return f"{path}:{python[1]}" if path.exists() else own
 
 
 def _obstacle(own: str) -> str:

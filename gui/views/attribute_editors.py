@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QWidget
 from engine.edits import parse_value
 from engine.errors import InputError
 from engine.graph import AttributeValue
+from gui.tooltips import plain_tooltip
 from gui.views.shortcut_keys import is_window_key
 
 EditValue: TypeAlias = int | str | tuple[int, ...]
@@ -113,7 +114,7 @@ class AttributeEditor(QWidget):
         """Disable the fields and let them say why; empty: they can be edited."""
         self.setEnabled(not why)
         for part in (*self._spins, *((self._combo,) if self._combo is not None else ())):
-            part.setToolTip(why or part.property(TOOLTIP))
+            part.setToolTip(plain_tooltip(why) or part.property(TOOLTIP))
 
     def _make_spin(self, axis: int, axes: int, value: int) -> NumberField:
         spin = NumberField(0 if self.field == "padding" else 1, self)

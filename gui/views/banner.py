@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QToolBut
 
 from engine import sources
 from engine.errors import ErrorInfo
+from gui.foreign_text import short_words
 from gui.selection import Selection
 from gui.views.actions import Actions
 from gui.views.text_dialog import TextDialog
@@ -15,9 +16,8 @@ from gui.workspace import Workspace
 
 TEXT_PX = 160
 """Narrowest the sentence gets."""
-LONGEST_WORD = 48
 LONGEST_TEXT = 480
-"""Characters of one word (a file's name) and of the whole sentence; the details have all of it."""
+"""Characters of the whole sentence; the details have all of it."""
 
 
 class Banner(QFrame):
@@ -186,11 +186,7 @@ class Banner(QFrame):
 
 def shortened(text: str) -> str:
     """``text`` with words of a length that a line can break at, and not more than the banner should be high."""
-    words = (
-        word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}…{word[-LONGEST_WORD // 2 :]}"
-        for word in text.replace("\n", " ").split(" ")
-    )
-    whole = " ".join(words)
+    whole = short_words(text)
     if len(whole) <= LONGEST_TEXT:
         return whole
     return whole[: LONGEST_TEXT - 2].rpartition(" ")[0] + " …"

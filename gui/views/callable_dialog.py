@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from engine.errors import ErrorInfo
 from gui.callables import Candidate, candidates
+from gui.tooltips import plain_tooltip
 
 
 def ask_callable(
@@ -100,7 +101,7 @@ class CallableDialog(QDialog):
         text = f"{candidate.name}    {candidate.kind}, line {candidate.line}{needs}"
         item = QListWidgetItem(text)
         item.setData(Qt.ItemDataRole.UserRole, candidate.name)
-        item.setToolTip(candidate.summary or text)
+        item.setToolTip(plain_tooltip(candidate.summary or text))
         return item
 
     def accept(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QItemSelection, QItemSelectionModel, QPoint, Qt, Signal
+from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QObject, QPoint, Qt, Signal
 from PySide6.QtGui import QFontMetrics, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -146,6 +146,7 @@ class PageView(QWidget):
         self.filter.setToolTip("Every word must match (Ctrl+F)")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_text_changed)
+        self.filter.installEventFilter(self)
         line = QHBoxLayout()
         line.setSpacing(8)
         line.addWidget(self.filter, 1)
@@ -161,6 +162,14 @@ class PageView(QWidget):
         """After what is shown changed."""
         shown, whole = self.model.rowCount(), self.page.rows
         self.count.setText(f"{whole:,}" if shown == whole else f"{shown:,} of {whole:,}")
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Enter in the filter goes on to the rows: the dialog would take it for its default button."""
+        if watched is self.filter and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+                self.table.setFocus()
+                return True
+        return super().eventFilter(watched, event)
 
     def _on_text_changed(self, text: str) -> None:
         self.model.set_filter(text)

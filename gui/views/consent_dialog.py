@@ -21,7 +21,7 @@ class ConsentDialog(FileDialog):
     ) -> None:
         super().__init__(
             "Run this code?",
-            f"{error.message} It has your rights on this machine.",
+            f"{error.message} That code has your rights on this machine.",
             error.contents,
             theme,
             parent,

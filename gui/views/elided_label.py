@@ -6,6 +6,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel, QStyle, QStyleOption, QWidget
 
+from gui.foreign_text import one_line
 from gui.tooltips import plain_tooltip
 
 
@@ -33,7 +34,7 @@ class ElidedLabel(QLabel):
     @property
     def shown(self) -> str:
         """What of the text there is room for."""
-        return self.fontMetrics().elidedText(self.text(), self._elide, self.contentsRect().width())
+        return self.fontMetrics().elidedText(one_line(self.text()), self._elide, self.contentsRect().width())
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)

@@ -26,6 +26,7 @@ from engine.contents import Contents, shown
 from engine.contents_words import describe
 from engine.errors import ErrorInfo
 from gui.file_digest import FileDigest
+from gui.foreign_text import short_words
 from gui.models.contents_pages import facts
 from gui.theme import ThemeManager, mono_font
 from gui.views.contents_view import ContentsView
@@ -61,11 +62,11 @@ class FileDialog(QDialog):
         """
         super().__init__(parent)
         self.contents = contents
-        self._file = contents.file if contents is not None else file
+        self.file = contents.file if contents is not None else file
         self.setWindowTitle(title)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         fit(self, *SIZE)
-        self._digest = FileDigest(self._file)
+        self._digest = FileDigest(self.file)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(16, 16, 16, 16)
         self._layout.setSpacing(8)
@@ -86,13 +87,14 @@ class FileDialog(QDialog):
         self._layout.addWidget(self.facts)
         for name, text in facts(contents) if contents is not None else ():
             self.facts.add(name, text)
-        self.facts.add("File", self._file, wide=True)
+        self.facts.add("File", self.file, wide=True)
         self._add_digest(digest)
         self._layout.addSpacing(4)
         self.view = ContentsView(contents, theme, self)
         self._layout.addWidget(self.view, 1)
         self.buttons = QDialogButtonBox(self)
-        self.copy_button = self.buttons.addButton("Copy", QDialogButtonBox.ButtonRole.ActionRole)
+        self.copy_button = self.buttons.addButton("Copy", QDialogButtonBox.ButtonRole.ResetRole)
+        # The role that stands apart, at the left: beside it there are answers to a question.
         self.copy_button.setObjectName("file_copy")
         self.copy_button.setAccessibleName("Copy")
         self.copy_button.setToolTip("Copy the facts and the rows of this tab as tab-separated text")
@@ -112,9 +114,10 @@ class FileDialog(QDialog):
 
     def _add_digest(self, digest: str) -> None:
         if digest:
-            self.sha256: QLabel = self.facts.add("SHA-256", digest, wide=True, mono=True)
+            # Code beside the file is part of it, so it need not be the file's own.
+            self.sha256: QLabel = self.facts.add("SHA-256 of what runs", digest, wide=True, mono=True)
             return
-        if self.contents is None or self.contents.shards or not os.path.isfile(self._file):
+        if self.contents is None or self.contents.shards or not os.path.isfile(self.file):
             return
         caption = QLabel("SHA-256", self)
         caption.setProperty("role", "secondary")
@@ -160,7 +163,7 @@ class FileDialog(QDialog):
 
     def text(self) -> str:
         """What is said about the file and the rows of the tab in front."""
-        lines = [f"File\t{self._file}"]
+        lines = [f"File\t{self.file}"]
         if self.contents is not None:
             lines = [describe(self.contents), *self.contents.notes, *lines]
             lines += [f"{name}\t{value}" for name, value in facts(self.contents)]
@@ -229,12 +232,18 @@ def fit(dialog: QDialog, width: int, height: int) -> None:
 
 
 def words(text: str, parent: QWidget) -> QLabel:
-    """Hostile text (a file name, a message of someone's code) as plain, selectable words."""
-    label = QLabel(text, parent)
+    """Hostile text (a file name, a message of someone's code) as plain, selectable words; long ones are elided."""
+    label = QLabel(parent)
     label.setTextFormat(Qt.TextFormat.PlainText)
+    show_words(label, text)
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
+
+
+def show_words(label: QLabel, text: str) -> None:
+    """Other words for a label that :func:`words` made."""
+    label.setText(short_words(text))
 
 
 def question_button(box: QDialogButtonBox, text: str, name: str, what: str, *, agree: bool) -> QPushButton:

@@ -31,6 +31,7 @@ from gui.rich_text import rich
 from gui.selection import Selection
 from gui.state_words import belongs_to
 from gui.theme import SECONDARY_PX, Theme, ThemeManager, mono_font
+from gui.tooltips import plain_tooltip
 from gui.views.attribute_editors import AttributeEditor, EditValue, editor_shape
 from gui.views.dimmer import Dimmer
 from gui.views.elided_label import ElidedLabel
@@ -211,7 +212,7 @@ class InspectorPanel(QFrame):
         self._removal = able
         self._remove.setText(able.label)
         self._remove.setAccessibleName(able.label)
-        self._remove.setToolTip(able.tooltip)
+        self._remove.setToolTip(plain_tooltip(able.tooltip))
         self._remove.setEnabled(not able.obstacle)
 
     def _show_editors(self, shown: Details) -> None:

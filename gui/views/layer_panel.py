@@ -20,6 +20,7 @@ from gui.selection import Selection
 from gui.settings import Settings
 from gui.state_words import belongs_to
 from gui.theme import ThemeManager
+from gui.tooltips import plain_tooltip
 from gui.views.columns_menu import ColumnsMenu
 from gui.views.elided_label import ElidedLabel
 from gui.views.layer_rest import LayerRest
@@ -413,7 +414,7 @@ class LayerPanel(QFrame):
             edit = menu.addAction(able.label)
             edit.setObjectName("layer_remove")
             edit.setEnabled(not able.obstacle)
-            edit.setToolTip(able.tooltip)
+            edit.setToolTip(plain_tooltip(able.tooltip))
             act = self._workspace.restore_layer if able.is_removed else self._workspace.remove_layer
             edit.triggered.connect(lambda: act(able.path))
             menu.addSeparator()

@@ -220,7 +220,7 @@ class StatusBar(QFrame):
                 else "asks when it changes"
             )
             self.watch.setText(f"watching · {again}")
-            self.watch.setToolTip(watched)
+            self.watch.setToolTip(plain_tooltip(watched))
         if analysis is None:
             return
         words, explanation = MODE_WORDS[analysis.mode]

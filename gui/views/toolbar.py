@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QToolButton, QWidget
 
 from engine import sources
+from gui.foreign_text import menu_text
 from gui.measuring import Measuring
 from gui.models.model_words import weights_of
 from gui.settings import Settings
@@ -163,8 +164,9 @@ class Toolbar(QFrame):
         self._recent.clear()
         recent = self._settings.recent
         for source in recent:
-            action = self._recent.addAction(sources.short(source), partial(self.source_chosen.emit, source))
-            action.setToolTip(source)
+            words = menu_text(sources.short(source))
+            action = self._recent.addAction(words, partial(self.source_chosen.emit, source))
+            action.setToolTip(plain_tooltip(source))
         self._recent.setEnabled(bool(recent))
 
     def _on_model_changed(self) -> None:

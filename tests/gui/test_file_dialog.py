@@ -287,7 +287,7 @@ def test_shards_are_opened_by_their_index_which_is_no_report(
 
 def test_contents_of_the_open_model(old: MainWindow, qtbot: QtBot, weights: Path) -> None:
     assert not old.actions_.contents.isEnabled()
-    assert "no file" in old.actions_.contents.toolTip()
+    assert "no model file" in old.actions_.contents.toolTip()
     open_model(qtbot, old.workspace, f"{weights}@torchvision:{SMALLEST}")
     qtbot.keyClick(old, Qt.Key.Key_F, CONTROL | Qt.KeyboardModifier.AltModifier)
     dialog = dialog_of(qtbot, old, ContentsDialog)
@@ -297,15 +297,19 @@ def test_contents_of_the_open_model(old: MainWindow, qtbot: QtBot, weights: Path
     qtbot.keyClick(view.tensors.table, Qt.Key.Key_F, CONTROL)
     assert view.tensors.filter.hasFocus()
     qtbot.keyClicks(view.tensors.filter, "conv1 running")
-    shown = view.tensors.model.rowCount()
-    assert 0 < shown < whole
-    assert view.tensors.count.text() == f"{shown:,} of {whole:,}"
+    rows = view.tensors.model.rowCount()
+    assert 0 < rows < whole
+    assert view.tensors.count.text() == f"{rows:,} of {whole:,}"
     view.tensors.filter.clear()
     view.parts.selectRow(2)
     assert 0 < view.tensors.model.rowCount() < whole
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     qtbot.waitUntil(lambda: dialog.sha256.text() == digest)
-    dialog.close()
+    with qtbot.waitSignal(old.workspace.inspected, timeout=ANSWER_MS):
+        old.actions_.contents.trigger()
+    shown = [each for each in old.findChildren(ContentsDialog) if each.isVisible()]
+    assert len(shown) == 1, "of one file there is one window"
+    shown[0].close()
 
 
 def test_a_model_that_cannot_be_edited_says_why(old: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from engine.errors import ErrorInfo
 from engine.protocol import Progress
 from gui.charts.header import LEAST_CAPTION_PX, Caption
 from gui.engine_client import EngineClient
+from gui.foreign_text import LONGEST_WORD
 from gui.main_window import MainWindow
 from gui.theme import ThemeManager
-from gui.views.banner import LONGEST_WORD, shortened
+from gui.views.banner import shortened
 from gui.views.input_bar import MOST_ROWS
 from gui.views.size_control import NumberField
 from tests.gui.conftest import open_model, wait_current
