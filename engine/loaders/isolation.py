@@ -28,6 +28,14 @@ def _ours(name: str) -> bool:
     return name.partition(".")[0] in OUR_NAMES
 
 
+def _compiled(folder: Path, stem: str) -> Iterator[Path]:
+    """Files without readable text that Python would import from ``folder`` as the module or package ``stem``."""
+    for place in (folder / stem / "__init__", folder / stem):
+        for suffix in importlib.machinery.all_suffixes():
+            if suffix != ".py" and (path := place.with_name(f"{place.name}{suffix}")).is_file():
+                yield path
+
+
 class _SourceLoader(Loader):
     """Executes given source bytes; writes no cache into the user's folder."""
 
@@ -115,9 +123,8 @@ class UserModules(MetaPathFinder):
             if (module := folder / f"{stem}.py").is_file():
                 return self._spec(fullname, module, is_package=False)
             if not self._others_allowed:
-                for suffix in importlib.machinery.EXTENSION_SUFFIXES:
-                    if (folder / f"{stem}{suffix}").is_file():
-                        raise self._refusal(fullname, folder / f"{stem}{suffix}")
+                for compiled in _compiled(folder, stem):
+                    raise self._refusal(fullname, compiled, "compiled code cannot be shown")
             if (folder / stem).is_dir() and not _ours(fullname):
                 self._names.add(fullname)  # a namespace package; Python itself knows how to make one
         if _ours(fullname):
@@ -141,7 +148,7 @@ class UserModules(MetaPathFinder):
         content = self._files.get(path)
         if content is None:
             if not self._others_allowed:
-                raise self._refusal(fullname, path)
+                raise self._refusal(fullname, path, "it is imported in a way that cannot be read off the text")
             content = path.read_bytes()
         self._names.add(fullname)
         spec = importlib.util.spec_from_file_location(
@@ -153,9 +160,7 @@ class UserModules(MetaPathFinder):
         assert spec is not None
         return spec
 
-    def _refusal(self, fullname: str, path: Path) -> ImportError:
+    def _refusal(self, fullname: str, path: Path, why: str) -> ImportError:
         return ImportError(
-            f"{path.relative_to(self.root)} is not among the files you agreed to run "
-            f"(it is imported in a way that cannot be read off the text)",
-            name=fullname,
+            f"{path.relative_to(self.root)} is not among the files you agreed to run ({why})", name=fullname
         )

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import pickle
+import py_compile
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -217,6 +219,19 @@ def test_only_what_was_agreed_to_runs(project: Path) -> None:
     path = project / "net.pt"
     error = refusal(path, digest=consent(path, trust=False).digest)
     assert "hidden.py is not among the files you agreed to run" in error.message
+    assert not (project / "ran").exists()
+
+
+@pytest.mark.parametrize("place", ["net.pyc", "net/__init__.pyc", f"net/__init__{EXTENSION_SUFFIXES[0]}"])
+def test_compiled_code_beside_the_file_is_not_agreed_to(project: Path, place: str) -> None:
+    """Python imports these where there is no ``net.py``; nobody could show them, and no digest has them."""
+    (project / "net.py").write_text("open('ran', 'w').close()\n")
+    (project / place).parent.mkdir(exist_ok=True)
+    py_compile.compile(str(project / "net.py"), cfile=str(project / place), doraise=True)
+    (project / "net.py").unlink()
+    path = project / "net.pt"
+    error = refusal(path, digest=consent(path, trust=False).digest)
+    assert place.rpartition("/")[2] in error.message and "files you agreed to run" in error.message
     assert not (project / "ran").exists()
 
 
