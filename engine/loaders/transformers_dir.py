@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import msgspec
 from torch import nn
 
+from engine.contents import shown
 from engine.errors import LoadError
-from engine.loaders import transformers_weights
+from engine.loaders import timm_zoo, transformers_weights
 from engine.loaders.loaded import LoadedModel, LoadOptions, build_on_meta, to_meta
 from engine.loaders.packages import first_line, offline, optional_package
 from engine.loaders.transformers_inputs import assumed_image_size, bind_inputs
@@ -34,6 +35,10 @@ FETCHED = re.compile(
 )
 """Keys that name code or weights to fetch; what computes is chosen here."""
 QUANTIZED = "quantization_config"
+PASSED_ON = ("model_args", "backbone_kwargs")
+"""Keys of what timm is called with; there, ``checkpoint_path`` would be read."""
+TIMM_NAMES = ("architecture", "backbone")
+"""Keys of models of timm. With a colon (``hf-hub:…``, ``local-dir:…``) they say where another configuration is."""
 
 
 class Config(NamedTuple):
@@ -183,7 +188,7 @@ def _class(transformers: Any, config: Config) -> tuple[Any, Any]:
     if model_type not in transformers.CONFIG_MAPPING or (names and not known and values.get("auto_map")):
         what = names[0] if names and not known else f"the model type {model_type!r}"
         raise _foreign(transformers, config, what)
-    _check_counts(values, config)
+    _check_values(values, config)
     try:
         settings = transformers.CONFIG_MAPPING[model_type].from_dict(_without_fetching(values))
     except Exception as error:
@@ -230,22 +235,37 @@ def _misfit(transformers: Any, config: Config, what: str, error: Exception) -> L
     )
 
 
-def _check_counts(values: dict[str, Any], config: Config) -> None:
-    """Raises LoadError for a number of layers that nobody can build."""
+def _check_values(values: dict[str, Any], config: Config) -> None:
+    """Raises LoadError for a number of layers that nobody can build, and for models that are somewhere else."""
     for key, value in values.items():
         if isinstance(value, dict):
-            _check_counts(value, config)
-        elif isinstance(value, int) and value > MAX_COUNT and COUNTED.search(key):
+            _check_values(value, config)
+        elif COUNTED.search(key) and (count := _count(value)) > MAX_COUNT:
             raise LoadError(
-                f"{config.path.name}: {key} is {value:,}, more than the {MAX_COUNT:,} that are built.",
+                f"{config.path.name}: {key} is {count:,}, more than the {MAX_COUNT:,} that are built.",
                 hint="Correct it.",
                 file=str(config.path),
             )
+        elif key in TIMM_NAMES and isinstance(value, str) and ":" in value:
+            raise LoadError(
+                f"{config.path.name}: {key} is {shown(value, 80)}, which is no name of timm's; nothing is fetched.",
+                hint="Put the name of the architecture there.",
+                file=str(config.path),
+            )
+
+
+def _count(value: Any) -> int:
+    """A number as configurations write it, or as a list with one for each stage."""
+    parts = value if isinstance(value, list) else [value]
+    return sum(part for part in parts if isinstance(part, int))
 
 
 def _without_fetching(values: dict[str, Any]) -> dict[str, Any]:
     """``values`` without what would be fetched, or computed by somebody's kernels; weights are quantised later."""
     kept = {key: value for key, value in values.items() if not FETCHED.search(key) and key != QUANTIZED}
+    for key in PASSED_ON:
+        if isinstance(kept.get(key), dict):
+            kept[key] = {name: value for name, value in kept[key].items() if name not in timm_zoo.WEIGHTS}
     return {
         key: _without_fetching(value) if isinstance(value, dict) else value for key, value in kept.items()
     }

@@ -273,6 +273,9 @@ def test_a_model_with_unknown_inputs_asks_for_their_shapes(tmp_path: Path) -> No
         ({"model_type": "bert", "num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000"),
         ({"model_type": "bert", "vocab_size": 10**30}, "config.json"),
         ({"model_type": "bert", "architectures": ["LlamaForCausalLM"]}, "cannot build LlamaForCausalLM"),
+        ({"model_type": "swin", "depths": [2, 30_000]}, "depths is 30,002, more than the 10,000"),
+        ({"model_type": "timm_backbone", "backbone": "local-dir:/x"}, "backbone is local-dir:/x, which is no name"),
+        ({"model_type": "detr", "backbone_config": {"backbone": "hf-hub:a/b"}}, "hf-hub:a/b, which is no name"),
     ],
 )
 def test_configurations_that_cannot_be_opened_say_why(config: Any, sentence: str, tmp_path: Path) -> None:
@@ -318,6 +321,20 @@ def test_pretrained_parts_are_built_without_their_weights(
     loaded = opened(write(tmp_path, config))
     assert analysed(loaded).totals.macs
     assert "no image size" in loaded.info.note
+
+
+def test_timm_is_given_no_weights_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm unpickles what ``checkpoint_path`` names, older versions of it with all that the pickle calls."""
+    reads: list[Any] = []
+    monkeypatch.setattr("timm.models._factory.load_checkpoint", lambda model, path, **rest: reads.append(path))
+    weights = {"checkpoint_path": str(tmp_path / "evil.pth"), "pretrained_cfg": {"file": "evil.pth"}}
+    config = {
+        "model_type": "timm_wrapper", "architectures": ["TimmWrapperModel"], "architecture": "resnet18",
+        "num_classes": 10, "pretrained_cfg": {"num_classes": 10}, "model_args": {"in_chans": 1, **weights},
+    }  # fmt: skip
+    loaded = opened(write(tmp_path, config))
+    assert not reads
+    assert loaded.module.get_parameter("timm_model.conv1.weight").shape == (64, 1, 7, 7)
 
 
 def test_a_class_that_transformers_has_not_shows_the_base_model(tmp_path: Path) -> None:
