@@ -62,6 +62,7 @@ class Opener(QObject):
         self._opening: Opening | None = None
         self._question: Opening | None = None
         self._in_engine = False
+        self._refusal: ErrorInfo | None = None
         self._dropped: Opening | None = None
         self._origin: Opening | None = None
         self._trusted_paths: set[str] = set()
@@ -89,6 +90,11 @@ class Opener(QObject):
     def origin(self) -> Opening | None:
         """How the model on the screen was opened; None for an opened report."""
         return self._origin
+
+    @property
+    def refusal(self) -> ErrorInfo | None:
+        """Why the engine does not have the model on the screen any more; None while it has, or is to get it."""
+        return self._refusal
 
     @property
     def consent(self) -> tuple[bool, str]:
@@ -144,6 +150,7 @@ class Opener(QObject):
         self._withdraw_question()
         self._opening = self._dropped = self._origin = None
         self._changed = ""
+        self._refusal = None
         self._watch.watch("")
         self._queue.release()
 
@@ -196,12 +203,12 @@ class Opener(QObject):
         if opening is None:
             return
         if opening.reason == "restart":
-            self.failed.emit(opening.source, _not_trusted_again())
+            self._refusal = _not_trusted_again()
+            self.failed.emit(opening.source, self._refusal)
         else:
             self._say_unopened(opening)
         if self._opening is None:
-            # Who declines to have the screen's model run again is not asked once more at once.
-            self._end(again=opening.reason != "restart")
+            self._end()
 
     def _withdraw_question(self) -> None:
         if self._question is not None:
@@ -230,7 +237,8 @@ class Opener(QObject):
     def _end(self, *, again: bool = True) -> None:
         """Nothing is being opened any more; with ``again``, an engine that lost the screen's model gets it back."""
         self._opening = None
-        lost = self._origin is not None and not self._in_engine
+        # What the engine refuses, or the user does not let run again, waits until someone asks for it.
+        lost = self._origin is not None and not self._in_engine and self._refusal is None
         if again and lost and self._engine.state not in ("failed", "stopped"):
             self.open(self._again("restart"))
         else:
@@ -278,7 +286,7 @@ class Opener(QObject):
         opening, self._opening = self._opening, None
         assert opening is not None
         assert opening.opened is not None
-        self._origin, self._in_engine = opening, True
+        self._origin, self._in_engine, self._refusal = opening, True, None
         path = opening.opened.watch
         self._watch.watch(path)
         if path and opening.trust and (opening.runs_on_change or not opening.digest):
@@ -303,7 +311,9 @@ class Opener(QObject):
             if self._ask(opening, error):
                 self.architecture_required.emit(ArchitectureRequest(opening.source, error))
         elif opening.opened is None:
-            self._end(again=opening.reason != "restart")
+            if opening.reason == "restart":
+                self._refusal = _cancelled_again() if error.kind == "cancelled" else error
+            self._end()
             self._say(opening, error)
         elif error.kind != "cancelled" and _is_asked_size(opening):
             # What is refused is asked for once more after the model is there, as a step that can be undone.
@@ -360,7 +370,7 @@ class Opener(QObject):
 
     def _on_restarted(self) -> None:
         """A new engine knows nothing: give it what was being opened, else the model on the screen."""
-        opening = self._opening
+        opening, self._refusal = self._opening, None
         cancelled = opening is not None and opening.cancelled
         if (
             opening is not None
@@ -413,6 +423,15 @@ def _not_trusted_again() -> ErrorInfo:
         "consent",
         "What is on the screen stays, but nothing new can be computed: its code may not run again.",
         "Open it again (F5) to be asked once more.",
+    )
+
+
+def _cancelled_again() -> ErrorInfo:
+    """The engine is a new one, and the user did not wait until it had the model."""
+    return ErrorInfo(
+        "load",
+        "What is on the screen stays, but nothing new can be computed: the new engine does not have the model.",
+        "Open it again (F5).",
     )
 
 

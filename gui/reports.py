@@ -64,6 +64,10 @@ class Reports(QObject):
         else:
             self.open_failed.emit(path, self._no_engine())
 
+    def drop_opening(self) -> None:
+        """A model is opened after all: a report on its way would take its place. Baselines still come."""
+        self._reads = {request: read for request, read in self._reads.items() if read[1]}
+
     def export(self, analysis: Analysis, format: str, path: str, baseline: Analysis | None = None) -> None:
         request = self._engine.export(analysis, format, path, baseline)
         if request:

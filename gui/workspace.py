@@ -234,6 +234,7 @@ class Workspace(Asked):
             self.open_report(source)
             return
         plan = plan or Plan()
+        self._reports.drop_opening()
         self._opener.open(Opening(source, trust=trust, digest=digest, inputs=stated(plan.inputs), plan=plan))
 
     def open_report(self, path: str) -> None:
@@ -415,7 +416,10 @@ class Workspace(Asked):
         self._reports.cancel()
 
     def _submit(self, configuration: Configuration) -> None:
-        if self.editable:
+        refusal = self._opener.refusal
+        if self.editable and refusal is not None:
+            self._set_failure(Failed(0, refusal))
+        elif self.editable:
             self._queue.submit(configuration)
 
     def _on_progress_made(self) -> None:
@@ -551,6 +555,7 @@ class Workspace(Asked):
         if (
             self.busy
             or not self.editable
+            or self._opener.refusal is not None
             or self._prefetcher.suspended
             or self.configuration is None
             or not self._sweep_symbol

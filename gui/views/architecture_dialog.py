@@ -25,6 +25,7 @@ from engine.contents import Candidate, Group
 from engine.contents_words import main_group
 from engine.errors import ErrorInfo
 from engine.results import ZooEntry
+from gui.foreign_text import short_words
 from gui.models.column_table import ROW_ROLE, ColumnTable
 from gui.models.contents_pages import candidates_page, group_text
 from gui.opening import ArchitectureRequest
@@ -67,7 +68,7 @@ class ArchitectureDialog(FileDialog):
         self.view.put_first(self._build(), "Architecture")
         self.preview = ElidedLabel(parent=self)
         self.preview.setObjectName("architecture_source")
-        self.preview.setAccessibleName("What is opened")
+        self.preview.setAccessibleDescription("What is opened")
         self.preview.setProperty("role", "secondary")
         self.insert(self.preview)
         self.open_button = question_button(
@@ -96,7 +97,7 @@ class ArchitectureDialog(FileDialog):
         column.addLayout(self._place, 1)
         self.reason = words("", page)
         self.reason.setObjectName("architecture_reason")
-        self.reason.setAccessibleName("Why")
+        self.reason.setAccessibleDescription("Why")
         self.reason.setProperty("role", "secondary")
         column.addWidget(self.reason)
         column.addLayout(self._own_line(page))
@@ -119,7 +120,7 @@ class ArchitectureDialog(FileDialog):
         # Its widest entry would make the dialog as wide as a name in the file.
         self.groups.setMaximumWidth(GROUP_PX)
         self.groups.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.groups.addItems([group_text(group) for group in self._groups])
+        self.groups.addItems([short_words(group_text(group)) for group in self._groups])
         self.groups.setCurrentIndex(_wanted(self._groups, self._asked.part, main_group(self._contents)))
         self.groups.currentIndexChanged.connect(self._show_candidates)
         line = QHBoxLayout()

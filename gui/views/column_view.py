@@ -135,7 +135,7 @@ class PageView(QWidget):
         self.table = ColumnView(self.model, self, stretched=stretched)
         self.count = QLabel(self)
         self.count.setProperty("role", "secondary")
-        self.count.setAccessibleName("Rows shown")
+        self.count.setAccessibleDescription("Rows shown")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, margin, 0, 0)
         layout.setSpacing(8)

@@ -28,7 +28,7 @@ class FactsGrid(QWidget):
         caption = QLabel(name, self)
         caption.setProperty("role", "secondary")
         fact = ElidedLabel(text, self)
-        fact.setAccessibleName(name)
+        fact.setAccessibleDescription(name)  # its name is its text
         fact.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         if mono:
             fact.setFont(mono_font())

@@ -125,7 +125,7 @@ class FileDialog(QDialog):
         line = QHBoxLayout(row)
         line.setContentsMargins(0, 0, 0, 0)
         self.sha256 = ElidedLabel("", row)
-        self.sha256.setAccessibleName("SHA-256")
+        self.sha256.setAccessibleDescription("SHA-256")
         self.sha256.setFont(mono_font())
         self.sha256.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.sha256.hide()

@@ -178,7 +178,7 @@ class SettingsDialog(QDialog):
     def _python_line(self) -> QHBoxLayout:
         self.python = ElidedLabel(parent=self)
         self.python.setObjectName("settings_python")
-        self.python.setAccessibleName("Engine's Python")
+        self.python.setAccessibleDescription("Engine's Python")
         choose = QPushButton("Choose…", self)
         choose.setObjectName("settings_python_choose")
         choose.setToolTip("Run the engine in the interpreter of your own packages")

@@ -78,6 +78,21 @@ def test_a_question_goes_when_a_report_is_shown(
     assert not workspace.editable
 
 
+def test_a_model_that_is_opened_after_a_report_is_what_is_shown(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    workspace = window.workspace
+    open_model(qtbot, workspace, "torchvision:alexnet")
+    with qtbot.waitSignal(workspace.exported, timeout=ANSWER_MS):
+        workspace.export("json", str(tmp_path / "report.json"))
+    with qtbot.waitSignals([workspace.model_changed, workspace.engine.report_opened], timeout=ANSWER_MS):
+        workspace.open_report(str(tmp_path / "report.json"))
+        workspace.open_source("torchvision:squeezenet1_1")
+    qtbot.waitUntil(lambda: not workspace.busy, timeout=ANSWER_MS)
+    assert workspace.editable
+    assert window.toolbar.title.text() == "squeezenet1_1"
+
+
 @pytest.mark.expects_log
 def test_a_new_engine_asks_once_for_code_whose_consent_was_taken_back(
     asked: tuple[MainWindow, ConsentDialog, Path], qtbot: QtBot, settings: Settings
@@ -98,6 +113,13 @@ def test_a_new_engine_asks_once_for_code_whose_consent_was_taken_back(
         workspace.inspect(workspace.file)  # answered after whatever was sent before
     assert not shown and not questions(window)
     assert window.toolbar.title.text() == "Sequential", "the last good model stays"
+    workspace.set_sizes({"height": workspace.size_of("height") + 32})
+    assert workspace.failure is not None and "may not run again" in workspace.failure.error.message
+    with qtbot.waitSignal(workspace.open_failed, timeout=ANSWER_MS):
+        workspace.open_source("torchvision:no_such_model")
+    with qtbot.waitSignal(workspace.inspected, timeout=ANSWER_MS):
+        workspace.inspect(workspace.file)
+    assert not shown, "what was declined is not asked again beside something else"
     window.actions_.reload.trigger()
     with qtbot.waitSignal(workspace.reloaded, timeout=ANSWER_MS):
         qtbot.mouseClick(dialog_of_new(qtbot, window, again).run, LEFT)
