@@ -47,6 +47,12 @@ BUDGET_S = {"live": 1.0, "settled": 3.0, "report": 10.0}
 SLOW_S = 0.2
 """A forward pass that takes longer is often killed: its process needs a spare before it is measured well."""
 
+NOT_AGREED = ErrorInfo(
+    "consent",
+    "It may not be opened again to be measured: you do not let its code run any more.",
+    "Open it again (F5) to be asked.",
+)
+
 Since = Literal["", "threads", "reload", "interpreter"]
 
 
@@ -636,13 +642,19 @@ class Measuring(QObject):
         self.phase, self.words = self._describe()
         configuration = self.workspace.configuration
         errors = (error for job, error in self._errors.items() if job.configuration == configuration)
-        refusal = self.engine.refusal
-        # A file that changed meanwhile is opened again, or the user is asked about it: no error.
-        self.error = refusal if refusal is not None and refusal.kind != "consent" else next(errors, None)
+        self.error = self._refusal() or next(errors, None)
         state = (self.enabled, self.phase, self.words, self.error, self.sampling, self.threads)
         if state != self._state:
             self._state = state
             self.state_changed.emit()
+
+    def _refusal(self) -> ErrorInfo | None:
+        """Why the model cannot be opened to be measured, as far as it concerns the user."""
+        refusal = self.engine.refusal
+        if refusal is None or refusal.kind != "consent":
+            return refusal
+        # A file that changed meanwhile is opened again, or the user is asked about it: no error.
+        return None if self.workspace.consent[0] else NOT_AGREED
 
     def _describe(self) -> tuple[str, str]:
         """``phase`` and ``words``."""

@@ -232,6 +232,7 @@ class ArchitectureDialog(FileDialog):
         self.table = self._make_table()
         old.hide()
         old.deleteLater()
+        QWidget.setTabOrder(self.groups, self.table)
         self.table.setVisible(bool(self._candidates))
         self.nothing.setVisible(not self._candidates)
         if self._candidates:

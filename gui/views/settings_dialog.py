@@ -114,6 +114,7 @@ class SettingsDialog(QDialog):
         old.hide()
         old.deleteLater()
         any_given = bool(self._agreements or self._paths)
+        QWidget.setTabOrder(self.table, self.revoke)
         self.table.setVisible(any_given)
         self.nothing.setVisible(not any_given)
         self.revoke_all.setEnabled(any_given)

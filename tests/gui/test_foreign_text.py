@@ -148,6 +148,17 @@ def test_enter_in_a_filter_answers_no_question(theme: ThemeManager, qtbot: QtBot
     assert dialog.focusWidget() is view.tensors.table, "on to the rows"
 
 
+def test_tab_walks_from_the_weights_to_their_candidates(
+    theme: ThemeManager, qtbot: QtBot, tmp_path: Path
+) -> None:
+    large = {"weight": torch.zeros(20, 30)}
+    contents = saved(tmp_path / "run.pt", {"model": large, "ema": dict(large)})
+    dialog = ArchitectureDialog(question(contents), theme)
+    qtbot.addWidget(dialog)
+    dialog.groups.setCurrentIndex(1)
+    assert dialog.groups.nextInFocusChain() is dialog.table
+
+
 def test_the_zoo_is_asked_for_once(theme: ThemeManager, qtbot: QtBot, tmp_path: Path) -> None:
     dialog = ArchitectureDialog(question(saved(tmp_path / "w.pt")), theme)
     qtbot.addWidget(dialog)

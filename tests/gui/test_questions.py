@@ -216,3 +216,4 @@ def test_measuring_does_not_open_code_again_whose_consent_was_taken_back(
     qtbot.waitUntil(lambda: measuring.engine.refusal is not None, timeout=READY_MS)
     assert measuring.engine.refusal.kind == "consent"
     assert not measuring.engine.is_open
+    assert measuring.error is not None and "may not be opened again" in measuring.error.message
