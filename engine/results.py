@@ -81,7 +81,8 @@ class Totals(Struct, frozen=True):
     zeros: int | None = None
     """Elements of parameters that are 0, as far as known; None where the weights are random or not looked at."""
     nonzero_macs: int | None = None
-    """Of the MACs those on weights that are not 0; None as for zeros."""
+    """Of the MACs those on weights that are not 0; None as for zeros, and where that is not known of any. Rows of which
+    it is not known are left out."""
     unweighed_params: int = 0
     """Elements of parameters whose zeros are not known while others are: ``zeros`` is then a lower bound."""
 

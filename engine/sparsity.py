@@ -40,7 +40,7 @@ def with_zeros(analysis: Analysis, zeros: Mapping[str, int]) -> Analysis:
         totals=msgspec.structs.replace(
             analysis.totals,
             zeros=modules.zeros[0],
-            nonzero_macs=sum([number for number in nonzero if number is not None]),
+            nonzero_macs=_total(layers.macs, nonzero),
             unweighed_params=modules.unweighed_params[0],
         ),
         weight_uses=None,
@@ -56,6 +56,16 @@ def why_unknown(analysis: Analysis) -> str:
     if analysis.model.weights or analysis.model.format in ("python", "module"):
         return "the zeros in the weights are not counted"
     return "the weights are random"
+
+
+def unweighed_macs(analysis: Analysis) -> int:
+    """MACs of the rows of which nobody knows what zeros in their weights would save: no total has them."""
+    layers = analysis.layers
+    if not layers.nonzero_macs:
+        return 0
+    return sum(
+        [macs or 0 for macs, known in zip(layers.macs, layers.nonzero_macs, strict=True) if known is None]
+    )
 
 
 def whole_name(name: str) -> str:
@@ -95,6 +105,12 @@ def _nonzero(
     rest = macs - sum(use.macs for use in factors)
     terms += [f"{rest:,}"] if rest else []
     return total, f"MACs · non-zero/elements = {' + '.join(terms)} = {total:,}"
+
+
+def _total(macs: Sequence[int | None], nonzero: Sequence[int | None]) -> int | None:
+    """Of the rows that are known; None where no row with MACs is among them."""
+    known = [each for each, number in zip(macs, nonzero, strict=True) if number is not None]
+    return sum([number or 0 for number in nonzero]) if any(known) or not any(macs) else None
 
 
 def _why_unknown(name: str, known: Mapping[str, int], remade: Sequence[str]) -> str:

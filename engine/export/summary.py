@@ -12,6 +12,7 @@ from engine.export.measured import shown
 from engine.measured_summary import latency_sentences, measured_times, paired, ratio_words
 from engine.metrics import METRIC, Metric, Number, column, combined, module_column, ratio
 from engine.results import FAMILIES, Analysis, Layers
+from engine.sparsity import unweighed_macs
 from engine.summary import headline, plain, where
 from engine.tree_values import compared
 
@@ -172,7 +173,7 @@ def what_changed(analysis: Analysis, baseline: Analysis) -> str:
 
 
 def zeros_sentence(analysis: Analysis) -> str:
-    """How many parameters are 0, and of how many that is not known; empty where nobody looked."""
+    """How many parameters are 0, and of how many parameters and MACs that is not known; empty where nobody looked."""
     totals = analysis.totals
     if totals.zeros is None:
         return ""
@@ -180,7 +181,11 @@ def zeros_sentence(analysis: Analysis) -> str:
     text = f"{totals.zeros:,} of {known:,} parameters are 0"
     share = ratio(totals.zeros, known)
     text += f" ({numbers.percent(share)})" if share is not None else ""
-    return f"{text}; of {totals.unweighed_params:,} it is not known" if totals.unweighed_params else text
+    text += f"; of {totals.unweighed_params:,} it is not known" if totals.unweighed_params else ""
+    unknown = unweighed_macs(analysis)
+    if not unknown:
+        return text
+    return f"{text}; MACs on non-zero weights leave out {unknown:,} MACs, of which it is not known"
 
 
 def input_sentence(analysis: Analysis, baseline: Analysis | None) -> str:

@@ -148,7 +148,9 @@ class UserModules(MetaPathFinder):
         content = self._files.get(path)
         if content is None:
             if not self._others_allowed:
-                raise self._refusal(fullname, path, "it is imported in a way that cannot be read off the text")
+                raise self._refusal(
+                    fullname, path, "it is imported in a way that cannot be read off the text"
+                )
             content = path.read_bytes()
         self._names.add(fullname)
         spec = importlib.util.spec_from_file_location(

@@ -21,7 +21,7 @@ from engine.loaders import mismatch
 from engine.loaders.fit import Fit, Use, fit, moved, unwrapped
 from engine.loaders.loaded import LoadedModel, build_without_weights
 from engine.loaders.weights import OpenWeights, Weights, dtype_name, sha256_of
-from engine.loaders.zeros import count_zeros
+from engine.loaders.zeros import ORIGINAL, count_zeros
 
 log = logging.getLogger(__name__)
 
@@ -263,9 +263,25 @@ def _read(opened: OpenWeights, use: Use) -> Tensor:
 def _parameters(module: nn.Module, fitted: Fit) -> Iterator[tuple[list[str], Use]]:
     """(all its names, what to take for it) of every parameter whose values the file has."""
     for slot in _slots(module):
-        use = next((fitted.uses[name] for name in slot.names if name in fitted.uses), None)
+        name = next((name for name in slot.names if name in fitted.uses), None)
+        use = _computed_with(slot, name, fitted.uses) if name is not None else None
         if use is not None and isinstance(slot.tensor, nn.Parameter):
             yield slot.names, use
+
+
+def _computed_with(slot: _Slot, name: str, uses: Mapping[str, Use]) -> Use | None:
+    """What a layer has in the place of the parameter ``name``: that, times the mask of a pruned module.
+
+    None where the mask is not in the file, and behind a parametrization, of which the file does not say what it makes.
+    """
+    if ORIGINAL.search(name):
+        return None
+    owner, key = slot.places[0]
+    stem = name.removesuffix("_orig")
+    if stem == name or f"{key.removesuffix('_orig')}_mask" not in owner._buffers:
+        return uses[name]
+    mask = uses.get(f"{stem}_mask")
+    return (*uses[name], *mask) if mask is not None else None
 
 
 def _zeros(weights: Weights, counted: list[tuple[list[str], Use]], stop: Event) -> Iterator[tuple[str, int]]:

@@ -6,6 +6,7 @@ parametrization stands in front of one tensor, that is the product and not what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Event
 from typing import TypeAlias
@@ -20,6 +21,8 @@ CHUNK = 2**22
 """Elements counted in one step: a few milliseconds, and at most 64 MiB read."""
 PACKED = ("in_proj_weight", "in_proj_bias")
 """Endings of the names of parameters of ``nn.MultiheadAttention`` that hold query, key and value, one after another."""
+ORIGINAL = re.compile(r"(?:^|\.)parametrizations\.[^.]+\.original$")
+"""Of the name of a parameter behind a parametrization, which makes one tensor of it."""
 BREATH = ("", 0)
 """Comes between two steps: whoever counts can do something more urgent before it asks for the next."""
 
@@ -41,15 +44,18 @@ _SIGNED_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 def zeros_of(module: nn.Module, stop: Event) -> Iterator[tuple[str, int]]:
     """(name, zeros) of every parameter of ``module``, under each of its names; BREATH in between.
 
-    Left out, which is unknown, are parameters without values (on meta, lazy) and dtypes that cannot be counted.
+    Left out, which is unknown, are parameters without values (on meta, lazy), dtypes that cannot be counted, and what
+    stands behind a parametrization of which only its operations are left (exported, TorchScript).
     Raises CancelledError soon after ``stop`` is set.
     """
     names: dict[int, list[str]] = {}
     values: dict[int, Values] = {}
     for prefix, owner in module.named_modules(remove_duplicate=False):
         for name, parameter in owner.named_parameters(recurse=False):
-            names.setdefault(id(parameter), []).append(f"{prefix}.{name}" if prefix else name)
-            values.setdefault(id(parameter), _used(owner, name, parameter))
+            full = f"{prefix}.{name}" if prefix else name
+            names.setdefault(id(parameter), []).append(full)
+            if isinstance(owner, ParametrizationList) or not ORIGINAL.search(full):
+                values.setdefault(id(parameter), _used(owner, name, parameter))
     yield from count_zeros(((names[key], value) for key, value in values.items()), stop)
 
 

@@ -5,6 +5,7 @@ Needed only for what zeros in the weights would save; a trace without weights to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
@@ -26,8 +27,8 @@ NO_PRODUCTS = frozenset(
     }
 )  # fmt: skip
 """Operations without MACs, of which models have most: nobody asks for their weights."""
-MASKED = ("_orig", ".original")
-"""Endings of the names that pruning and parametrizations give the parameter that a mask is multiplied with. Its zeros
+MASKED = re.compile(r"_orig$|(?:^|\.)parametrizations\.[^.]+\.original$")
+"""Ends of the names that pruning and parametrizations give the parameter that a mask is multiplied with. Its zeros
 are counted with the mask (see engine.loaders.zeros)."""
 
 
@@ -127,7 +128,7 @@ class WeightFollower:
             return ""
         alone = len(operands) == 1
         scaled = info.name in ("mul", "div") and alone and args[-1] != 0
-        masked = info.name == "mul" and not alone and first.name.endswith(MASKED)
+        masked = info.name == "mul" and not alone and MASKED.search(first.name) is not None
         return first.name if scaled or masked or info.name in SAME_ZEROS else ""
 
     def _weight(self, tensor: Tensor) -> Weight | None:

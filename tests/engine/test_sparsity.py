@@ -27,6 +27,7 @@ from engine.errors import CancelledError, InputError
 from engine.export import render
 from engine.export.compare import parse_condition
 from engine.export.report import Report, parse_report
+from engine.export.summary import zeros_sentence
 from engine.graph import InputShape, InputSpec
 from engine.guard import NotEnoughMemoryError
 from engine.loaders import load, zeros
@@ -144,6 +145,63 @@ def test_a_mask_that_pruning_left_counts_with_its_weight() -> None:
     assert counted(other)["parametrizations.weight.original"] == 90
 
 
+MASKED = """
+import torch
+from torch import nn
+from torch.nn.utils import parametrize, prune
+
+
+class Masks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.ones(10, 10))
+
+    def forward(self, weight):
+        return weight * self.mask
+
+
+def hooks():
+    layer = nn.Linear(10, 10)
+    prune.identity(layer, "weight")
+    return nn.Sequential(layer), torch.zeros(3, 10)
+
+
+def parametrized():
+    layer = nn.Linear(10, 10)
+    parametrize.register_parametrization(layer, "weight", Masks())
+    return nn.Sequential(layer), torch.zeros(3, 10)
+
+
+def plain():
+    return nn.Sequential(nn.Linear(10, 10)), torch.zeros(3, 10)
+"""
+
+
+def test_masks_in_a_file_count_with_its_weights(tmp_path: Path) -> None:
+    """What the file says of a weight without its mask is no zero of what the layer computes with."""
+    (tmp_path / "masked.py").write_text(MASKED, encoding="utf-8")
+    layer = nn.Linear(10, 10)
+    prune.l1_unstructured(layer, "weight", 0.8)  # type: ignore[no-untyped-call]
+    torch.save(nn.Sequential(layer).state_dict(), tmp_path / "hooks.pt")
+    parametrize.register_parametrization(other := nn.Linear(10, 10), "weight", Masks(torch.eye(10)))
+    torch.save(nn.Sequential(other).state_dict(), tmp_path / "parametrized.pt")
+    program = torch.export.export(nn.Sequential(other).eval(), (torch.zeros(3, 10),), strict=False)
+    torch.export.save(program, tmp_path / "net.pt2")
+    found = {}
+    for source in ("hooks.pt@hooks", "hooks.pt@plain", "parametrized.pt@parametrized", "net.pt2"):
+        file, _, builder = source.partition("@")
+        architecture = f"@{tmp_path / 'masked.py'}:{builder}" if builder else ""
+        total = analyze(f"{tmp_path / file}{architecture}", trust=True).totals
+        found[source] = total.macs, total.zeros, total.nonzero_macs, total.unweighed_params
+    known, unknown = (3 * 100, 80, 3 * 20, 0), (3 * 100, 0, None, 100)
+    assert found == {
+        "hooks.pt@hooks": known,
+        "hooks.pt@plain": known,
+        "parametrized.pt@parametrized": unknown,
+        "net.pt2": unknown,
+    }
+
+
 def test_shared_weights_have_their_zeros_under_every_name() -> None:
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
     model[1].weight = model[0].weight
@@ -244,6 +302,8 @@ def test_what_nobody_knows_is_not_counted_with_the_reason(name: str) -> None:
     assert analysis.layers.nonzero_macs[index] is None
     assert analysis.layers.nonzero_formula[index] == f"not counted: {why}"
     assert analysis.totals.zeros == int((halves(weight) == 0).sum())
+    unknown = f"leave out {analysis.layers.macs[index]:,} MACs, of which it is not known"
+    assert zeros_sentence(analysis).endswith(unknown)
 
 
 class Attends(nn.Module):
