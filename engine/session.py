@@ -119,14 +119,18 @@ class Session:
     """An open model. Not thread-safe: one analysis at a time; ``stop`` may be set from another thread."""
 
     def __init__(self, loaded: LoadedModel, inputs: tuple[InputShape, ...] = ()) -> None:
-        """``inputs`` describe the inputs of a source that does not; raises MissingShapeError when they are needed."""
+        """``inputs`` describe the inputs of a source that does not, or where what was guessed is wrong; raises
+        MissingShapeError when they are needed."""
         self._loaded = loaded
         if loaded.binding is None and not inputs:
             raise MissingShapeError(
                 f"{loaded.info.source} does not say what its inputs are.",
                 hint="Return (module, example_args) from it, or give the shapes: --input x=1x3x224x224.",
             )
-        self._binding: InputBinding = loaded.binding or bind_shapes(loaded.module, inputs)
+        binding = loaded.binding
+        if binding is None or (loaded.guessed_inputs and inputs and not binding.resembles(inputs)):
+            binding = bind_shapes(loaded.module, inputs)
+        self._binding: InputBinding = binding
         self._meta = _Runnable(loaded.module)
         self._real: _Runnable | None = None
         self._kept: OrderedDict[Configuration, Analysis] = OrderedDict()

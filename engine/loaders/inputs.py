@@ -108,6 +108,10 @@ class InputBinding:
         )
         return InputBinding(specs, self.pack)
 
+    def resembles(self, given: Sequence[InputShape]) -> bool:
+        """Whether these are its inputs at other sizes: as many, each with as many dimensions."""
+        return [len(shape.shape) for shape in given] == [len(spec.dims) for spec in self.specs]
+
     def complete(self, given: Sequence[InputShape]) -> tuple[InputShape, ...]:
         """All inputs in order: those ``given`` by name (or the only one without a name), the others at their default.
 

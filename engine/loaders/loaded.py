@@ -42,6 +42,8 @@ class LoadedModel:
     module: nn.Module
     binding: InputBinding | None
     build_real: Callable[[], nn.Module]
+    guessed_inputs: bool = False
+    """Whether ``binding`` is a guess: inputs that are given may have another number of dimensions, or be more."""
     watch: str = ""
     world: UserModules | None = None
     """The import world to run the model's forward in; None for models that import nothing of their own."""

@@ -105,7 +105,10 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
     def build_real() -> nn.Module:
         return _unpack(build(), call_text, path)[0]
 
-    return LoadedModel(info, module, binding, build_real, watch=str(path), world=world)
+    guessed = not (example_args or example_kwargs)
+    return LoadedModel(
+        info, module, binding, build_real, guessed_inputs=guessed, watch=str(path), world=world
+    )
 
 
 def _import(path: Path, name: str, world: UserModules, known: list[str]) -> Any:

@@ -78,6 +78,7 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
         module,
         binding,
         build_real,
+        guessed_inputs=True,
         count_zeros=lambda stop: zeros_of(build_real(), stop),
         counting_builds=True,
     )

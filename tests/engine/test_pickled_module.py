@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine import cli
+from engine import analyze, cli
 from engine.api import analyze_columns
 from engine.configuration import Configuration
 from engine.edits import RemoveLayer
@@ -32,6 +32,7 @@ from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.loaders.pickled_module import open_file
 from engine.session import Session
 from engine.sources import split_file
+from tests.engine import script_models
 from tests.engine.model_files import Convolutional, Recurrent, Transformer, build
 
 KINDS = (Convolutional, Transformer, Recurrent)
@@ -92,6 +93,16 @@ def test_the_same_integers_as_the_module(tmp_path: Path, kind: type[nn.Module], 
     assert totals(session, example) == of_module(module, example)
     real = loaded.build_real()
     torch.testing.assert_close(real.state_dict(), module.state_dict())
+
+
+def test_inputs_that_are_given_need_not_be_like_the_guess(tmp_path: Path) -> None:
+    """The first layer of an encoder is a linear one, which alone takes a vector; the file says nothing of inputs."""
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1).eval()
+    torch.save(encoder, tmp_path / "net.pt")
+    script_models.save(encoder, torch.zeros(1, 5, 8), "script", tmp_path / "script.pt")
+    wanted = analyze(encoder, torch.zeros(2, 5, 8)).totals.macs
+    for name in ("net.pt", "script.pt"):
+        assert analyze(str(tmp_path / name), (2, 5, 8), trust=True).totals.macs == wanted
 
 
 def test_layers_can_be_removed_and_the_weights_are_those_of_the_file(tmp_path: Path) -> None:
