@@ -55,6 +55,8 @@ from gui.workspace import Workspace
 
 FILTERS = "Models and reports (*.pt *.pth *.pt2 *.bin *.ckpt *.pkl *.safetensors *.py *.json);;All files (*)"
 """Only for the eyes: what a file is, is found out by its content."""
+SHARD_INDEX = ".index.json"
+"""What the name of the file ends with that lists a model's shards."""
 LAYOUT_VERSION = 2
 """Raised when the panels change so much that a kept layout no longer fits."""
 LAYERS_SHARE = 0.46
@@ -375,6 +377,9 @@ class MainWindow(QMainWindow):
         path = _dropped(event.mimeData())
         if path:
             event.acceptProposedAction()
+            others = len(event.mimeData().urls()) - 1
+            if others and not path.endswith(SHARD_INDEX):
+                self.status.notice(f"{Path(path).name} is opened; one at a time.")
             self.open_any(path)
 
     # -- questions -----------------------------------------------------------------------------------------------
@@ -592,4 +597,4 @@ class MainWindow(QMainWindow):
 def _dropped(data: QMimeData) -> str:
     """The file or folder to open of what is dropped; of a model in shards, its index."""
     paths = [url.toLocalFile() for url in data.urls() if url.isLocalFile()]
-    return next((path for path in paths if path.endswith(".index.json")), paths[0] if paths else "")
+    return next((path for path in paths if path.endswith(SHARD_INDEX)), paths[0] if paths else "")

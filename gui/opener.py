@@ -216,7 +216,7 @@ class Opener(QObject):
             self.question_withdrawn.emit()
 
     def _send(self, opening: Opening) -> None:
-        opening.opened = None
+        opening.opened = opening.question = None
         self._dropped = None
         self._queue.hold()
         if self._engine.state == "failed":

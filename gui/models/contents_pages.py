@@ -117,7 +117,7 @@ def tensors_page(contents: Contents) -> Page:
         _amounts("Size", "Elements × bytes per element", tensors.bytes, numbers.size),
         Column(
             "Role",
-            "What it is in the model, and whether others share its memory",
+            "What it is in the model; shared: others have the same memory",
             _roles(contents),
             searched=True,
         ),
@@ -143,7 +143,7 @@ def _roles(contents: Contents) -> list[str]:
     tensors = contents.tensors
     uses = Counter(storage for storage in tensors.storage if storage)
     return [
-        f"{role}, shared memory" if uses[storage] > 1 else role
+        f"{role}, shared" if uses[storage] > 1 else role
         for role, storage in zip(tensors.role, tensors.storage, strict=True)
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QObject, QPoint, Qt, Signal
+from PySide6.QtCore import QEvent, QItemSelection, QItemSelectionModel, QObject, QPoint, Qt
 from PySide6.QtGui import QFontMetrics, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -117,8 +117,6 @@ class ColumnView(QTableView):
 class PageView(QWidget):
     """A page with a filter where it is long, and how many rows are shown."""
 
-    filtered = Signal()
-
     def __init__(
         self,
         page: Page,
@@ -174,4 +172,3 @@ class PageView(QWidget):
     def _on_text_changed(self, text: str) -> None:
         self.model.set_filter(text)
         self.show_count()
-        self.filtered.emit()

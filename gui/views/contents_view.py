@@ -18,7 +18,7 @@ from gui.models.contents_pages import Page, Part, pages, parts_page, tensors_pag
 from gui.theme import ThemeManager
 from gui.views.column_view import ColumnView, PageView
 
-PARTS_PX, TENSORS_PX = 350, 730
+PARTS_PX, TENSORS_PX = 310, 770
 
 
 class TensorsView(QWidget):
@@ -82,13 +82,6 @@ class ContentsView(QTabWidget):
         """What the situation is about, before everything else."""
         self.insertTab(0, widget, title)
         self.setCurrentIndex(0)
-
-    def show_page(self, name: str) -> None:
-        """Bring the page with this name to the front, if there is one."""
-        for index in range(self.count()):
-            widget = self.widget(index)
-            if isinstance(widget, PageView) and widget.page.name == name:
-                self.setCurrentIndex(index)
 
     def focus_filter(self) -> None:
         """The keyboard goes to the filter of the current tab, if it has one."""

@@ -110,7 +110,8 @@ def test_a_hostile_module_runs_nothing_unless_it_is_agreed_to(
     dialog = dialog_of(qtbot, old, ConsentDialog)
     assert dialog.cancel.isDefault()
     assert "mkdir" in dialog.details.toPlainText()
-    dialog.view.show_page("code")
+    titles = [dialog.view.tabText(at) for at in range(dialog.view.count())]
+    dialog.view.setCurrentIndex(next(at for at, title in enumerate(titles) if "calls" in title))
     qtbot.mouseClick(dialog.copy_button, LEFT)
     copied = QGuiApplication.clipboard().text()
     assert "mkdir" in copied and str(proof) in copied, "with the arguments of the call"
@@ -188,8 +189,7 @@ def test_another_group_of_the_file_has_candidates_of_its_own(
     texts = [dialog.groups.itemText(at) for at in range(dialog.groups.count())]
     ema = next(at for at, text in enumerate(texts) if text.startswith("ema"))
     dialog.groups.setCurrentIndex(ema)
-    if dialog.selected is not None:
-        assert dialog.selected.group == "ema"
+    assert dialog.selected is not None and dialog.selected.group == "ema"
     dialog.field.setText(f"torchvision:{SMALLEST}")
     assert dialog.source.endswith(f"#ema@torchvision:{SMALLEST}")
     with qtbot.waitSignal(old.workspace.model_changed, timeout=ANSWER_MS):
@@ -265,6 +265,10 @@ def test_a_dropped_folder_of_weights_is_opened(old: MainWindow, qtbot: QtBot, tm
     drop(old, tmp_path)
     dialog = dialog_of(qtbot, old, ArchitectureDialog)
     assert dialog.contents is not None and dialog.contents.format == "safetensors"
+    dialog.reject()
+    drop(old, tmp_path / "model.safetensors", tmp_path / "settings.ini")
+    dialog = dialog_of(qtbot, old, ArchitectureDialog)
+    assert old.status.words.text() == "model.safetensors is opened; one at a time."
     dialog.reject()
 
 
