@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from engine import confine
+from engine.contents import printable
 from engine.edits import Edit, RemoveLayer, add_edit, parse_set
 from engine.errors import EngineError, ErrorInfo, ExportError, InputError, LayerError
 from engine.export import FORMATS, format_of, read_report, render
@@ -130,7 +131,9 @@ def guarded(run: Callable[[], int]) -> int:
 
 def _complain(sentence: str) -> None:
     if sys.stderr is not None:
-        sys.stderr.write(f"misnomer: {sentence}\n")
+        # Names in a file, and what its code raises, are for reading: a terminal must not act on them.
+        lines = map(printable, sentence.split("\n"))
+        sys.stderr.write("misnomer: " + "\n".join(lines) + "\n")
         sys.stderr.flush()
 
 
@@ -147,7 +150,7 @@ def _sentence(error: EngineError) -> str:
 def _commands(info: ErrorInfo) -> Iterator[str]:
     """What to run for the architectures that fit best, and how to see all of them."""
     for candidate in info.candidates[:MAX_COMMANDS]:
-        yield f"  python main.py report {shlex.quote(candidate.source)}"
+        yield f"  python main.py report {shlex.quote(candidate.source)}".replace("\n", " ")
     if len(info.candidates) > MAX_COMMANDS:
         all_of_them = f"python main.py contents {shlex.quote(info.file)}"
         yield f"  All {len(info.candidates):,}, with the reasons: {all_of_them}"

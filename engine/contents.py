@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from msgspec import Struct
 
 from engine.graph import Shape
@@ -161,3 +163,11 @@ def shown(text: str, length: int = 120) -> str:
     """``text`` for a sentence: no control characters, not longer than ``length``."""
     text = "".join(character if character.isprintable() else "�" for character in text[: length + 1])
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """``text`` without what a terminal or a page would act on; spaces of all widths stay."""
+    return "".join(
+        character if character.isprintable() or unicodedata.category(character) == "Zs" else "�"
+        for character in text
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from engine.cost.registry import Work, cost_formula, not_counted, product
+from engine.cost.registry import Work, cost_formula, product
 from engine.graph import OpCall, Shape
 
 
@@ -194,10 +194,26 @@ def cdist(call: OpCall) -> Work:
 
 @cost_formula("_trilinear", family="linear")
 def trilinear(call: OpCall) -> Work:
-    """The kernel behind ``bilinear`` outside inference mode; its expansions hide which sizes are shared."""
-    return not_counted(
-        "_trilinear is a kernel of bilinear; trace in inference mode to see bilinear", macs=None
+    """The kernel behind ``bilinear``: Σ i₁ · i₂ · i₃ over ``sumdim``, with dimensions of 1 put in at ``expand1`` …
+
+    MACs = product of all sizes, broadcast; FLOPs = 2 · MACs + elements of i₁ · i₃, which all of i₂ share. As
+    ``nn.Bilinear`` calls it, with the weight in the middle: rows · out · in1 · in2. Source:
+    ``aten/src/ATen/native/Linear.cpp``.
+    """
+    first, middle, last = (
+        _expanded(shape, call.args[f"expand{number}"]) for number, shape in enumerate(call.inputs[:3], 1)
     )
+    pairs = prod(max(sizes) for sizes in zip(first, last, strict=True))
+    whole = [max(sizes) for sizes in zip(first, middle, last, strict=True)]
+    return _summed(prod(whole), pairs, f"all sizes = {product(tuple(whole))}", (1,))
+
+
+def _expanded(shape: Any, places: Any) -> Shape:
+    """``shape`` with a 1 at each of ``places`` of the result."""
+    sizes = list(shape)
+    for place in sorted(places):
+        sizes.insert(place, 1)
+    return tuple(sizes)
 
 
 def _contracted(out: Shape, k: int, bias: bool, weights: tuple[int, ...]) -> Work:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from engine import numbers
+from engine.contents import printable
 from engine.export import summary
 from engine.export.formats import export_format
 from engine.export.latency_words import latency_section
@@ -35,14 +36,14 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
 
 
 def text(words: str) -> str:
-    """Foreign text inside a paragraph or table cell: nothing in it acts as Markdown or HTML."""
-    flat = " ".join(words.split())
+    """Foreign text inside a paragraph or table cell: nothing in it acts as Markdown or HTML, or on a terminal."""
+    flat = printable(" ".join(words.split()))
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", flat)
 
 
 def code(words: str) -> str:
     """Foreign text as inline code, also inside a table, where only ``|`` needs care."""
-    flat = " ".join(words.split())
+    flat = printable(" ".join(words.split()))
     longest = max((len(run) for run in re.findall("`+", flat)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if "`" in flat else ""
@@ -50,6 +51,7 @@ def code(words: str) -> str:
 
 
 def _code(lines: Sequence[str]) -> str:
+    lines = [printable(line) for line in lines]
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([f"{fence}python", *lines, fence])

@@ -169,3 +169,15 @@ def test_report_names_the_architectures_as_commands(weights: Path, capfd: pytest
     assert sentence.startswith("misnomer: net.pt is a state dict")
     assert commands[0] == f"  python main.py report '{weights}@torchvision:squeezenet1_1(num_classes=4)'"
     assert all(line.startswith(f"  python main.py report '{weights}@") for line in commands)
+
+
+def test_names_in_a_file_do_not_act_on_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The commands name the group, whose key is whatever the file's author chose."""
+    state = squeezenet1_1().state_dict()
+    torch.save({"\x1b]0;title\x07\nmisnomer: done": state}, tmp_path / "net.pt")
+    assert report([str(tmp_path / "net.pt")]) == 2
+    assert report([f"{tmp_path / 'net.pt'}#\x1b[2J"]) == 2
+    error = capfd.readouterr().err
+    assert "]0;title" in error and "[2J" in error
+    assert "\x1b" not in error and "\x07" not in error
+    assert [line for line in error.splitlines() if not line.startswith(("  ", "misnomer: net.pt"))] == []

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import unicodedata
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -136,6 +137,12 @@ def test_markdown_tables_keep_their_columns_whatever_the_names() -> None:
     assert "<script" not in re.sub(r"`[^`]*`", "", text).replace("\\<", "")
     assert f"{NOW.totals.macs:,}" in text
     assert "3 of 4 executed operations are counted; not counted: 1 × topk." in text
+
+
+def test_no_text_acts_on_a_terminal() -> None:
+    text = render(analysis_of(("\x1b]0;title\x07", "\x9b31m"), (1, 2)), "md").decode()
+    assert "�]0;title�" in text
+    assert not [sign for sign in text if unicodedata.category(sign) in ("Cc", "Cf") and sign != "\n"]
 
 
 class Page(HTMLParser):
