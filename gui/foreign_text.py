@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
+from engine.contents import printable
 
 LONGEST_WORD = 48
 """Characters of one word; what is longer would make a window as wide as itself."""
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Control characters but tab and newline, and those that turn the direction of writing: with one of these,
-``gnp.pt`` can look like ``tp.png``."""
 
 
 def visible(text: str) -> str:
-    """``text`` with a sign for every character that is not seen but changes how others are."""
-    return _HIDDEN.sub(REPLACEMENT, text)
+    """``text`` with a sign for every character that is not seen but changes how others are; newlines stay.
+
+    Such are control characters and those that turn the direction of writing, with which ``gnp.pt`` looks like
+    ``tp.png``.
+    """
+    return "\n".join(map(printable, text.replace("\t", " ").split("\n")))
 
 
 def one_line(text: str) -> str:
-    """``text`` as :func:`visible`, without tabs and newlines."""
-    return visible(text).replace("\n", " ").replace("\t", " ")
+    """``text`` as :func:`visible`, without newlines."""
+    return visible(text).replace("\n", " ")
 
 
 def short_words(text: str) -> str:

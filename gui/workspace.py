@@ -194,6 +194,7 @@ class Workspace(Asked):
         return (
             self._zeros.awaited
             and not self.busy
+            and self._opener.refusal is None
             and self.analysis is not None
             and not self._prefetcher.suspended
         )

@@ -202,7 +202,7 @@ class InputBar(QWidget):
         words = NO_PROMISE if free else model.fixed_sizes
         self.size_note = ElidedLabel(words, self._body, Qt.TextElideMode.ElideRight)
         self.size_note.setObjectName("size_note")
-        self.size_note.setAccessibleName("Guards are off" if free else "Why sizes are fixed")
+        self.size_note.setAccessibleDescription("Guards are off" if free else "Why sizes are fixed")
         self.size_note.setProperty("role", "caution" if free else "secondary")
         self.size_note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         if free:
