@@ -24,6 +24,7 @@ from engine.confine import network_hint
 from engine.edits import Edit
 from engine.errors import (
     EngineError,
+    InputError,
     LoadError,
     MissingShapeError,
     RealRunRequiredError,
@@ -325,6 +326,8 @@ class Session:
         return runnable, result
 
     def _runnable(self, mode: TraceMode, configuration: Configuration) -> _Runnable:
+        if configuration.edits and self.info.no_edits:
+            raise InputError(self.info.no_edits)
         runnable = self._meta
         if mode == "cpu":
             if self._real is None:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from engine import cli
-from engine.api import open_session
+from engine.api import analyze, open_session
 from engine.configuration import Configuration
-from engine.errors import ConsentRequiredError, LoadError
+from engine.edits import RemoveLayer
+from engine.errors import ConsentRequiredError, InputError, LoadError
 from engine.files import read
 from engine.graph import InputShape
 from engine.latency import layer_times
@@ -97,6 +98,13 @@ def test_the_same_integers_as_the_module(archive: Archive, kind: type[nn.Module]
     assert session.info.class_name == kind.__name__ and session.info.weights == str(path)
     assert "no layer of it can be removed" in session.info.no_edits
     torch.testing.assert_close(loaded.build_real().state_dict(), module.state_dict())
+
+
+def test_edits_are_refused_with_the_reason(archive: Archive) -> None:
+    """The mirror would take them, and compute what it did before."""
+    path = archive(Convolutional, "script")
+    with pytest.raises(InputError, match="no layer of it can be removed"):
+        analyze(str(path), edits=(RemoveLayer("body"),), trust=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
