@@ -42,8 +42,12 @@ class LocalFiles(NamedTuple):
 
 
 class _Stamp(NamedTuple):
+    """Nobody can set the second time, which says when the file or what is written about it was last changed (on
+    Windows: when it was made)."""
+
     size: int
     changed_ns: int
+    touched_ns: int
     inode: int
     device: int
 
@@ -136,7 +140,7 @@ def _changed(path: Path) -> LoadError:
 
 def _stamp(region: Region) -> _Stamp:
     status = os.fstat(region.handle.fileno())
-    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+    return _Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 def _hash(region: Region, stamp: _Stamp) -> str:

@@ -327,9 +327,19 @@ def test_large_files_are_hashed_where_they_lie(tmp_path: Path, monkeypatch: pyte
     assert required.digest == hashlib.sha256(path.read_bytes()).hexdigest()
     loaded = opened(path, digest=required.digest)
     torch.testing.assert_close(loaded.build_real().state_dict(), module.state_dict())
+    _exchange(path)
+    if sys.platform != "win32":
+        assert consent(path, digest=required.digest).digest != required.digest
     os.utime(path, ns=(0, 0))
     with pytest.raises(LoadError, match="changed while it was opened"):
         loaded.build_real()
+
+
+def _exchange(path: Path) -> None:
+    """Other content of the same size with the same time of change, which anybody can set."""
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"Linear", b"Linea_"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 # -- what goes wrong while it runs ---------------------------------------------------------------------------------
