@@ -112,7 +112,8 @@ def test_consents_are_listed_and_revoked(
         settings.agree(str(at) * 64, f"/models/net{at}.pt", "module")
     dialog = settings_dialog(window_of(telling, settings, theme, qtbot))
     assert [dialog.table.table.index(row, 0).data() for row in range(3)] == ["net2.pt", "net1.pt", "net0.pt"]
-    dialog.table.selectRow(1)
+    place = dialog.table.visualRect(dialog.table.table.index(1, 0)).center()
+    qtbot.mouseClick(dialog.table.viewport(), LEFT, pos=place)
     qtbot.keyClick(dialog.table, Qt.Key.Key_Delete)
     assert [each.file for each in settings.agreements] == ["/models/net2.pt", "/models/net0.pt"]
     qtbot.mouseClick(dialog.revoke_all, LEFT)
