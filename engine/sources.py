@@ -16,7 +16,7 @@ SCHEMES = ("torchvision:", "timm:", "transformers:")
 UNGUARDED = "unguarded"
 """The part that opens an exported program for sizes it was not exported for."""
 
-_ARCHITECTURE = re.compile(r"@(?=(?:torchvision|timm|transformers):|.*\.py:)")
+_ARCHITECTURE = re.compile(r"@(?=(?:torchvision|timm|transformers):|.*\.py(?::|$))")
 
 
 class FileSource(NamedTuple):

@@ -73,8 +73,13 @@ def read_config(path: Path) -> Config:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
     except FileNotFoundError as error:
+        missing = (
+            f"{path.name} in {path.parent.name or path.parent}"
+            if path.parent.is_dir() and path.name == CONFIG
+            else shown(str(path))
+        )
         raise LoadError(
-            f"There is no {path.name} in {path.parent.name or path.parent}.",
+            f"There is no {missing}.",
             hint="Give the folder of a model as transformers saves it.",
             file=str(path),
         ) from error

@@ -16,6 +16,7 @@ from engine.sources import FileSource, absolute, is_file, short, split_file, spl
         ("w.pt@torchvision:resnet18", FileSource("w.pt", "", "torchvision:resnet18")),
         ("w.pt@timm:vit(num_classes=10)", FileSource("w.pt", "", "timm:vit(num_classes=10)")),
         ("w.pt#ema.module@net.py:build(1)", FileSource("w.pt", "ema.module", "net.py:build(1)")),
+        ("w.pt@net.py", FileSource("w.pt", "", "net.py")),
         ("w.pt@transformers:/a@b/bert", FileSource("w.pt", "", "transformers:/a@b/bert")),
         ("net.pt2#unguarded", FileSource("net.pt2", "unguarded")),
         ("a#b#c", FileSource("a#b", "c")),
