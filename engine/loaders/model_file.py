@@ -7,12 +7,17 @@ module opens it.
 from __future__ import annotations
 
 import importlib
+import os
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from engine.errors import LoadError, UnsupportedModelError
 from engine.files import Contents, describe, read
 from engine.loaders.loaded import LoadedModel, LoadOptions
-from engine.sources import FileSource, split_file
+from engine.results import ModelInfo
+from engine.sources import FileSource, absolute, split_file
 
 STATE_DICT = "engine.loaders.state_dict"
 OPENERS = {
@@ -46,7 +51,17 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
     opened: LoadedModel = importlib.import_module(opener).open_file(
         contents, FileSource(str(path), file.part, file.architecture), options
     )
-    return opened
+    return replace(opened, info=_anywhere(opened.info))
+
+
+def _anywhere(info: ModelInfo) -> ModelInfo:
+    """``info`` whose files are found from any folder: reports keep it, and open the model again."""
+    return msgspec.structs.replace(
+        info,
+        source=absolute(info.source),
+        weights=os.path.abspath(info.weights) if info.weights else "",
+        unguarded=absolute(info.unguarded),
+    )
 
 
 def _kind(contents: Contents) -> str:

@@ -309,6 +309,19 @@ def test_weights_of_the_zoo_need_no_consent(
     assert (report["totals"]["params"], report["totals"]["macs"]) == (expected.params, expected.macs)
 
 
+def test_a_model_is_found_again_from_another_folder(
+    nets: Nets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report keeps the source, and whoever opens it is somewhere else."""
+    path = nets.saved("recurrent", "pt")
+    monkeypatch.chdir(path.parent)
+    info = nets.open(path.name, "recurrent").info
+    monkeypatch.chdir(tmp_path)
+    again = load(info.source, TRUSTED).info
+    assert (again.source, again.weights) == (info.source, info.weights)
+    assert info.source == nets.source(path, "recurrent") and info.weights == str(path)
+
+
 @pytest.mark.parametrize("save", [save_script, save_exported])
 def test_weights_inside_files_whose_opening_runs_code(
     nets: Nets, tmp_path: Path, save: Callable[[nn.Module, Tensor, Path], None]
