@@ -58,7 +58,8 @@ def _window(arguments: list[str]) -> int:
         "each has its --help.",
     )
     parser.add_argument("source", nargs="?", metavar="SOURCE",
-        help="torchvision:NAME, file.py:callable or report.json")  # fmt: skip
+        help="torchvision:NAME, timm:NAME, a model file or folder, WEIGHTS@ARCHITECTURE, file.py:callable or a "
+        "report.json")  # fmt: skip
     _model_arguments(parser)
     options = _options(parser.parse_args(arguments))
     if options is None:

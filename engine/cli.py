@@ -172,7 +172,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="torchvision:NAME or file.py:callable")
+    add(
+        "source",
+        metavar="SOURCE",
+        help="torchvision:NAME, timm:NAME, a model file or folder, WEIGHTS@ARCHITECTURE or file.py:callable",
+    )
     add("--input", action="append", default=[], metavar="NAME=SHAPE[:dtype]",
         help="x=1x3x224x224 or tokens=1x128:int64; the name may be left out for a single input")  # fmt: skip
     add("--set", action="append", default=[], metavar="LAYER.FIELD=VALUE", dest="edits", type=_set,
