@@ -109,6 +109,18 @@ def notes(fitted: Fit, weights: Weights, module: nn.Module) -> list[str]:
     return sentences
 
 
+def untied_note(pairs: Sequence[tuple[str, str]], weights: Weights) -> str:
+    """A sentence about names whose values are left out for those of another; empty without any."""
+    if not pairs:
+        return ""
+    others = _listed([other for _, other in pairs])
+    return (
+        f"{others} {_have(len(pairs))} values of {'its' if len(pairs) == 1 else 'their'} own in "
+        f"{shown(weights.file.name)}; the architecture shares one tensor, and those of {shown(pairs[0][0], 80)} are "
+        "taken."
+    )
+
+
 def _of_kind(fitted: Fit, weights: Weights) -> str:
     """What the tensors that cannot be read are instead of what the architecture has."""
     dtypes = [weights.dtype(given) for given in fitted.unreadable.values()]

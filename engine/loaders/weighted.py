@@ -29,6 +29,8 @@ COMPUTED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Floating dtypes that layers compute in. Others are only ways to store weights."""
 LARGE = 2**28
 """Elements of weights from which on a module is built without values of its own."""
+COMPARABLE = 2**26
+"""Elements of the largest tensor that is compared with another when a file is opened."""
 STORED_ONLY = torch.bfloat16
 """What weights are taken as that are kept in 8 bits alone: it has all their values."""
 
@@ -56,7 +58,8 @@ def with_weights(
     _set_unreadable_aside(model.module, weights, fitted)
     mismatch.check(fitted, weights, model)
     dtype, words = _common_dtype(model.module, weights, fitted)
-    notes = [note, model.info.note, *mismatch.notes(fitted, weights, model.module), words]
+    untied = mismatch.untied_note(list(_untied(model.module, weights, fitted)), weights)
+    notes = [note, model.info.note, *mismatch.notes(fitted, weights, model.module), untied, words]
     binding = model.binding
     if dtype is not None:
         before = _main_dtype(model.module)
@@ -166,6 +169,28 @@ def _kind(dtype: torch.dtype | None) -> str:
     if dtype is None:
         return "none"
     return "float" if dtype.is_floating_point else "complex" if dtype.is_complex else "integer"
+
+
+def _untied(module: nn.Module, weights: Weights, fitted: Fit) -> Iterator[tuple[str, str]]:
+    """(name that is taken, name that is not) where the file has different values for one tensor of the module.
+
+    Large ones are not looked at: files often have a tied tensor twice, and to compare them is to read them.
+    """
+    shared = [[name for name in slot.names if name in fitted.uses] for slot in _slots(module)]
+    pairs = [
+        (names[0], other)
+        for names in shared
+        for other in names[1:]
+        if weights.rows[fitted.uses[names[0]][0]] != weights.rows[fitted.uses[other][0]]
+        and elements(weights.shapes[fitted.uses[other][0]]) <= COMPARABLE
+    ]
+    if not pairs:
+        return
+    with weights.open() as opened:
+        for taken, other in pairs:
+            one, two = (_read(opened, fitted.uses[name]) for name in (taken, other))
+            if one.dtype != two.dtype or not torch.equal(one, two):
+                yield taken, other
 
 
 # -- dtypes ------------------------------------------------------------------------------------------------------

@@ -322,6 +322,26 @@ def test_a_model_is_found_again_from_another_folder(
     assert info.source == nets.source(path, "recurrent") and info.weights == str(path)
 
 
+def test_values_that_the_architecture_shares_are_named_when_they_differ(tmp_path: Path) -> None:
+    (tmp_path / "tied.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    first, second = nn.Linear(4, 4), nn.Linear(4, 4)\n"
+        "    second.weight = first.weight\n"
+        "    return nn.Sequential(first, second)\n",
+        encoding="utf-8",
+    )
+    state = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).state_dict()
+    torch.save(state, tmp_path / "apart.pt")
+    torch.save({**state, "1.weight": state["0.weight"].clone()}, tmp_path / "twice.pt")
+    notes = {
+        name: load(f"{tmp_path / name}.pt@{tmp_path / 'tied.py'}:build", TRUSTED).info.note
+        for name in ("apart", "twice")
+    }
+    assert "1.weight has values of its own in apart.pt" in notes["apart"]
+    assert "those of 0.weight are taken" in notes["apart"] and "own" not in notes["twice"]
+
+
 @pytest.mark.parametrize("save", [save_script, save_exported])
 def test_weights_inside_files_whose_opening_runs_code(
     nets: Nets, tmp_path: Path, save: Callable[[nn.Module, Tensor, Path], None]
