@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from engine import numbers
 from engine.metrics import METRIC, Metric, ratio
 from engine.results import Analysis, Coverage
+from engine.sparsity import unweighed_macs
 from engine.tree_values import is_same
 
 SPARSE = 0.01
@@ -89,7 +90,8 @@ def _is_sparse(analysis: Analysis) -> bool:
 def _exact_line(metric: Metric, analysis: Analysis) -> str:
     totals = analysis.totals
     if metric.key == "macs" and totals.nonzero_macs is not None and _is_sparse(analysis):
-        return f"{numbers.count(totals.nonzero_macs)} MACs on non-zero weights"
+        bound = "≥ " if unweighed_macs(analysis) else ""
+        return f"{bound}{numbers.count(totals.nonzero_macs)} MACs on non-zero weights"
     if metric.key == "params":
         return f"{numbers.exact(totals.params)} · {numbers.size(totals.weight_bytes)}"
     return numbers.exact_value(metric, getattr(totals, metric.key))
@@ -103,6 +105,9 @@ def _tooltip(metric: Metric, analysis: Analysis, baseline: Analysis | None) -> s
         if _is_sparse(analysis):
             nonzero = METRIC["nonzero_macs"]
             lines.append(f"{nonzero.label}: {numbers.exact_value(nonzero, analysis.totals.nonzero_macs)}")
+            unknown = unweighed_macs(analysis)
+            if unknown:
+                lines.append(f"Without {numbers.exact(unknown)} MACs whose weights' zeros are not known")
     if metric.key == "params" and _is_sparse(analysis):
         zeros = numbers.share(analysis.totals.zeros, analysis.totals.params)
         lines.append(f"{numbers.exact(analysis.totals.zeros)} are 0 ({zeros})")
