@@ -31,7 +31,8 @@ def describe(contents: Contents) -> str:
             noun = "collection" if others == 1 else "collections"
             parts.append(f"and {others:,} more {noun} of tensors")
     if contents.operations:
-        parts.append(f"{sum(each.count for each in contents.operations):,} operations")
+        operations = sum(each.count for each in contents.operations)
+        parts.append(f"{operations:,} operation{'s' if operations != 1 else ''}")
     return f"{', '.join(parts)}. {what_runs(contents)}".strip()
 
 
@@ -65,4 +66,4 @@ def _amount(group: Group) -> str:
 
 def _where(group: Group) -> str:
     where = f" under {shown(group.path, 60)}" if group.path else ""
-    return f"{where}, names beginning with {group.prefix}" if group.prefix else where
+    return f'{where}, names beginning with "{group.prefix}"' if group.prefix else where

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 SCHEMES = ("torchvision:", "timm:", "transformers:")
 """What a source begins with that is no file of weights."""
+CONFIGURATION = "config.json"
+"""The file of a transformers folder that says what the model is; the folder's code and weights lie beside it."""
 UNGUARDED = "unguarded"
 """The part that opens an exported program for sizes it was not exported for."""
 

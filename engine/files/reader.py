@@ -181,7 +181,8 @@ def _pickle(region: Region, kind: str, reading: Reading) -> Contents:
         text = "pickle"
         if more:
             reading.note(
-                f"{more:,} more pickles follow the first, which is all that torch or pickle would load."
+                f"{more:,} more {'pickles follow' if more > 1 else 'pickle follows'} the first, "
+                "which is all that torch or pickle would load."
             )
     if region.read(max(0, region.size - 22), min(4, region.size)) == ZIP_MAGIC_TAIL:
         reading.note("A zip archive is attached to its end, so other programs may see another file.")

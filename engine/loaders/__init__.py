@@ -8,11 +8,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import LoadError
-from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.sources import is_file, split_file, split_python
+
+if TYPE_CHECKING:
+    from engine.loaders.loaded import LoadedModel, LoadOptions
 
 
 class LoaderEntry(NamedTuple):

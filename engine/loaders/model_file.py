@@ -17,7 +17,7 @@ from engine.errors import LoadError, UnsupportedModelError
 from engine.files import Contents, describe, read
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.results import ModelInfo
-from engine.sources import FileSource, absolute, split_file
+from engine.sources import CONFIGURATION, FileSource, absolute, split_file
 
 STATE_DICT = "engine.loaders.state_dict"
 OPENERS = {
@@ -39,6 +39,11 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
         path = Path(file.path).expanduser()
     except RuntimeError as error:
         raise LoadError(f"{file.path} is no usable path: {error}.", file=file.path) from error
+    if path.name == CONFIGURATION and path.is_file() and not file.architecture:
+        folder: LoadedModel = importlib.import_module("engine.loaders.transformers_dir").load(
+            f"transformers:{path}", options
+        )
+        return folder
     contents = read(path)
     opener = STATE_DICT if file.architecture else OPENERS.get(_kind(contents))
     if opener is None:

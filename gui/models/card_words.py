@@ -10,7 +10,7 @@ from engine.results import Analysis, Coverage
 from engine.sparsity import unweighed_macs
 from engine.tree_values import is_same
 
-SPARSE = 0.01
+SPARSE = 0.05
 """Share of zeros from which on the cards tell."""
 
 

@@ -342,7 +342,7 @@ def test_opening_says_what_the_file_is(files: Files) -> None:
         load(str(files[Convolutional, "checkpoint"]), LoadOptions())
     text = caught.value.info().sentence
     assert "is a training checkpoint (torch.save, " in text
-    assert "under model, names beginning with module." in text
+    assert 'under model, names beginning with "module."' in text
     assert "@net.py:callable" in text
     assert caught.value.contents == read(files[Convolutional, "checkpoint"])
 

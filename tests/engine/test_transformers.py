@@ -274,8 +274,14 @@ def test_a_model_with_unknown_inputs_asks_for_their_shapes(tmp_path: Path) -> No
         ({"model_type": "bert", "vocab_size": 10**30}, "config.json"),
         ({"model_type": "bert", "architectures": ["LlamaForCausalLM"]}, "cannot build LlamaForCausalLM"),
         ({"model_type": "swin", "depths": [2, 30_000]}, "depths is 30,002, more than the 10,000"),
-        ({"model_type": "timm_backbone", "backbone": "local-dir:/x"}, "backbone is local-dir:/x, which is no name"),
-        ({"model_type": "detr", "backbone_config": {"backbone": "hf-hub:a/b"}}, "hf-hub:a/b, which is no name"),
+        (
+            {"model_type": "timm_backbone", "backbone": "local-dir:/x"},
+            "backbone is local-dir:/x, which is no name",
+        ),
+        (
+            {"model_type": "detr", "backbone_config": {"backbone": "hf-hub:a/b"}},
+            "hf-hub:a/b, which is no name",
+        ),
     ],
 )
 def test_configurations_that_cannot_be_opened_say_why(config: Any, sentence: str, tmp_path: Path) -> None:
@@ -286,6 +292,13 @@ def test_configurations_that_cannot_be_opened_say_why(config: Any, sentence: str
     assert sentence in caught.value.message
     assert caught.value.message.endswith(".")
     assert caught.value.file == str(tmp_path / "config.json")
+
+
+def test_a_configuration_opens_like_the_folder_it_lies_in(tmp_path: Path) -> None:
+    folder = made(tmp_path, "BertForSequenceClassification")
+    opened_file = load(str(folder / "config.json"), LoadOptions())
+    assert opened_file.info.format == "transformers"
+    assert analysed(opened_file).totals == analysed(opened(folder)).totals
 
 
 def test_nothing_that_a_configuration_names_is_fetched_or_run(tmp_path: Path) -> None:
@@ -326,7 +339,9 @@ def test_pretrained_parts_are_built_without_their_weights(
 def test_timm_is_given_no_weights_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """timm unpickles what ``checkpoint_path`` names, older versions of it with all that the pickle calls."""
     reads: list[Any] = []
-    monkeypatch.setattr("timm.models._factory.load_checkpoint", lambda model, path, **rest: reads.append(path))
+    monkeypatch.setattr(
+        "timm.models._factory.load_checkpoint", lambda model, path, **rest: reads.append(path)
+    )
     weights = {"checkpoint_path": str(tmp_path / "evil.pth"), "pretrained_cfg": {"file": "evil.pth"}}
     config = {
         "model_type": "timm_wrapper", "architectures": ["TimmWrapperModel"], "architecture": "resnet18",
