@@ -291,7 +291,8 @@ def _refuse_early(source: str) -> None:
     """What is no model file is refused before the frameworks are imported, which takes seconds. Raises LoadError."""
     file = split_file(source)
     if is_file(source) and (file.architecture or split_python(source) is None):
-        path = Path(file.path).expanduser()
+        # A folder that cannot be found out (``~nobody``) has its sentence later.
+        path = Path(os.path.expanduser(file.path))
         if path.is_file() and path.name != CONFIGURATION:
             read(path)
 
