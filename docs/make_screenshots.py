@@ -56,7 +56,10 @@ PICTURES = {
     "latency-light.png": _LATENCY,
     "latency-dark.png": _LATENCY._replace(theme="dark"),
     "vit.png": Picture("torchvision:vit_b_16", size=(1280, 720)),
+    "weights.png": Picture("run-17.pth", size=(1120, 650)),
 }
+QUESTION = "architecture_dialog"
+"""What is asked of the checkpoint that _checkpoint writes, and taken a picture of instead of the window."""
 
 
 def main() -> int:
@@ -70,7 +73,9 @@ def main() -> int:
         if name not in PICTURES:
             parser.error(f"There is no picture {name}.")
     if arguments.into:
-        return _take(PICTURES[names[0]], arguments.into)
+        picture = PICTURES[names[0]]
+        take = _take_question if picture.source.endswith(".pth") else _take
+        return take(picture, arguments.into)
     IMAGES.mkdir(parents=True, exist_ok=True)
     return 0 if all(_best(name, arguments.tries) for name in names) else 1
 
@@ -124,6 +129,53 @@ def _take(picture: Picture, path: str) -> int:
         sys.stderr.write(f"{photographer.error}\n")
         return FAILED
     return flags
+
+
+def _checkpoint(path: Path) -> None:
+    """A training checkpoint of a ResNet-18 for ten classes; made in a process that may import torch."""
+    program = """
+import sys, torch, torchvision
+model = torch.nn.DataParallel(torchvision.models.resnet18(num_classes=10))
+average = {f"module.{name}": value for name, value in model.module.state_dict().items()}
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+state = {"epoch": 17, "model": model.state_dict(), "ema": average, "optimizer": optimizer.state_dict()}
+torch.save(state, sys.argv[1])
+"""
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+
+
+def _take_question(picture: Picture, path: str) -> int:
+    """Save what the window asks of weights alone; 0, or FAILED."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    from PySide6.QtCore import QTimer
+    from PySide6.QtWidgets import QWidget
+
+    from gui.app import Application, Options, make_application
+    from gui.settings import Settings
+
+    app = make_application(["misnomer"])
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / picture.source
+        _checkpoint(weights)
+        settings = Settings(str(Path(folder) / "settings.ini"))
+        application = Application(app, settings, Options(str(weights), theme=picture.theme))
+        saved = []
+
+        def save() -> None:
+            dialog = application.window.findChild(QWidget, QUESTION)
+            if dialog is not None:
+                dialog.resize(*picture.size)
+                saved.append(dialog.grab().save(path))
+            app.quit()
+
+        application.workspace.architecture_required.connect(lambda *asked: QTimer.singleShot(1000, save))
+        application.workspace.open_failed.connect(lambda *failed: app.quit())
+        application.show()
+        app.exec()
+        application.window.close()
+        application.latency_engine.stop()
+        application.engine.stop()
+    return 0 if any(saved) else FAILED
 
 
 def _raise(application: Application, panels: tuple[str, ...]) -> None:
