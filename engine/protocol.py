@@ -187,6 +187,8 @@ class Opened(Struct, frozen=True, tag="opened"):
     """File whose change means that the model should be opened again; empty for none."""
     counts_zeros: bool = False
     """Whether its weights have values to look at (see Prefetch.zeros); not where they are random."""
+    guessed_inputs: bool = False
+    """Whether ``inputs`` are a guess, because the source does not say them and nobody gave others."""
 
 
 class Analyzed(Struct, frozen=True, tag="analyzed"):

@@ -293,7 +293,14 @@ class Server:
         gc.collect()
         gc.freeze()
         session = self._session
-        return Opened(request.id, session.info, session.specs, session.watch, session.counts_zeros)
+        return Opened(
+            request.id,
+            session.info,
+            session.specs,
+            session.watch,
+            session.counts_zeros,
+            session.guessed_inputs,
+        )
 
     def _analyze(self, request: Analyze) -> Event:
         session = self._require_session()

@@ -132,6 +132,7 @@ class Session:
         if binding is None or (loaded.guessed_inputs and inputs and not binding.resembles(inputs)):
             binding = bind_shapes(loaded.module, inputs)
         self._binding: InputBinding = binding
+        self._guessed_inputs = loaded.guessed_inputs and not inputs
         self._meta = _Runnable(loaded.module)
         self._real: _Runnable | None = None
         self._kept: OrderedDict[Configuration, Analysis] = OrderedDict()
@@ -145,6 +146,11 @@ class Session:
     @property
     def specs(self) -> tuple[InputSpec, ...]:
         return self._binding.specs
+
+    @property
+    def guessed_inputs(self) -> bool:
+        """Whether the number of inputs and their dimensions are a guess that nobody confirmed or corrected."""
+        return self._guessed_inputs
 
     @property
     def watch(self) -> str:

@@ -28,7 +28,7 @@ from gui.charts import panels
 from gui.desk import Desk
 from gui.engine_client import NETWORK
 from gui.measuring import Measuring
-from gui.opening import ArchitectureRequest, ConsentRequest
+from gui.opening import ArchitectureRequest, ConsentRequest, inputs_text
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.theme import ThemeManager
@@ -230,6 +230,7 @@ class MainWindow(QMainWindow):
         actions.open_file.triggered.connect(self._on_open_file)
         actions.open_folder.triggered.connect(self._on_open_folder)
         actions.contents.triggered.connect(self._on_contents)
+        actions.input_shapes.triggered.connect(self._on_input_shapes)
         actions.settings.triggered.connect(self._on_settings)
         actions.open_zoo.triggered.connect(self._on_open_zoo)
         actions.reload.triggered.connect(self._on_reload)
@@ -401,9 +402,21 @@ class MainWindow(QMainWindow):
         self._ask(dialog)
 
     def _on_shapes_required(self, error: ErrorInfo) -> None:
-        dialog = ShapeDialog(error, self)
+        dialog = ShapeDialog(error.message, parent=self)
         dialog.chosen.connect(self.workspace.give_shapes)
         self._ask(dialog)
+
+    def _on_input_shapes(self) -> None:
+        workspace = self.workspace
+        if workspace.origin is None or workspace.configuration is None:
+            return
+        name = sources.short(workspace.origin.source)
+        question = f"{name} is opened again with these inputs; sizes and edits start anew."
+        dialog = ShapeDialog(question, inputs_text(workspace.configuration.inputs), self)
+        dialog.chosen.connect(workspace.open_with)
+        # They would be the inputs of something else.
+        workspace.model_changed.connect(dialog.close)
+        dialog.open()
 
     def _ask(self, dialog: QDialog) -> None:
         """Show a question about what is being opened, until nobody waits for its answer any more."""

@@ -17,7 +17,7 @@ from gui import sizes
 from gui.analysis_queue import AnalysisQueue
 from gui.engine_client import EngineClient
 from gui.file_watch import FileWatch
-from gui.opening import ArchitectureRequest, ConsentRequest, Opening, Reason, planned_inputs
+from gui.opening import ArchitectureRequest, ConsentRequest, Opening, Plan, Reason, planned_inputs
 from gui.settings import Settings
 
 MAX_CRASHES = 2
@@ -137,6 +137,13 @@ class Opener(QObject):
         """Open the model on the screen again, with the trust that was given."""
         if self._origin is not None:
             self.open(self._again("reload"))
+
+    def open_with(self, inputs: tuple[InputShape, ...]) -> None:
+        """Open the model on the screen again with these inputs, and the trust that was given."""
+        if self._origin is not None:
+            opening = self._again("user")
+            opening.inputs, opening.plan = inputs, Plan(inputs=inputs)
+            self.open(opening)
 
     def cancel(self) -> None:
         """Stop opening, if need be with the engine; the model on the screen stays."""

@@ -103,18 +103,45 @@ def parse_inputs(text: str) -> tuple[InputShape, ...]:
     return tuple(shapes)
 
 
+def inputs_text(inputs: tuple[InputShape, ...]) -> str:
+    """``inputs`` as :func:`parse_inputs` reads them; float32 goes without saying."""
+    return "; ".join(_input_text(each) for each in inputs)
+
+
+def _input_text(given: InputShape) -> str:
+    name = f"{given.name}=" if given.name else ""
+    dtype = "" if given.dtype in ("", "float32") else f":{given.dtype}"
+    return f"{name}{'x'.join(map(str, given.shape))}{dtype}"
+
+
 def stated(inputs: tuple[InputShape, ...]) -> tuple[InputShape, ...]:
     """``inputs`` with float32 where no dtype was written."""
     return tuple(each if each.dtype else InputShape(each.name, each.shape) for each in inputs)
 
 
+def restated(inputs: tuple[InputShape, ...], present: tuple[InputShape, ...]) -> tuple[InputShape, ...]:
+    """``inputs`` with the present dtype, by name or else by position, where none was written; float32 for new ones."""
+    by_name = {each.name: each.dtype for each in present}
+    by_position = [each.dtype for each in present[: len(inputs)]]
+    by_position += ["float32"] * (len(inputs) - len(by_position))
+    return tuple(
+        InputShape(given.name, given.shape, given.dtype or by_name.get(given.name, dtype))
+        for given, dtype in zip(inputs, by_position, strict=True)
+    )
+
+
 def planned_inputs(plan: Plan, inputs: tuple[InputShape, ...]) -> tuple[InputShape, ...]:
-    """``inputs`` with the shapes of ``plan`` in their places. Raises InputError for a name that is not there."""
+    """``inputs`` with the shapes of ``plan`` in their places; as many without names go by position.
+
+    Raises InputError for a name that is not there.
+    """
     result = list(inputs)
     names = [given.name for given in inputs]
-    for wanted in plan.inputs:
-        if wanted.name not in names and (wanted.name or len(names) != 1):
+    by_position = len(plan.inputs) == len(names) and not any(wanted.name for wanted in plan.inputs)
+    for position, wanted in enumerate(plan.inputs):
+        if not by_position and wanted.name not in names and (wanted.name or len(names) != 1):
             raise InputError(f"The model has no input {wanted.name!r}.", hint=f"It has: {', '.join(names)}.")
-        index = names.index(wanted.name) if wanted.name in names else 0
+        named = names.index(wanted.name) if wanted.name in names else 0
+        index = position if by_position else named
         result[index] = InputShape(names[index], wanted.shape, wanted.dtype or result[index].dtype)
     return tuple(result)

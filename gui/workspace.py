@@ -28,7 +28,7 @@ from gui.asked import Asked
 from gui.commands import Baseline, SetBaseline
 from gui.engine_client import EngineClient
 from gui.opener import Opener
-from gui.opening import Opening, Plan, model_file, planned_inputs, stated
+from gui.opening import Opening, Plan, model_file, planned_inputs, restated, stated
 from gui.prefetcher import Prefetcher
 from gui.report_files import is_report
 from gui.reports import Reports
@@ -49,6 +49,8 @@ _REFUSALS = ("layer", "input", "unsupported")
 class Workspace(Asked):
     """Requests go to the engine one at a time, the newest waits; results and undo live here."""
 
+    opening_began = Signal()
+    """Someone asked for another model or report, or for this model once more."""
     model_changed = Signal()
     analysis_changed = Signal()
     baseline_changed = Signal()
@@ -205,6 +207,18 @@ class Workspace(Asked):
         return self._opener.origin
 
     @property
+    def suspects_inputs(self) -> bool:
+        """Whether the model stopped and nothing of it could be analysed yet, perhaps as its inputs are others."""
+        failed = self.failure is not None and self.failure.error.kind in _REFUSALS
+        return self.editable and failed and self.analysis is None
+
+    @property
+    def guessed_inputs(self) -> bool:
+        """Whether the engine guessed what the inputs are."""
+        opened = self.origin.opened if self.origin is not None else None
+        return opened is not None and opened.guessed_inputs
+
+    @property
     def consent(self) -> tuple[bool, str]:
         """(trust, digest) for opening the model on the screen once more: a consent may have been taken back since."""
         return self._opener.consent
@@ -234,12 +248,14 @@ class Workspace(Asked):
         if is_report(source):
             self.open_report(source)
             return
+        self.opening_began.emit()
         plan = plan or Plan()
         self._reports.drop_opening()
         self._opener.open(Opening(source, trust=trust, digest=digest, inputs=stated(plan.inputs), plan=plan))
 
     def open_report(self, path: str) -> None:
         """Show an exported report without its model."""
+        self.opening_began.emit()
         self._reports.open(sources.absolute(path), as_baseline=False)
 
     def open_baseline_report(self, path: str) -> None:
@@ -277,7 +293,17 @@ class Workspace(Asked):
     def reload(self) -> None:
         """Open the same source again and keep sizes and edits, as far as they still fit."""
         if self.editable:
+            self.opening_began.emit()
             self._opener.reload()
+
+    def open_with(self, inputs: tuple[InputShape, ...]) -> None:
+        """Open the same source again with these inputs, of the present dtypes where none is written.
+
+        Sizes and edits start anew.
+        """
+        if self.editable and self.configuration is not None:
+            self._reports.drop_opening()
+            self._opener.open_with(restated(inputs, self.configuration.inputs))
 
     def _on_opening_finished(
         self, opening: Opening, analysis: Analysis | None, failure: Failed | None

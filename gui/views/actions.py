@@ -45,6 +45,12 @@ class Actions:
         )
         self.open_zoo = make("open_zoo", "Model zoo…", "Ctrl+L", "Pick a model that needs no file")
         self.reload = make("reload", "Open again", "F5", "Open the same source again")
+        self.input_shapes = make(
+            "input_shapes",
+            "Input shapes…",
+            "Ctrl+Alt+I",
+            "Open the same model with other inputs: another number of them, of dimensions, another dtype",
+        )
         self.contents = make(
             "contents",
             "File contents…",
@@ -192,7 +198,7 @@ class Actions:
         why = (
             "" if workspace.editable else "Open a model first." if workspace.model is None else REPORT_REASON
         )
-        for action in (self.reload, self.retry):
+        for action in (self.reload, self.retry, self.input_shapes):
             self._able(action, why)
         nothing = "Open a model file first."
         if workspace.model is not None:

@@ -10,6 +10,7 @@ from engine import sources
 from engine.errors import ErrorInfo
 from gui.foreign_text import short_words
 from gui.selection import Selection
+from gui.sizes import size_text
 from gui.views.actions import Actions
 from gui.views.text_dialog import TextDialog
 from gui.workspace import Workspace
@@ -56,6 +57,7 @@ class Banner(QFrame):
         self.restart = self._button("Restart engine", "A fresh engine process")
         self.retry = self._button("Try again", "Ask for the same configuration again")
         self.undo = self._button("Undo", "Take back the last change")
+        self.shapes = self._button("Input shapes…", actions.input_shapes.toolTip())
         self.go = self._button("Go to layer", "Select the layer that stopped the forward pass")
         self.contents = self._button("File contents…", "What is in the file, without running anything of it")
         self.details = self._button("Details…", "The whole error, with its traceback if there is one")
@@ -67,6 +69,7 @@ class Banner(QFrame):
             self.restart,
             self.retry,
             self.undo,
+            self.shapes,
             self.go,
             self.contents,
             self.details,
@@ -78,6 +81,7 @@ class Banner(QFrame):
         self.retry.clicked.connect(workspace.retry)
         self.restart.clicked.connect(actions.engine_restart.trigger)
         self.undo.clicked.connect(workspace.undo_stack.undo)
+        self.shapes.clicked.connect(actions.input_shapes.trigger)
         self.go.clicked.connect(self._on_go)
         self.contents.clicked.connect(self._on_contents)
         self.details.clicked.connect(self._on_details)
@@ -87,6 +91,7 @@ class Banner(QFrame):
         workspace.open_failed.connect(self._on_open_failed)
         workspace.inspect_failed.connect(self._on_inspect_failed)
         workspace.export_failed.connect(self._on_export_failed)
+        workspace.opening_began.connect(self._on_opening_began)
         workspace.model_changed.connect(self._on_dismiss)
         workspace.reloaded.connect(self._on_dismiss)
         self._refresh()
@@ -134,6 +139,11 @@ class Banner(QFrame):
     def _on_export_failed(self, error: ErrorInfo) -> None:
         self.show_problem("The report was not written.", error)
 
+    def _on_opening_began(self) -> None:
+        # What was wrong with another file says nothing about this one; a missing engine still explains it.
+        if self._other is not None and self._other[1].kind != "engine":
+            self._on_dismiss()
+
     def _on_dismiss(self) -> None:
         self._other = None
         self._refresh()
@@ -149,6 +159,9 @@ class Banner(QFrame):
             self.hide()
             return
         own = self._other is None
+        suspect = own and self._workspace.suspects_inputs
+        if suspect and self._workspace.guessed_inputs:
+            title = self._guess_words()
         sentence = f"{title} {error.sentence}".strip()
         told = all(words in error.sentence for words in (error.expected, error.got))
         if not told:
@@ -158,10 +171,16 @@ class Banner(QFrame):
         self.restart.setVisible(error.kind == "engine")
         self.retry.setVisible(own and error.kind in ("cancelled", "crash", "bug"))
         self.undo.setVisible(own and self._workspace.undo_stack.canUndo())
+        self.shapes.setVisible(suspect)
         self.go.setVisible(own and bool(error.layer))
         self.contents.setVisible(error.contents is not None)
         self.dismiss.setVisible(not own)
         self.show()
+
+    def _guess_words(self) -> str:
+        asked = self._workspace.configuration
+        inputs = f" {size_text(asked.inputs)}" if asked is not None else ""
+        return f"The input{inputs} was guessed, as the source states none: Input shapes… gives another."
 
     def _on_real_run(self) -> None:
         if self._error is not None:

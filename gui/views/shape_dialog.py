@@ -1,12 +1,14 @@
-"""Asks for the inputs of a model that does not say what they are."""
+"""Asks for the inputs of a model that does not say what they are, or that is to be opened with others."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
-from engine.errors import ErrorInfo, InputError
+from engine.errors import InputError
 from gui.opening import parse_inputs
+
+FIRST_SHAPE = "1x3x224x224"
 
 
 class ShapeDialog(QDialog):
@@ -15,7 +17,8 @@ class ShapeDialog(QDialog):
     chosen = Signal(object)
     """tuple[InputShape, ...]"""
 
-    def __init__(self, error: ErrorInfo, parent: QWidget | None = None) -> None:
+    def __init__(self, question: str, present: str = FIRST_SHAPE, parent: QWidget | None = None) -> None:
+        """``present`` is what the field holds at first."""
         super().__init__(parent)
         self.setObjectName("shape_dialog")
         self.setWindowTitle("Input shape")
@@ -24,11 +27,11 @@ class ShapeDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 16, 16, 16)
         layout.setSpacing(8)
-        message = QLabel(error.message, self)
+        message = QLabel(question, self)
         message.setTextFormat(Qt.TextFormat.PlainText)
         message.setWordWrap(True)
         layout.addWidget(message)
-        self.field = QLineEdit("1x3x224x224", self)
+        self.field = QLineEdit(present, self)
         self.field.setObjectName("shape_field")
         self.field.setAccessibleName("Input shapes")
         self.field.setToolTip("1x3x224x224, tokens=1x128:int64; several separated by semicolons")

@@ -148,7 +148,7 @@ class Toolbar(QFrame):
         actions = self._actions
         menu.addActions([actions.open_file, actions.open_folder, actions.open_zoo])
         menu.addSeparator()
-        menu.addActions([actions.reload, actions.contents])
+        menu.addActions([actions.reload, actions.input_shapes, actions.contents])
         menu.addSeparator()
         self._recent = menu.addMenu("Recent")
         self._recent.setObjectName("recent_menu")
