@@ -29,7 +29,7 @@ from engine.loaders.exported_inputs import (
     read_signature,
 )
 from engine.loaders.exported_layer import ExportedLayer
-from engine.loaders.file_consent import AgreedFile, agreed, local_modules
+from engine.loaders.file_consent import HAS_RUN, AgreedFile, agreed, local_modules
 from engine.loaders.isolation import UserModules
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.loaders.outline import outline
@@ -240,13 +240,13 @@ def _loaded(contents: Contents, file: AgreedFile, world: UserModules) -> Exporte
         if is_out_of_memory(cause):
             raise LoadError(
                 f"Loading {shown(name)} needed more memory than is free.",
-                hint="Close other programs.",
+                hint=f"{HAS_RUN} Close other programs.",
                 file=contents.file,
             ) from error
         raise LoadError(
             f"torch {torch.__version__} cannot load {shown(name)}, which {contents.producer} wrote: "
             f"{type(cause).__name__}: {first_line(cause)}",
-            hint=_load_advice(contents),
+            hint=f"{HAS_RUN} {_load_advice(contents)}",
             file=contents.file,
         ) from error
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from engine import confine
-from engine.contents import Call, Contents, shown
+from engine.contents import Contents, shown
 from engine.errors import ConsentRequiredError, LoadError
 from engine.files.limits import Budget
 from engine.files.reader import read_region
 from engine.files.regions import Region, open_file
+from engine.foreign_code import foreign_lines, listed, times
 from engine.loaders import consent
 from engine.loaders.consent import SourceFile
 from engine.loaders.isolation import UserModules
@@ -30,8 +31,8 @@ from engine.loaders.loaded import LoadOptions
 IN_MEMORY = 256 * 2**20
 """Bytes of the largest file that is held in memory between hashing and loading."""
 CHUNK = 2**24
-NAMED = 12
-"""Names that one line lists."""
+HAS_RUN = "Its code may have run already."
+"""Begins the advice of every error while the content that was agreed to is loaded."""
 
 
 class LocalFiles(NamedTuple):
@@ -170,8 +171,9 @@ def _required(
 ) -> ConsentRequiredError:
     changed = " It, or code beside it, has changed since you agreed." if has_changed else ""
     lines = (
+        *foreign_lines(contents),
         *details,
-        *_pickle_lines(contents),
+        *_harmless_lines(contents),
         *_local_lines(local_files),
         confine.network_words(),
         "While it loads, its memory is limited to what is free. It can read and change your files.",
@@ -185,46 +187,14 @@ def _required(
     )
 
 
-def _pickle_lines(contents: Contents) -> Iterator[str]:
-    """What unpickling would import and call: somebody's code by name, torch's and plain data's in one line each."""
-    calls = [call for call in contents.calls if call.origin == "other"]
-    called = {call.function for call in calls}
-    imported = [
-        f"{shown(each.name)}{_times(each.count)}"
-        for each in contents.imports
-        if each.origin == "other" and each.name not in called
-    ]
-    if imported:
-        yield f"Imports, of somebody's code: {_listed(imported)}."
-    for call in calls[:NAMED]:
-        yield f"Calls {_call(call)}{_times(call.count)}."
-    if len(calls) > NAMED:
-        yield f"Calls {len(calls) - NAMED:,} more functions of somebody's code."
+def _harmless_lines(contents: Contents) -> Iterator[str]:
+    """What unpickling would import of torch and for plain data, in one line each."""
     for origin, words in (("torch", "Uses classes and functions of torch"), ("data", "Uses, for plain data")):
         names = [
-            f"{shown(each.name, 80)}{_times(each.count)}"
-            for each in contents.imports
-            if each.origin == origin
+            f"{shown(each.name, 80)}{times(each.count)}" for each in contents.imports if each.origin == origin
         ]
         if names:
-            yield f"{words}: {_listed(names)}."
-
-
-def _call(call: Call) -> str:
-    """``os.system('ls')``: the function with the arguments of its first call."""
-    example = shown(call.example)
-    return (
-        f"{shown(call.function)}{example}" if example.startswith("(") else f"{shown(call.function)} {example}"
-    )
-
-
-def _times(count: int) -> str:
-    return f" ({count:,} times)" if count > 1 else ""
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+            yield f"{words}: {listed(names)}."
 
 
 def _local_lines(local_files: LocalFiles) -> Iterator[str]:

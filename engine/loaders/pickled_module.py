@@ -18,7 +18,7 @@ from engine import confine
 from engine.contents import Contents, shown
 from engine.contents_words import main_group
 from engine.errors import EngineError, LoadError, is_out_of_memory
-from engine.loaders.file_consent import IN_MEMORY, AgreedFile, agreed, local_modules
+from engine.loaders.file_consent import HAS_RUN, IN_MEMORY, AgreedFile, agreed, local_modules
 from engine.loaders.guess import guess_binding
 from engine.loaders.isolation import UserModules
 from engine.loaders.loaded import LoadedModel, LoadOptions, to_meta
@@ -114,7 +114,9 @@ def _load(
     except EngineError:
         raise
     except (Exception, SystemExit) as error:
-        raise _failure(contents, error) from error
+        failure = _failure(contents, error)
+        failure.hint = f"{HAS_RUN} {failure.hint}"
+        raise failure from error
     notes = [f"It was saved inside a {wrapper}; what that wraps is shown."] if wrapper else []
     others = [each.path for each in found if each is not chosen]
     if others:

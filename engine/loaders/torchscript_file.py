@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from engine import confine
 from engine.contents import Contents, shown
 from engine.errors import EngineError, LoadError, is_out_of_memory
-from engine.loaders.file_consent import IN_MEMORY, AgreedFile, agreed
+from engine.loaders.file_consent import HAS_RUN, IN_MEMORY, AgreedFile, agreed
 from engine.loaders.guess import guess_binding
 from engine.loaders.inputs import InputBinding
 from engine.loaders.loaded import LoadedModel, LoadOptions
@@ -121,13 +121,16 @@ def _load(contents: Contents, trusted: AgreedFile, device: str) -> Any:
         if is_out_of_memory(error):
             raise LoadError(
                 f"Loading {name} needed more memory than is free.",
-                hint="Close other programs.",
+                hint=f"{HAS_RUN} Close other programs.",
                 file=contents.file,
             ) from error
         raise LoadError(
             f"torch cannot load {name}: {_reason(error)}",
-            hint=confine.network_hint(error)
-            or "It is damaged, or needs operations of a library that is not here.",
+            hint=f"{HAS_RUN} "
+            + (
+                confine.network_hint(error)
+                or "It is damaged, or needs operations of a library that is not here."
+            ),
             file=contents.file,
         ) from error
     return script

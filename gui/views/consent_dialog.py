@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtGui import QTextCursor
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QDialogButtonBox,
+    QPlainTextEdit,
+    QTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from engine.errors import ErrorInfo
+from engine.foreign_code import foreign_lines
+from gui.foreign_text import one_line
 from gui.theme import ThemeManager, mono_font
 from gui.views.file_dialog import FileDialog, fit, question_button, words
 
@@ -31,13 +42,7 @@ class ConsentDialog(FileDialog):
         self.setObjectName("consent_dialog")
         if error.contents is None:
             fit(self, *CODE_SIZE)
-        self.details = QPlainTextEdit("\n".join(f"• {line}" for line in error.details), self)
-        self.details.setReadOnly(True)
-        self.details.setFont(mono_font())
-        self.details.setTabChangesFocus(True)
-        self.details.setObjectName("consent_details")
-        self.details.setAccessibleName("What would run")
-        self.details.setToolTip("What opening this file would run, with your rights on this machine")
+        self.details = WhatRuns(error, theme, self)
         self.view.put_first(self.details, "What would run")
         self.watch = QCheckBox("Run it again whenever this file changes, until the window closes", self)
         self.watch.setObjectName("consent_watch")
@@ -59,6 +64,48 @@ class ConsentDialog(FileDialog):
         self.cancel.setFocus()
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
+
+
+class WhatRuns(QPlainTextEdit):
+    """One line of plain text per thing that would run; those that name somebody's code have a sign and a colour."""
+
+    def __init__(self, error: ErrorInfo, theme: ThemeManager, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        foreign = set(foreign_lines(error.contents)) if error.contents is not None else set()
+        self._marked = [line in foreign for line in error.details]
+        # A sentence is one block of the text, whatever is in the names that it quotes.
+        self.setPlainText(
+            "\n".join(
+                f"{'⚠' if marked else '•'} {one_line(line)}"
+                for line, marked in zip(error.details, self._marked, strict=True)
+            )
+        )
+        self.setReadOnly(True)
+        self.setFont(mono_font())
+        self.setTabChangesFocus(True)
+        self.setObjectName("consent_details")
+        self.setAccessibleName("What would run")
+        self.setToolTip(
+            "What opening this file would run, with your rights on this machine; ⚠ is somebody's code"
+            if any(self._marked)
+            else "What opening this file would run, with your rights on this machine"
+        )
+        theme.changed.connect(self._colour)
+        self._colour()
+
+    def _colour(self) -> None:
+        """Over the text and not in it: what is selected and copied stays plain."""
+        marks = []
+        for block, marked in enumerate(self._marked):
+            if not marked:
+                continue
+            mark = QTextEdit.ExtraSelection()
+            mark.cursor = QTextCursor(self.document().findBlockByNumber(block))
+            mark.cursor.movePosition(QTextCursor.MoveOperation.EndOfBlock, QTextCursor.MoveMode.KeepAnchor)
+            mark.format.setForeground(self._theme.current.color("caution"))
+            marks.append(mark)
+        self.setExtraSelections(marks)
 
 
 class RealRunDialog(QDialog):

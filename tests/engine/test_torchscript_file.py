@@ -22,6 +22,7 @@ from engine.files import read
 from engine.graph import InputShape
 from engine.latency import layer_times
 from engine.loaders import load
+from engine.loaders.file_consent import HAS_RUN
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.results import Analysis
 from engine.session import FailedAnalysisError, Session
@@ -283,4 +284,4 @@ def test_damage_that_only_torch_finds(archive: Archive, tmp_path: Path, name: st
         opened(path)
     message: Any = caught.value.message
     assert message.startswith("torch cannot load net.pt: ") and message.endswith(".") and "\n" not in message
-    assert split_file(str(path)).path == caught.value.file and caught.value.hint
+    assert split_file(str(path)).path == caught.value.file and caught.value.hint.startswith(HAS_RUN)

@@ -20,6 +20,7 @@ from torch import nn
 
 from gui.main_window import MainWindow
 from gui.settings import Settings
+from gui.theme import ThemeManager
 from gui.views.architecture_dialog import NOTHING, ArchitectureDialog
 from gui.views.consent_dialog import ConsentDialog
 from gui.views.file_dialog import ContentsDialog
@@ -244,6 +245,78 @@ def test_what_cannot_be_computed_is_shown_and_why(old: MainWindow, qtbot: QtBot,
     dialog_of(qtbot, old, ContentsDialog).close()
     assert not (tmp_path / "proof").exists()
     assert old.toolbar.title.text() == "alexnet"
+
+
+class Says:
+    """Unpickling it hands somebody's function a text that looks like HTML, and like another line."""
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, ("<b>bold</b>\n• Uses, for plain data: nothing.",)
+
+
+def test_somebodys_code_stands_first_and_apart_in_both_themes(
+    old: MainWindow, qtbot: QtBot, tmp_path: Path, theme: ThemeManager
+) -> None:
+    module = small_module()
+    module.extra = Says()  # type: ignore[assignment]
+    torch.save(module, tmp_path / "classifier.pt")
+    old.open_any(str(tmp_path / "classifier.pt"))
+    details = dialog_of(qtbot, old, ConsentDialog).details
+    lines = details.toPlainText().split("\n")
+    marked = [line.startswith("⚠ ") for line in lines]
+    assert lines[0].startswith(f"⚠ Calls {os.mkdir.__module__}.mkdir(") and "<b>bold</b>" in lines[0]
+    assert marked == sorted(marked, reverse=True), "nothing harmless stands above it"
+    assert marked.count(True) == 1
+    assert any(line.startswith("• Uses classes and functions of torch") for line in lines)
+    for mode in ("dark", "light"):
+        theme.set_mode(mode)
+        (coloured,) = details.extraSelections()
+        assert coloured.cursor.selectedText() == lines[0]
+        assert coloured.format.foreground().color() == theme.current.color("caution")
+    details.selectAll()
+    details.copy()
+    assert QGuiApplication.clipboard().text() == "\n".join(lines)
+
+
+def test_what_failed_after_its_code_ran_is_said_to_have_run(
+    old: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    path, proof = hostile(tmp_path)
+    proof.mkdir()  # so that making it once more raises
+    old.open_any(str(path))
+    dialog = dialog_of(qtbot, old, ConsentDialog)
+    with qtbot.waitSignal(old.workspace.open_failed, timeout=ANSWER_MS):
+        qtbot.mouseClick(dialog.run, LEFT)
+    assert "FileExistsError" in old.banner.text.text()
+    assert "Its code may have run already." in old.banner.text.text()
+
+
+def test_the_banner_about_a_file_goes_when_another_is_opened(
+    old: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    empty, net = tmp_path / "empty.pt", tmp_path / "net.pt"
+    empty.write_bytes(b"")
+    torch.save(small_module(), net)
+
+    def fail() -> None:
+        with qtbot.waitSignal(old.workspace.open_failed, timeout=ANSWER_MS):
+            drop(old, empty)
+        assert "empty.pt was not opened." in old.banner.text.text() and old.banner.isVisible()
+
+    fail()
+    drop(old, net)
+    dialog = dialog_of(qtbot, old, ConsentDialog)
+    assert not old.banner.isVisible()
+    qtbot.mouseClick(dialog.cancel, LEFT)
+    qtbot.waitUntil(lambda: not old.workspace.busy)
+    assert not old.banner.isVisible(), "nor does it come back"
+    fail()
+    open_model(qtbot, old.workspace, "torchvision:alexnet")
+    assert not old.banner.isVisible()
+    fail()
+    with qtbot.waitSignal(old.workspace.open_failed, timeout=ANSWER_MS):
+        drop(old, tmp_path / "missing.pt")
+    assert "missing.pt was not opened." in old.banner.text.text(), "what failed last is what is told"
 
 
 def test_damaged_files_end_in_a_sentence(
