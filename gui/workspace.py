@@ -302,6 +302,7 @@ class Workspace(Asked):
         Sizes and edits start anew.
         """
         if self.editable and self.configuration is not None:
+            self.opening_began.emit()
             self._reports.drop_opening()
             self._opener.open_with(restated(inputs, self.configuration.inputs))
 
