@@ -24,8 +24,8 @@ import resources
 from engine.contents import Candidate
 from engine.files import read
 from engine.graph import Shape
-from engine.loaders import LoadOptions, load
-from engine.loaders.loaded import build_on_meta
+from engine.loaders import load
+from engine.loaders.loaded import LoadOptions, build_on_meta
 from engine.matching import candidates, zoo_facts, zoo_index
 from engine.matching.names import plain, views
 from tests.conftest import sampled
