@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,34 +75,26 @@ def is_file(source: str) -> bool:
 
 def absolute(source: str) -> str:
     """``source`` with absolute paths, so that it does not depend on anyone's current folder."""
-    if source.startswith("transformers:"):
-        return f"transformers:{_absolute(source.partition(':')[2])}"
-    if not is_file(source):
-        return source
-    file = split_file(source)
-    if not file.architecture:
-        python = split_python(source)
-        if python is not None:
-            path, call = python
-            return f"{_absolute(path)}:{call}" if call else _absolute(path)
-    architecture = absolute(file.architecture) if file.architecture else ""
-    return str(file._replace(path=_absolute(file.path), architecture=architecture))
+    return _with_paths(source, _absolute)
 
 
 def short(source: str) -> str:
     """``source`` for a title: folders left out."""
+    return _with_paths(source, lambda path: Path(path).name or path)
+
+
+def _with_paths(source: str, change: Callable[[str], str]) -> str:
+    """``source`` with every path in it changed."""
     if source.startswith("transformers:"):
-        return f"transformers:{Path(source.partition(':')[2]).name}"
+        return f"transformers:{change(source.partition(':')[2])}"
     if not is_file(source):
         return source
     file = split_file(source)
-    if not file.architecture:
-        python = split_python(source)
-        if python is not None:
-            path, call = python
-            return f"{Path(path).name}:{call}" if call else Path(path).name
-    name = Path(file.path).name or file.path
-    return str(file._replace(path=name, architecture=short(file.architecture) if file.architecture else ""))
+    python = split_python(source)
+    if python is not None and not file.architecture:
+        path, call = python
+        return f"{change(path)}:{call}" if call else change(path)
+    return str(file._replace(path=change(file.path), architecture=_with_paths(file.architecture, change)))
 
 
 def _absolute(path: str) -> str:
