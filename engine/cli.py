@@ -32,12 +32,12 @@ from engine.errors import EngineError, ErrorInfo, ExportError, InputError, Layer
 from engine.export import FORMATS, format_of, read_report, render
 from engine.export.compare import Condition, parse_condition
 from engine.export.files import reason, write_file
-from engine.files import read
 from engine.graph import DTYPE_BYTES, InputShape
+from engine.loaders import check
+from engine.loaders.options import LoadOptions
 from engine.measured_summary import paired, ratio_words, verdict_words
 from engine.measurement import MAX_THREADS, Tier
 from engine.results import Analysis, Totals
-from engine.sources import CONFIGURATION, is_file, split_file, split_python
 
 if TYPE_CHECKING:
     from engine.session import Session
@@ -287,18 +287,8 @@ def parse_assumption(text: str) -> tuple[str, int]:
     return key.strip(), int(value)
 
 
-def _refuse_early(source: str) -> None:
-    """What is no model file is refused before the frameworks are imported, which takes seconds. Raises LoadError."""
-    file = split_file(source)
-    if is_file(source) and (file.architecture or split_python(source) is None):
-        # A folder that cannot be found out (``~nobody``) has its sentence later.
-        path = Path(os.path.expanduser(file.path))
-        if path.is_file() and path.name != CONFIGURATION:
-            read(path)
-
-
 def _report(request: Request) -> int:
-    _refuse_early(request.source)
+    check(request.source, LoadOptions(trust=request.trust))
     against = read_report(request.against) if request.against else None
     if against is None and not request.edits:
         for condition in request.conditions:

@@ -23,6 +23,9 @@ class LoaderEntry(NamedTuple):
     module: str
     matches: Callable[[str], bool]
     example: str
+    asks: str = ""
+    """The module whose ``check(source, options)`` raises what opening raises before anything of the source runs; it
+    imports no framework. Empty where there is nothing to ask."""
 
 
 def _names_python(source: str) -> bool:
@@ -47,9 +50,13 @@ LOADERS = (
     LoaderEntry(
         "engine.loaders.transformers_dir", lambda s: s.startswith("transformers:"), "transformers:bert-base"
     ),
-    LoaderEntry("engine.loaders.model_folder", _names_a_folder, "bert-base"),
-    LoaderEntry("engine.loaders.python_file", _names_python, "net.py:build"),
-    LoaderEntry("engine.loaders.model_file", is_file, "net.pt"),
+    LoaderEntry(
+        "engine.loaders.model_folder", _names_a_folder, "bert-base", asks="engine.loaders.folder_files"
+    ),
+    LoaderEntry(
+        "engine.loaders.python_file", _names_python, "net.py:build", asks="engine.loaders.python_consent"
+    ),
+    LoaderEntry("engine.loaders.model_file", is_file, "net.pt", asks="engine.loaders.model_file"),
 )
 
 
@@ -58,10 +65,22 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
 
     Raises LoadError when nothing can read it, ConsentRequiredError when it would run code that is not trusted yet.
     """
+    loaded: LoadedModel = importlib.import_module(_entry(source).module).load(source, options)
+    return loaded
+
+
+def check(source: str, options: LoadOptions) -> None:
+    """Raises what :func:`load` raises before anything of ``source`` runs and before a framework is imported, which
+    takes seconds: that it is no model, needs consent, or is weights without an architecture."""
+    entry = _entry(source)
+    if entry.asks:
+        importlib.import_module(entry.asks).check(source, options)
+
+
+def _entry(source: str) -> LoaderEntry:
     for entry in LOADERS:
         if entry.matches(source):
-            loaded: LoadedModel = importlib.import_module(entry.module).load(source, options)
-            return loaded
+            return entry
     examples = " or ".join(entry.example for entry in LOADERS)
     raise LoadError(
         f"{source!r} is no model source this program reads.", hint=f"Give for example {examples}."

@@ -18,7 +18,8 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from engine.contents import Contents, shown
-from engine.errors import EngineError, LoadError, UnsupportedModelError, is_out_of_memory
+from engine.errors import EngineError, LoadError, is_out_of_memory
+from engine.loaders.asking import agreed_program
 from engine.loaders.exported_devices import on_cpu
 from engine.loaders.exported_inputs import (
     Signature,
@@ -29,7 +30,7 @@ from engine.loaders.exported_inputs import (
     read_signature,
 )
 from engine.loaders.exported_layer import ExportedLayer
-from engine.loaders.file_consent import HAS_RUN, AgreedFile, agreed, local_modules
+from engine.loaders.file_consent import HAS_RUN, AgreedFile
 from engine.loaders.isolation import UserModules
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.loaders.outline import outline
@@ -39,9 +40,6 @@ from engine.loaders.weights import Weights
 from engine.loaders.zeros import zeros_of
 from engine.results import ModelInfo
 from engine.sources import UNGUARDED, FileSource, short
-
-COMPILED = "data/aotinductor/"
-"""Folder of compiled code in an archive; loading the program would start it."""
 
 _LOGGERS = ("torch.export", "torch._export")
 """Of everything that torch.export.load does."""
@@ -59,14 +57,7 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
     LoadError for every way a file can be wrong.
     """
     name = Path(contents.file).name
-    _check_part(file, name)
-    _check_program(contents, name)
-    trusted = agreed(
-        contents,
-        options,
-        details=_details(contents),
-        local_files=local_modules(Path(contents.file), contents.foreign),
-    )
+    trusted = agreed_program(contents, file, options)
     _check_operations(contents, name)
     stored = _Stored(contents, trusted)
     program = stored.program
@@ -156,48 +147,6 @@ class _Stored:
 
 
 # -- before it is loaded -------------------------------------------------------------------------------------------
-
-
-def _check_part(file: FileSource, name: str) -> None:
-    if file.part not in ("", UNGUARDED):
-        raise LoadError(
-            f"{shown(name)} has no part {shown(file.part)!r}.",
-            hint=f"An exported program is opened as it is, or as {shown(name)}#{UNGUARDED} for other sizes.",
-            file=file.path,
-        )
-
-
-def _check_program(contents: Contents, name: str) -> None:
-    """Raises UnsupportedModelError for an archive without the one program that torch.export.load returns."""
-    names = [entry.name for entry in contents.entries]
-    if any(COMPILED in each for each in names):
-        raise UnsupportedModelError(
-            f"{shown(name)} holds code compiled for one kind of machine (AOTInductor); loading would start it.",
-            hint="Save the exported program itself: torch.export.save(program, 'net.pt2').",
-            file=contents.file,
-            contents=contents,
-        )
-    programs = sorted(
-        each.rpartition("models/")[2].removesuffix(".json")
-        for each in names
-        if "/models/" in f"/{each}" and each.endswith(".json")
-    )
-    if programs and "model" not in programs:
-        raise UnsupportedModelError(
-            f"{shown(name)} holds the programs {', '.join(map(shown, programs[:6]))}, and none called model.",
-            hint="Save one program per file: torch.export.save(program, 'net.pt2').",
-            file=contents.file,
-            contents=contents,
-        )
-
-
-def _details(contents: Contents) -> tuple[str, ...]:
-    """What the consent is about, beside what the file's pickles import and call."""
-    return (
-        "Loads the program with torch.export.load, which unpickles its sample inputs and evaluates its expressions of "
-        "sizes as Python; then runs its operations.",
-        *(f"Its reader says: {note}" for note in contents.notes),
-    )
 
 
 def _check_operations(contents: Contents, name: str) -> None:

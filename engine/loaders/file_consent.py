@@ -2,7 +2,7 @@
 
 The digest is the file's SHA-256; where modules beside the file would run with it, it covers their places and contents
 too. Small files are hashed and loaded from one copy in memory; large ones are hashed where they lie and must be
-unchanged (size, time of change, inode) when they are loaded.
+unchanged (size, time of change, inode) when they are loaded. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine.foreign_code import foreign_lines, listed, times
 from engine.loaders import consent
 from engine.loaders.consent import SourceFile
 from engine.loaders.isolation import UserModules
-from engine.loaders.loaded import LoadOptions
+from engine.loaders.options import LoadOptions
 
 IN_MEMORY = 256 * 2**20
 """Bytes of the largest file that is held in memory between hashing and loading."""

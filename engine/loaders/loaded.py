@@ -14,16 +14,8 @@ from torch.overrides import TorchFunctionMode
 from engine.graph import InputSpec
 from engine.loaders.inputs import InputBinding
 from engine.loaders.isolation import UserModules
+from engine.loaders.options import LoadOptions as LoadOptions
 from engine.results import ModelInfo
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """``trust`` is the user's consent to run the source's code; with ``digest`` only for exactly that content."""
-
-    trust: bool = False
-    digest: str = ""
-
 
 ZeroCounter: TypeAlias = Callable[[Event], Iterator[tuple[str, int]]]
 """(parameter's name, elements of it that are 0) one by one, with ("", 0) between short steps so that what is more

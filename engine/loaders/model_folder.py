@@ -9,13 +9,10 @@ from engine.contents import shown
 from engine.errors import LoadError
 from engine.loaders import load as load_source
 from engine.loaders import model_file, transformers_dir
-from engine.loaders.loaded import LoadedModel, LoadOptions
-from engine.loaders.transformers_weights import has_weights
+from engine.loaders.folder_files import file_in, has_weights
+from engine.loaders.loaded import LoadedModel
+from engine.loaders.options import LoadOptions
 from engine.sources import FileSource
-
-SUFFIXES = (".pt2", ".pt", ".pth", ".ckpt", ".pkl", ".bin", ".safetensors", ".torchscript", ".ts", ".onnx")
-"""Endings of model files; which kind one is, its content tells."""
-LISTED = 10
 
 
 def load(source: str, options: LoadOptions) -> LoadedModel:
@@ -33,19 +30,7 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
                 hint="Open it as file.py:callable with a file that builds the model.",
                 file=str(folder),
             )
-    if has_weights(folder):
-        return model_file.load(source, options)
-    files = _model_files(folder)
-    if len(files) > 1:
-        names = ", ".join(shown(file.name, 60) for file in files[:LISTED])
-        more = f" and {len(files) - LISTED:,} more" if len(files) > LISTED else ""
-        raise LoadError(
-            f"The folder {shown(folder.name)} holds {len(files):,} model files: {names}{more}.",
-            hint="Open one of them.",
-            file=str(folder),
-        )
-    # A folder without a model is described by the reader of files.
-    return model_file.load(str(files[0]) if files else source, options)
+    return model_file.load(file_in(source), options)
 
 
 def _timm_folder(folder: Path, config: transformers_dir.Config, options: LoadOptions) -> LoadedModel:
@@ -59,12 +44,3 @@ def _timm_folder(folder: Path, config: transformers_dir.Config, options: LoadOpt
     if not has_weights(folder):
         return load_source(architecture, options)
     return load_source(str(FileSource(str(folder), "", architecture)), options)
-
-
-def _model_files(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    except OSError as error:
-        raise LoadError(
-            f"The folder {shown(folder.name)} cannot be read: {error.strerror or error}.", file=str(folder)
-        ) from error

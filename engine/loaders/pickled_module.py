@@ -18,7 +18,8 @@ from engine import confine
 from engine.contents import Contents, shown
 from engine.contents_words import main_group
 from engine.errors import EngineError, LoadError, is_out_of_memory
-from engine.loaders.file_consent import HAS_RUN, IN_MEMORY, AgreedFile, agreed, local_modules
+from engine.loaders.asking import agreed_module
+from engine.loaders.file_consent import HAS_RUN, IN_MEMORY, AgreedFile
 from engine.loaders.guess import guess_binding
 from engine.loaders.isolation import UserModules
 from engine.loaders.loaded import LoadedModel, LoadOptions, to_meta
@@ -52,13 +53,7 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
 
     Raises ConsentRequiredError before anything is run, LoadError for all that goes wrong while it is loaded.
     """
-    path = Path(contents.file)
-    trusted = agreed(
-        contents,
-        options,
-        details=(f"Loading {shown(path.name)} builds its objects by importing and calling what it names.",),
-        local_files=local_modules(path, contents.foreign),
-    )
+    trusted = agreed_module(contents, file, options)
     world = trusted.world()
     chosen = _load(contents, trusted, world, file.part, on_meta=True)
     module = chosen.module

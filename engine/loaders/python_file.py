@@ -13,57 +13,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from engine import confine
-from engine.errors import ConsentRequiredError, EngineError, LoadError
-from engine.loaders import consent
-from engine.loaders.call import parse_call
+from engine.errors import EngineError, LoadError
 from engine.loaders.guess import guess_binding
 from engine.loaders.inputs import InputBinding, bind_example
 from engine.loaders.isolation import UserModules
-from engine.loaders.loaded import LoadedModel, LoadOptions, build_on_meta, to_meta
+from engine.loaders.loaded import LoadedModel, build_on_meta, to_meta
+from engine.loaders.options import LoadOptions
+from engine.loaders.python_consent import agreed_python
 from engine.results import ModelInfo
-
-
-def split_source(source: str) -> tuple[Path, str]:
-    """(file, callable text); the text is empty when the source names only a file."""
-    head, separator, tail = source.rpartition(".py:")
-    if separator:
-        return Path(head + ".py"), tail
-    return Path(source), ""
 
 
 def load(source: str, options: LoadOptions) -> LoadedModel:
     """Raises LoadError for every way a file can be wrong, ConsentRequiredError before running any of it."""
-    given_path, call_text = split_source(source)
-    try:
-        path = given_path.expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise LoadError(f"{given_path} is no usable path: {error}.", file=str(given_path)) from error
-    content = consent.read_source(path)
-    tree = consent.parse(path, content)
-    known = consent.callables(tree)
-    if not call_text:
-        raise LoadError(
-            f"{path.name} needs a callable after its name.",
-            hint=f"For example {given_path}:{known[0]}. It has: {', '.join(known)}."
-            if known
-            else "The file defines no function or class.",
-            file=str(path),
-        )
-    name, args, kwargs = parse_call(call_text, source)
-    root = consent.package_root(path)
-    files = consent.local_files(path, content, tree)
-    digest = consent.digest(root, files)
-    if not options.trust or (options.digest and options.digest != digest):
-        changed = " It has changed since you agreed." if options.trust else ""
-        raise ConsentRequiredError(
-            f"Opening {path.name} runs its code.{changed}",
-            file=str(path),
-            digest=digest,
-            details=(*consent.what_runs(path, files, call_text), confine.network_words()),
-        )
-
-    contents = {file: source.content for file, source in files.items()}
-    world = UserModules(root, contents, others_allowed=not options.digest)
+    path, call_text, name, args, kwargs, known, digest, world = agreed_python(source, options)
     target = _import(path, name, world, known)
 
     def call() -> Any:

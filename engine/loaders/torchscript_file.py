@@ -24,7 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from engine import confine
 from engine.contents import Contents, shown
 from engine.errors import EngineError, LoadError, is_out_of_memory
-from engine.loaders.file_consent import HAS_RUN, IN_MEMORY, AgreedFile, agreed
+from engine.loaders.asking import agreed_script
+from engine.loaders.file_consent import HAS_RUN, IN_MEMORY, AgreedFile
 from engine.loaders.guess import guess_binding
 from engine.loaders.inputs import InputBinding
 from engine.loaders.loaded import LoadedModel, LoadOptions
@@ -38,8 +39,6 @@ NO_EDITS = (
 )
 _FAILURES = (RuntimeError, torch.jit.Error)
 """What the interpreter raises: of an operation, of ``raise`` and ``assert``."""
-_MANGLED = re.compile(r"^__torch__\.|___torch_mangle_\d+\.")
-"""What TorchScript puts before and into the names of classes."""
 _LAST_LINE = re.compile(r"^(?:RuntimeError|torch\.jit\.Error): ?(.*)\Z", re.MULTILINE | re.DOTALL)
 
 
@@ -48,14 +47,7 @@ def open_file(contents: Contents, file: FileSource, options: LoadOptions) -> Loa
 
     Raises ConsentRequiredError before it is loaded, LoadError for all that goes wrong meanwhile.
     """
-    path = Path(contents.file)
-    if file.part:
-        raise LoadError(
-            f"{shown(path.name)} is one TorchScript model; it has no part #{shown(file.part, 60)}.",
-            hint="Open it without #….",
-            file=contents.file,
-        )
-    trusted = agreed(contents, options, details=tuple(_what_runs(contents)))
+    trusted = agreed_script(contents, file, options)
     script = _load(contents, trusted, "meta")
     module = _mirror(script, "meta")
     binding = _guess(script, module)
@@ -89,21 +81,6 @@ def _notes(module: nn.Module, binding: InputBinding | None) -> Iterator[str]:
         yield "Its weights were frozen into constants; these count as parameters, and what was computed from them."
     if binding is not None:
         yield "The file says nothing about inputs; this one was guessed from its layers."
-
-
-def _what_runs(contents: Contents) -> Iterator[str]:
-    count = len(contents.code)
-    names = list(dict.fromkeys(_MANGLED.sub("", name) for name in contents.classes))
-    classes = ", ".join(shown(name, 60) for name in names[:6])
-    more = f" and {len(names) - 6:,} more" if len(names) > 6 else ""
-    yield (
-        f"Compiles its {count:,} TorchScript source {'file' if count == 1 else 'files'}"
-        f"{f', with the classes {classes}{more}' if classes else ''}, and runs their forward()."
-    )
-    yield (
-        "TorchScript cannot import Python modules, but it can call every operation of torch, "
-        "and some of them read and write files."
-    )
 
 
 def _load(contents: Contents, trusted: AgreedFile, device: str) -> Any:

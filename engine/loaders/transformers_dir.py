@@ -17,6 +17,7 @@ from torch import nn
 from engine.contents import shown
 from engine.errors import LoadError
 from engine.loaders import timm_zoo, transformers_weights
+from engine.loaders.folder_files import has_weights
 from engine.loaders.loaded import LoadedModel, LoadOptions, build_on_meta, to_meta
 from engine.loaders.packages import first_line, offline, optional_package
 from engine.loaders.transformers_inputs import assumed_image_size, bind_inputs
@@ -143,11 +144,7 @@ def open_config(config: Config) -> LoadedModel:
 def _weights(config: Config, kind: Any, settings: Any) -> Fit | None:
     """The weights beside ``config``, whose dtype ``settings`` get; None where there are none, or they are quantised."""
     folder = config.path.parent
-    if (
-        config.path.name != CONFIG
-        or not transformers_weights.has_weights(folder)
-        or config.values.get(QUANTIZED)
-    ):
+    if config.path.name != CONFIG or not has_weights(folder) or config.values.get(QUANTIZED):
         return None
     fitted = transformers_weights.fit(folder, kind, settings)
     settings.dtype = fitted.dtype

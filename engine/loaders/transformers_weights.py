@@ -21,13 +21,11 @@ from engine.contents import shown
 from engine.contents_words import main_group
 from engine.errors import LoadError
 from engine.files import read
-from engine.files.shards import INDEXES, SINGLES
 from engine.loaders.fit import fit as by_name
 from engine.loaders.packages import first_line, offline
 from engine.loaders.weights import Weights
 from engine.loaders.zeros import count_zeros, zeros_of
 
-FILES = (*INDEXES, *SINGLES)
 SMALL = 2**30
 """Bytes of weights that may be allocated beside everything else."""
 
@@ -49,11 +47,6 @@ class Fit(NamedTuple):
             f"{shown(self.weights.file.name)} lacks {tensors} of the model ({shown(self.missing[0])}): "
             "their values are random."
         )
-
-
-def has_weights(folder: Path) -> bool:
-    """Whether transformers would find weights in ``folder``."""
-    return any((folder / name).is_file() for name in FILES)
 
 
 def fit(folder: Path, kind: Any, settings: Any) -> Fit:

@@ -445,17 +445,3 @@ def test_the_live_tier_measures_only_the_whole_of_a_slow_model() -> None:
     assert (latency.layers, latency.memory, latency.comparison) == (None, None, None)
     assert not any("layers" in words or "memory" in words for words in told)
     assert len(Sleeps.passes) <= 12
-
-
-def test_what_is_no_model_file_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
-    empty = tmp_path / "empty.pt"
-    empty.write_bytes(b"")
-    program = (
-        "import sys; from engine.cli import main; status = main([sys.argv[1]]); "
-        "sys.exit(f'{status} {\"torch\" in sys.modules}')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(empty)], capture_output=True, text=True, check=False
-    )
-    assert done.stderr.splitlines()[0].startswith("misnomer: empty.pt is empty.")
-    assert done.stderr.splitlines()[-1] == "2 False"

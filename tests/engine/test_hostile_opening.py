@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 import torch
@@ -27,8 +28,8 @@ from torch import nn
 
 from engine import cli
 from engine.errors import EngineError, ErrorInfo
-from engine.loaders import load
-from engine.loaders.loaded import LoadOptions
+from engine.loaders import check, load
+from engine.loaders.options import LoadOptions
 from engine.protocol import Failed, ListZoo, Open, Opened, Ready, ZooListing
 from tests.conftest import sampled
 from tests.engine import test_server
@@ -276,6 +277,65 @@ def test_the_command_line_runs_nothing_either(
     assert not (tmp_path / CANARY).exists()
 
 
+# -- refused before torch is imported ------------------------------------------------------------------------------
+
+
+def whole_file(kind: str, folder: str = "") -> Maker:
+    """A sound file of this kind; with ``folder`` alone in one, which is what is opened."""
+
+    def make(below: Path) -> str:
+        (below / folder).mkdir(exist_ok=True)
+        (below / folder / "net.pt").write_bytes(whole()[kind])
+        return folder or "net.pt"
+
+    return make
+
+
+REFUSED: dict[str, Maker] = {
+    "empty": file("net.pt", lambda: b""),
+    "missing": lambda folder: "net.pt",
+    "weights alone": whole_file("state"),
+    "weights alone, safetensors": whole_file("safetensors"),
+    "checkpoint": whole_file("checkpoint"),
+    "module": whole_file("module"),
+    "module in a folder": whole_file("module", "saved"),
+    "torchscript": whole_file("script"),
+    "exported": whole_file("exported"),
+    "no such part": lambda folder: f"{whole_file('exported')(folder)}#other",
+    "python: code at import": python_file,
+    "python: for weights": weights_of_python_file,
+}
+
+
+def refusal(open: Callable[[str, LoadOptions], object], source: str) -> ErrorInfo:
+    with pytest.raises(EngineError) as caught:
+        open(source, LoadOptions())
+    return msgspec.structs.replace(caught.value.info(), traceback="")
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *sampled([*HOSTILE], 20, "early refusals")])
+def test_what_is_asked_early_is_what_a_loader_asks(tmp_path: Path, name: str) -> None:
+    source = str(tmp_path / (REFUSED | HOSTILE)[name](tmp_path))
+    assert refusal(check, source) == refusal(load, source)
+
+
+def test_the_command_line_refuses_without_torch(tmp_path: Path) -> None:
+    sources = []
+    for number, make in enumerate(REFUSED.values()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        sources.append(str(folder / make(folder)))
+    program = (
+        "import sys; from engine.cli import main; statuses = {main([each]) for each in sys.argv[1:]}; "
+        "sys.exit(f'{statuses} {\"torch\" in sys.modules}')"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *sources], cwd=ROOT, capture_output=True, text=True)
+    *sentences, last = done.stderr.splitlines()
+    assert last == "{2} False"
+    assert sum(line.startswith("misnomer: ") for line in sentences) == len(REFUSED)
+    assert sentences[0].startswith("misnomer: net.pt is empty.")
+
+
 # -- what a consent lets run ---------------------------------------------------------------------------------------
 
 RUNS: dict[str, tuple[str, str]] = {
@@ -355,9 +415,9 @@ def test_damaged_files_in_the_table(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "net.pt"
     for data in broken(whole()[kind], kind):
         path.write_bytes(data)
-        with pytest.raises(EngineError) as caught:
-            load(str(path), LoadOptions())
-        check_sentence(caught.value.info(), "net.pt")
+        refused = refusal(load, str(path))
+        check_sentence(refused, "net.pt")
+        assert refusal(check, str(path)) == refused
 
 
 @pytest.mark.parametrize("kind", ["module", "script", "exported"])
