@@ -1,4 +1,4 @@
-"""``file.py:callable``: what is meant, and whether the user agreed to run it. Neither torch nor that file is imported."""
+"""``file.py:callable``: what is meant, and whether the user agreed to run it; imports neither torch nor the file."""
 
 from __future__ import annotations
 
