@@ -18,14 +18,15 @@ from engine.errors import EngineError, InputError, UnsupportedModelError
 from engine.export.report import Report
 from engine.graph import InputShape
 from engine.guard import NotEnoughMemoryError
-from engine.loaders import load
 from engine.loaders.guess import guess_binding
 from engine.loaders.inputs import InputBinding, bind_example
 from engine.loaders.loaded import LoadedModel, LoadOptions
 from engine.loaders.zeros import zeros_of
 from engine.measurement import Latency, Tier
+from engine.open_model import FailedAnalysisError, OpenModel
+from engine.opening import open_model
 from engine.results import Analysis, ModelInfo, with_latency
-from engine.session import FailedAnalysisError, Session
+from engine.session import Session
 from engine.sparsity import with_zeros
 
 Inputs: TypeAlias = (
@@ -85,7 +86,7 @@ def check_device(latency: str) -> None:
 
 
 def measure_columns(
-    session: Session,
+    session: OpenModel,
     analysis: Analysis,
     *,
     against: Configuration | None = None,
@@ -123,15 +124,15 @@ def measure_columns(
     return with_latency(analysis, Latency(measurement, layers, memory, comparison))
 
 
-def open_session(model: nn.Module | str, inputs: Inputs = (), *, trust: bool = False) -> Session:
+def open_session(model: nn.Module | str, inputs: Inputs = (), *, trust: bool = False) -> OpenModel:
     """A session on ``model``; ``inputs`` help where it does not say what its inputs are."""
     if isinstance(model, str):
-        return Session(load(model, LoadOptions(trust=trust)), input_shapes(inputs))
+        return open_model(model, LoadOptions(trust=trust), input_shapes(inputs))
     return Session(_in_memory(model, inputs), input_shapes(inputs))
 
 
 def analyze_columns(
-    session: Session,
+    session: OpenModel,
     inputs: Inputs = (),
     edits: tuple[Edit, ...] = (),
     *,

@@ -40,7 +40,7 @@ from engine.measurement import MAX_THREADS, Tier
 from engine.results import Analysis, Totals
 
 if TYPE_CHECKING:
-    from engine.session import Session
+    from engine.open_model import OpenModel
 
 OK, BUG, BAD_REQUEST, CONDITION_HOLDS, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -378,7 +378,7 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
 
 
 def _measured(
-    request: Request, session: Session, analysis: Analysis, baseline: Analysis | None
+    request: Request, session: OpenModel, analysis: Analysis, baseline: Analysis | None
 ) -> tuple[Analysis, Analysis | None]:
     """Both with what they really cost; a ``baseline`` out of a report stays as it is."""
     from engine.api import measure_columns

@@ -13,18 +13,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import psutil
 from msgspec import Struct
 
 from engine import cgroup
+from engine.configuration import Configuration
 from engine.errors import EngineError, InputError, is_out_of_memory
 from engine.graph import DTYPE_BYTES, elements
-
-if TYPE_CHECKING:
-    from engine.configuration import Configuration
-    from engine.session import Session
+from engine.open_model import FailedAnalysisError, OpenModel
 
 log = logging.getLogger(__name__)
 
@@ -70,16 +67,15 @@ def free_bytes() -> int:
     return available if left is None else min(available, left)
 
 
-def check_memory(session: Session, configuration: Configuration, stop: threading.Event | None = None) -> None:
+def check_memory(
+    session: OpenModel, configuration: Configuration, stop: threading.Event | None = None
+) -> None:
     """Raises NotEnoughMemoryError when running ``configuration`` for real needs more than is free.
 
     Nothing is built for this: the peak comes from the analysis, which raises for what it cannot trace, and
     CancelledError when ``stop`` is set. Where only a real run could, it asks for the weights itself before it builds
     them.
     """
-    # A session asks this module before it allocates weights.
-    from engine.session import FailedAnalysisError
-
     try:
         totals = session.analyze(configuration, stop=stop).totals
     except FailedAnalysisError as failed:

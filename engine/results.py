@@ -16,7 +16,7 @@ from engine.graph import Assumption, AttributeValue, Shape
 from engine.measurement import Latency, LayerTimes
 from engine.metrics import METRIC, ratio
 
-TraceMode = Literal["meta", "fake", "cpu"]
+TraceMode = Literal["meta", "fake", "cpu", "inference"]
 """How the operations were found: on the meta device, with fake tensors, or by a real CPU run."""
 
 FAMILIES = (

@@ -57,7 +57,7 @@ from engine.protocol import (
 )
 
 if TYPE_CHECKING:
-    from engine.session import Session
+    from engine.open_model import OpenModel
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Server:
         self._latency = latency
         self._lock = threading.Lock()
         self._inbox = Inbox()
-        self._session: Session | None = None
+        self._session: OpenModel | None = None
         self._last_progress = 0.0
         self._expected_ops: dict[str, int] = {}
         self._counting: Iterator[None] | None = None
@@ -223,7 +223,7 @@ class Server:
     # -- requests ------------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
-        from engine.session import FailedAnalysisError
+        from engine.open_model import FailedAnalysisError
 
         try:
             with self._limits(request):
@@ -276,18 +276,17 @@ class Server:
 
     def _open(self, request: Open) -> Event:
         from engine.guard import limited_memory, memory_errors
-        from engine.loaders import load
-        from engine.loaders.loaded import LoadOptions
-        from engine.session import Session
+        from engine.loaders.options import LoadOptions
+        from engine.opening import open_model
 
         self.send(Progress(request.id, 0, None, f"Opening {request.source}"))
         gc.unfreeze()
         with limited_memory(may_use_gpu=True), memory_errors(request.source):
-            loaded = load(request.source, LoadOptions(request.trust, request.digest))
+            opened = open_model(request.source, LoadOptions(request.trust, request.digest), request.inputs)
         if self._inbox.interrupt.is_set():
             raise CancelledError()
         self._counting = None
-        self._session = Session(loaded, request.inputs)
+        self._session = opened
         self._expected_ops.clear()
         # Modules and frameworks live as long as the session; the collector need not walk them in the middle of a drag.
         gc.collect()
@@ -362,7 +361,7 @@ class Server:
         return Compared(request.id, comparison)
 
     def _prefetch(self, id: int, configuration: Configuration) -> None:
-        from engine.session import FailedAnalysisError
+        from engine.open_model import FailedAnalysisError
 
         try:
             analysis = self._require_session().analyze(configuration, stop=self._inbox.interrupt)
@@ -395,7 +394,7 @@ class Server:
         self._inbox.weighed()
         self.send(Weighed(id, self._session.zeros if self._session is not None else None, error))
 
-    def _require_session(self) -> Session:
+    def _require_session(self) -> OpenModel:
         if self._session is None:
             raise InputError("No model is open.", hint="Open one first.")
         return self._session

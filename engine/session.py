@@ -1,10 +1,9 @@
-"""One open model: edits it, traces it, costs it, keeps results. Used by the server, the command line and the API."""
+"""An open PyTorch model: edits it, traces it, costs it, keeps results."""
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event
 from typing import Any, NamedTuple
@@ -35,6 +34,7 @@ from engine.guard import Need, check_memory, free_bytes, memory_errors, require
 from engine.loaders.inputs import InputBinding, bind_shapes
 from engine.loaders.loaded import LoadedModel, replace_tensors
 from engine.modules import EditableModel, ModuleColumns
+from engine.open_model import FailedAnalysisError, KeptAnalyses, OpenModel
 from engine.results import Analysis, ModelInfo, TraceMode
 from engine.sparsity import with_zeros
 from engine.trace.explain import first_sentence
@@ -45,9 +45,6 @@ from engine.trace.state import ModuleState
 
 log = logging.getLogger(__name__)
 
-KEPT_ROWS = 200_000
-"""Layer rows of results that are kept; some 100 MB at most."""
-
 META_LIMITS = (
     "meta tensor", "meta device", "device meta", "'Meta' backend", "on the same device", "Meta tensors",
     "different devices", "not on the expected device", "data-dependent", "no data", "fake tensor", "FakeTensor",
@@ -55,15 +52,6 @@ META_LIMITS = (
     "Could not run", "is not supported on", NO_AUTOCAST,
 )  # fmt: skip
 """Parts of messages that mean "this way of tracing cannot go on", as opposed to "the model refuses this input"."""
-
-
-class FailedAnalysisError(Exception):
-    """An analysis that stopped inside the model: the error to show and the rows before it. Never leaves the engine."""
-
-    def __init__(self, error: EngineError, partial: Analysis | None) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.partial = partial
 
 
 class _Runnable:
@@ -116,8 +104,8 @@ class RealModel(NamedTuple):
         return self.module(*self.args, **self.kwargs)
 
 
-class Session:
-    """An open model. Not thread-safe: one analysis at a time; ``stop`` may be set from another thread."""
+class Session(OpenModel):
+    """An open PyTorch model, whatever kind of source it came from."""
 
     def __init__(self, loaded: LoadedModel, inputs: tuple[InputShape, ...] = ()) -> None:
         """``inputs`` describe the inputs of a source that does not, or where what was guessed is wrong; raises
@@ -132,51 +120,24 @@ class Session:
         if binding is None or (loaded.guessed_inputs and inputs and not binding.resembles(inputs)):
             binding = bind_shapes(loaded.module, inputs)
         self._binding: InputBinding = binding
-        self._guessed_inputs = loaded.guessed_inputs and not inputs
+        self.info: ModelInfo = loaded.info
+        self.specs: tuple[InputSpec, ...] = binding.specs
+        self.watch = loaded.watch
+        self.random_weights = loaded.random_weights
+        self.guessed_inputs = loaded.guessed_inputs and not inputs
         self._meta = _Runnable(loaded.module)
         self._real: _Runnable | None = None
-        self._kept: OrderedDict[Configuration, Analysis] = OrderedDict()
-        self._kept_rows = 0
+        self._kept = KeptAnalyses()
         self._zeros: dict[str, int] | None = None
-
-    @property
-    def info(self) -> ModelInfo:
-        return self._loaded.info
-
-    @property
-    def specs(self) -> tuple[InputSpec, ...]:
-        return self._binding.specs
-
-    @property
-    def guessed_inputs(self) -> bool:
-        """Whether the number of inputs and their dimensions are a guess that nobody confirmed or corrected."""
-        return self._guessed_inputs
-
-    @property
-    def watch(self) -> str:
-        return self._loaded.watch
-
-    def default_configuration(self) -> Configuration:
-        return Configuration(inputs=self._binding.defaults())
-
-    def complete(self, given: Sequence[InputShape]) -> tuple[InputShape, ...]:
-        """All inputs in order, the ones not ``given`` at their default; without names they go by position.
-
-        Raises InputError as InputBinding.complete does.
-        """
-        names = [spec.name for spec in self.specs]
-        if given and not any(shape.name for shape in given) and len(given) == len(names):
-            given = [InputShape(name, s.shape, s.dtype) for name, s in zip(names, given, strict=True)]
-        return self._binding.complete(given)
 
     def kept(self, configuration: Configuration) -> Analysis | None:
         """The result if it is known already."""
         analysis = self._kept.get(configuration)
         if analysis is None:
             return None
-        self._kept.move_to_end(configuration)
         if self._zeros is not None and analysis.weight_uses is not None:
-            analysis = self._kept[configuration] = with_zeros(analysis, self._zeros)
+            analysis = with_zeros(analysis, self._zeros)
+            self._kept.put(configuration, analysis)
         return analysis
 
     @property
@@ -262,17 +223,13 @@ class Session:
         if result.failure is not None:
             raise FailedAnalysisError(result.failure, analysis) from result.failure
         if fast:
-            self._keep(configuration, analysis)
+            self._kept.put(configuration, analysis)
         return analysis
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of the open model's parameters and buffers, edits as last applied: what building it allocates."""
         return self._meta.parameters.weight_bytes + self._meta.parameters.buffer_bytes
-
-    @property
-    def random_weights(self) -> bool:
-        return self._loaded.random_weights
 
     @property
     def has_real_weights(self) -> bool:
@@ -375,13 +332,6 @@ class Session:
                 f"({free / 2**20:,.0f} MiB are free) and takes as long as one forward pass, for every size.",
             ),
         )
-
-    def _keep(self, configuration: Configuration, analysis: Analysis) -> None:
-        self._kept[configuration] = analysis
-        self._kept_rows += len(analysis.layers)
-        while self._kept_rows > KEPT_ROWS and len(self._kept) > 1:
-            _, dropped = self._kept.popitem(last=False)
-            self._kept_rows -= len(dropped.layers)
 
 
 def _make_meta(shape: Shape, dtype: torch.dtype) -> Tensor:

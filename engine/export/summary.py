@@ -210,6 +210,7 @@ MODES = {
     "meta": "traced on the meta device: every operation with its shapes, no weights, no arithmetic",
     "fake": "traced with fake tensors: every operation with its shapes, no arithmetic",
     "cpu": "traced by a real run on the CPU",
+    "inference": "onnx.shape_inference on the graph without its weights",
 }
 
 

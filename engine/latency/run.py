@@ -35,6 +35,7 @@ from engine.measurement import (
     OpTimes,
     Tier,
 )
+from engine.open_model import OpenModel
 from engine.session import RealModel, Session
 from engine.trace.explain import first_sentence
 from engine.trace.ops import dtype_name
@@ -50,7 +51,7 @@ _first: WeakKeyDictionary[Session, tuple[Configuration, float]] = WeakKeyDiction
 
 
 def measure(
-    session: Session,
+    model: OpenModel,
     configuration: Configuration,
     tier: Tier,
     threads: int = 0,
@@ -68,6 +69,7 @@ def measure(
     Raises CancelledError soon after ``stop`` is set, between two passes; the errors of ``Session.real``; LayerError for
     a forward pass that raises.
     """
+    session = _measurable(model)
     configuration, setting = _complete(session, configuration), _setting(session, threads)
     check_memory(session, configuration, stop)
 
@@ -86,7 +88,7 @@ def measure(
 
 
 def compare(
-    session: Session,
+    model: OpenModel,
     configuration: Configuration,
     baseline: Configuration,
     threads: int = 0,
@@ -95,6 +97,7 @@ def compare(
     reference_best_s: float | None = None,
 ) -> Comparison:
     """Both configurations timed in alternation on the same weights. Raises as ``measure`` does."""
+    session = _measurable(model)
     configuration, baseline = _complete(session, configuration), _complete(session, baseline)
     setting = _setting(session, threads)
     for each in (configuration, baseline):
@@ -108,24 +111,25 @@ def compare(
     return _explained(session, (configuration, baseline), stop, lambda: in_setting(setting, stop, work))
 
 
-def layer_times(session: Session, configuration: Configuration, threads: int, stop: Event) -> LayerTimes:
+def layer_times(model: OpenModel, configuration: Configuration, threads: int, stop: Event) -> LayerTimes:
     """Where the time goes, layer by layer. Raises as ``measure`` does."""
-    return _in_own_setting(session, configuration, threads, stop, layers.layer_times)
+    return _in_own_setting(_measurable(model), configuration, threads, stop, layers.layer_times)
 
 
-def op_times(session: Session, configuration: Configuration, threads: int, stop: Event) -> OpTimes:
+def op_times(model: OpenModel, configuration: Configuration, threads: int, stop: Event) -> OpTimes:
     """The time of every executed operation. Raises as ``measure`` does."""
-    return _in_own_setting(session, configuration, threads, stop, ops.op_times)
+    return _in_own_setting(_measurable(model), configuration, threads, stop, ops.op_times)
 
 
 def memory_readings(
-    session: Session, configuration: Configuration, threads: int, stop: Event
+    model: OpenModel, configuration: Configuration, threads: int, stop: Event
 ) -> MemoryReadings:
     """Three views of the forward pass's peak memory: every thread has scratch of its own. Raises as ``measure`` does.
 
     In the caller's thread, which should be the main one: torch's profiler writes an error to stderr in any other. How
     subnormal numbers are treated decides no memory.
     """
+    session = _measurable(model)
     configuration, setting = _complete(session, configuration), _setting(session, threads)
     check_memory(session, configuration, stop)
     before = torch.get_num_threads()
@@ -136,6 +140,13 @@ def memory_readings(
         )
     finally:
         torch.set_num_threads(before)
+
+
+def _measurable(model: OpenModel) -> Session:
+    """Raises UnsupportedModelError for a model that cannot be run here."""
+    if not isinstance(model, Session):
+        raise UnsupportedModelError(f"{model.info.name} cannot be measured.")
+    return model
 
 
 def _in_own_setting(

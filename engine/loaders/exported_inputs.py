@@ -14,8 +14,9 @@ from torch.export.graph_signature import ConstantArgument, InputKind
 
 from engine.errors import InputError
 from engine.graph import Dim, InputShape, InputSpec, Shape
+from engine.input_specs import ADJUSTABLE, guess_labels, make_spec, slider_range
 from engine.loaders.exported_guards import Guards
-from engine.loaders.inputs import ADJUSTABLE, InputBinding, guess_labels, make_spec, slider_range
+from engine.loaders.inputs import InputBinding
 
 RUNS_AT_ONE = 2
 """torch writes a smallest size of 2 where it only did not look at 0 and 1; its own check lets these pass."""

@@ -14,8 +14,9 @@ from torch import nn
 
 from engine.errors import LoadError
 from engine.graph import Dim, InputShape, InputSpec
+from engine.input_specs import make_spec
 from engine.loaders.call import parse_call
-from engine.loaders.inputs import InputBinding, make_spec
+from engine.loaders.inputs import InputBinding
 from engine.loaders.loaded import LoadedModel, LoadOptions, build_on_meta, to_meta
 from engine.loaders.packages import first_line, offline, optional_package, unknown_model
 from engine.loaders.trial import IMAGE, refuses_other_images, with_fixed_images

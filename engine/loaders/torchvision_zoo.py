@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from engine.errors import LoadError
 from engine.graph import Shape
+from engine.input_specs import Labels, make_spec
 from engine.loaders.call import parse_call
-from engine.loaders.inputs import InputBinding, Labels, make_spec
+from engine.loaders.inputs import InputBinding
 from engine.loaders.loaded import LoadedModel, LoadOptions, build_on_meta, to_meta
 from engine.loaders.packages import first_line, unknown_model
 from engine.results import ModelInfo, ZooEntry

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from engine.errors import InputError
 from engine.graph import Dim, InputSpec, Shape
-from engine.loaders.inputs import InputBinding, Labels, make_spec
+from engine.input_specs import Labels, make_spec
+from engine.loaders.inputs import InputBinding
 
 TOKENS = 128
 """At first, where the model takes as many."""

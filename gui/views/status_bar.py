@@ -46,6 +46,7 @@ MODE_WORDS = {
     "meta": ("traced on meta", "Executed operations were recorded on torch's meta device: shapes only."),
     "fake": ("fake tensors", "The meta device could not trace this model; fake tensors could."),
     "cpu": ("real CPU run", "Only a real forward pass on the CPU could tell the operations of this model."),
+    "inference": ("shapes inferred", "onnx.shape_inference gave the shapes; no weight was read."),
 }
 
 

@@ -1,0 +1,105 @@
+"""A graph of nodes as plain Python: protobuf objects cost microseconds per field, and a tick reads them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy
+import numpy.typing
+import onnx
+from msgspec import Struct
+
+from engine.graph import Shape
+from engine.onnx.dtypes import dtype_name, tensor_bytes
+
+Array: TypeAlias = numpy.typing.NDArray[Any]
+
+
+class Location(Struct, frozen=True):
+    """Where the values of a tensor are: bytes of a file."""
+
+    file: str
+    offset: int
+    length: int
+
+
+class StoredTensor(Struct, frozen=True):
+    """An initializer or a large constant: what it is, without its values."""
+
+    name: str
+    dtype: str
+    shape: Shape
+    location: Location | None = None
+    """None where the values are small and stay in the graph, or are not there."""
+
+    @property
+    def bytes(self) -> int:
+        return tensor_bytes(self.shape, self.dtype)
+
+
+@dataclass(slots=True)
+class Node:
+    """One node. ``name`` is unique within the model; absent optional inputs are ``""``."""
+
+    name: str
+    op_type: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    """int, float, str, bytes, tuples of these, or numpy arrays; subgraphs are apart."""
+    subgraphs: dict[str, Graph] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+    """The layer that it is, by engine.onnx.names."""
+
+    @property
+    def label(self) -> str:
+        """The operator for eyes: ``Conv``, ``com.microsoft.Attention``."""
+        return self.op_type if self.domain in ("", "ai.onnx") else f"{self.domain}.{self.op_type}"
+
+
+@dataclass(slots=True)
+class Graph:
+    """A graph or the body of a control-flow node, in the order in which it is stored (topological)."""
+
+    nodes: list[Node]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    stored: dict[str, StoredTensor]
+    """Initializers and tensors of Constant nodes, by value name."""
+    constants: dict[str, Array]
+    """Values of the small ones among them."""
+
+    def walk(self) -> Iterator[Node]:
+        """Every node, those of bodies after the node that has them."""
+        for node in self.nodes:
+            yield node
+            for body in node.subgraphs.values():
+                yield from body.walk()
+
+
+def attribute_value(attribute: onnx.AttributeProto) -> Any:
+    """An attribute that is no graph, as a plain value; a tensor as an array; None for what has no such value."""
+    kinds = onnx.AttributeProto
+    kind = attribute.type
+    if kind == kinds.INT:
+        return attribute.i
+    if kind == kinds.FLOAT:
+        return attribute.f
+    if kind == kinds.STRING:
+        return attribute.s.decode("utf-8", "replace")
+    if kind == kinds.INTS:
+        return tuple(attribute.ints)
+    if kind == kinds.FLOATS:
+        return tuple(attribute.floats)
+    if kind == kinds.STRINGS:
+        return tuple(each.decode("utf-8", "replace") for each in attribute.strings)
+    return None
+
+
+def tensor_facts(tensor: onnx.TensorProto) -> StoredTensor:
+    """What an embedded tensor is."""
+    return StoredTensor(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims))

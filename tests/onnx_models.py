@@ -1,0 +1,59 @@
+"""ONNX files for the tests, exported from torch modules whose tensors are random: nothing merges by chance."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """``module`` in eval mode with norm weights, biases and running statistics that differ from each other."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            if tensor.is_floating_point() and tensor.dim() == 1:
+                low = 0.5 if "var" in name or "weight" in name else -0.5
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + low)
+    return module.eval()
+
+
+def export(
+    module: nn.Module,
+    args: tuple[Tensor, ...],
+    path: Path,
+    *,
+    dynamo: bool = False,
+    dynamic: dict[str, dict[int, str]] | None = None,
+    opset: int | None = None,
+    **options: Any,
+) -> Path:
+    """``module`` exported to ``path`` by torch's TorchScript exporter or, with ``dynamo``, by torch.export's.
+
+    ``dynamic`` maps input names to dimensions and their names; the inputs are called by its keys, or ``input``.
+    """
+    names = list(dynamic) if dynamic else [f"input{i or ''}" for i in range(len(args))]
+    if dynamic and dynamo:
+        options["dynamic_shapes"] = tuple(
+            {dim: torch.export.Dim(symbol, min=1, max=4096) for dim, symbol in dynamic[name].items()}
+            for name in names
+        )
+    elif dynamic:
+        options["dynamic_axes"] = dynamic
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            args,
+            str(path),
+            dynamo=dynamo,
+            input_names=names,
+            opset_version=opset or (18 if dynamo else 17),
+            **options,
+        )
+    return path
