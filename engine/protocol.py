@@ -80,6 +80,21 @@ class Export(Struct, frozen=True, tag="export"):
     baseline: Analysis | None = None
 
 
+class SaveModel(Struct, frozen=True, tag="save_model"):
+    """Write the open ONNX model with the edits of ``configuration``, with its weights. Answer: Saved or Failed.
+
+    The file is checked and run once before it gets its name; Progress tells which, and Cancel ends it without a file.
+    """
+
+    id: int
+    configuration: Configuration
+    path: str
+    replace: bool = False
+    """The user agreed that ``path`` may be the file that is open; other files are replaced like those of exports."""
+    fix_sizes: bool = False
+    """Write the configuration's input sizes into the file; else those that the file leaves open stay so."""
+
+
 class OpenReport(Struct, frozen=True, tag="open_report"):
     """Read an exported JSON report back. Answer: ReportOpened or Failed."""
 
@@ -150,6 +165,7 @@ Request: TypeAlias = (
     | Prefetch
     | Cancel
     | Export
+    | SaveModel
     | OpenReport
     | Inspect
     | ListZoo
@@ -235,6 +251,13 @@ class Exported(Struct, frozen=True, tag="exported"):
     path: str
 
 
+class Saved(Struct, frozen=True, tag="saved"):
+    id: int
+    path: str
+    note: str = ""
+    """What the user should know, as sentences: what was written beside it, what could not be checked."""
+
+
 class ReportOpened(Struct, frozen=True, tag="report_opened"):
     id: int
     analysis: Analysis
@@ -293,6 +316,7 @@ Event: TypeAlias = (
     | Point
     | Weighed
     | Exported
+    | Saved
     | ReportOpened
     | Inspected
     | ZooListing
