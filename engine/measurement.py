@@ -28,6 +28,14 @@ STOPPED: dict[StopReason, str] = {
 }
 """Why sampling ended, in words."""
 Verdict = Literal["faster", "slower", "same", "unclear"]
+OrtLevel = Literal["all", "extended", "basic", "disable"]
+ORT_LEVELS: dict[OrtLevel, str] = {
+    "all": "all: fusions and layouts for this processor (onnxruntime's default)",
+    "extended": "extended: fusions, without layouts",
+    "basic": "basic: folded constants, redundant nodes removed",
+    "disable": "disable: the graph as it is stored",
+}
+"""onnxruntime's graph optimisation levels, in words."""
 
 UNDISTURBED_DELAY = 0.02
 """A sample is undisturbed when its threads waited for a core for at most this share of its wall time."""
@@ -54,6 +62,17 @@ FLAGS: dict[str, str] = {
     "overhead": "timing the layers slowed it down",
 }
 """Everything that can be said against a measurement, by key, in the words of the badge."""
+
+
+class RuntimeOptions(Struct, frozen=True):
+    """How a runtime executes an ONNX model; means nothing for a PyTorch model. The defaults are onnxruntime's own."""
+
+    level: OrtLevel = "all"
+    """Graph optimisation."""
+    spinning: bool = True
+    """Whether idle threads of the pool spin for work: faster on a quiet machine, several times slower on a busy one."""
+    device: str = "cpu"
+    """Whose execution provider comes first: ``cpu`` or ``cuda``."""
 
 
 class Flag(Struct, frozen=True):
@@ -113,6 +132,8 @@ class Measurement(Struct, frozen=True, dict=True):
     """The best this process has seen of it."""
     flags: tuple[Flag, ...] = ()
     circumstances: Circumstances = Circumstances()
+    runtime: RuntimeOptions | None = None
+    """Of an ONNX model; None for what needs none."""
 
     @property
     def n(self) -> int:
@@ -198,10 +219,24 @@ class Measurement(Struct, frozen=True, dict=True):
         return not self.flags
 
 
+class KernelGroup(Struct, frozen=True):
+    """One kernel that a runtime executed, and the layer rows whose work it did."""
+
+    kernel: str
+    """The runtime's name for it."""
+    op: str
+    """``FusedConv``, ``com.microsoft.Attention``."""
+    latency_s: float
+    row_ids: tuple[str, ...]
+    """At least one, in order of execution; every row is in one group at most."""
+    carrier: str
+    """The row of ``row_ids`` that ``LayerTimes.latency_s`` gives the time to; the others have None there."""
+
+
 class LayerTimes(Struct, frozen=True):
     """Where the time goes: a separate, instrumented set of forward passes. Columns by layer row (``Layers.id``).
 
-    Rows, ``unattributed_s`` and ``hook_s × hook_calls`` add up to ``instrumented_s``.
+    Rows, ``inserted``, ``unattributed_s`` and ``hook_s × hook_calls`` add up to ``instrumented_s``.
     """
 
     configuration: Configuration
@@ -224,15 +259,23 @@ class LayerTimes(Struct, frozen=True):
     """Median of plain passes, interleaved with them."""
     repeats: int
     flags: tuple[Flag, ...] = ()
+    groups: tuple[KernelGroup, ...] = ()
+    """The kernels of a runtime in order of execution; empty where the rows' own operations were timed."""
+    inserted: tuple[tuple[str, float], ...] = ()
+    """(name, seconds) of kernels that do no row's work: the runtime put them there to change a layout or a type."""
 
     @property
     def rows_s(self) -> float:
         return sum(value for value in self.latency_s if value is not None)
 
     @property
+    def inserted_s(self) -> float:
+        return sum(seconds for _, seconds in self.inserted)
+
+    @property
     def coverage(self) -> float:
-        """Rows and unattributed time over the plain end-to-end time; 1 is ideal."""
-        return (self.rows_s + self.unattributed_s) / self.end_to_end_s
+        """Rows, inserted kernels and unattributed time over the plain end-to-end time; 1 is ideal."""
+        return (self.rows_s + self.inserted_s + self.unattributed_s) / self.end_to_end_s
 
     @property
     def overhead(self) -> float:

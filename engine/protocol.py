@@ -16,7 +16,15 @@ from engine.configuration import Configuration
 from engine.contents import Contents
 from engine.errors import ErrorInfo
 from engine.graph import InputShape, InputSpec
-from engine.measurement import Comparison, LayerTimes, Measurement, MemoryReadings, OpTimes, Tier
+from engine.measurement import (
+    Comparison,
+    LayerTimes,
+    Measurement,
+    MemoryReadings,
+    OpTimes,
+    RuntimeOptions,
+    Tier,
+)
 from engine.results import Analysis, ModelInfo, Totals, ZooEntry
 
 PROTOCOL_VERSION = 1
@@ -131,6 +139,8 @@ class Measure(Struct, frozen=True, tag="measure"):
     """Wait until the machine is quiet; Progress tells what it waits for."""
     reference_best_s: float | None = None
     """Best time of the reference kernel that an earlier engine on this machine saw."""
+    runtime: RuntimeOptions = RuntimeOptions()
+    """Of an ONNX model."""
 
 
 class MeasureLayers(Struct, frozen=True, tag="measure_layers"):
@@ -139,6 +149,7 @@ class MeasureLayers(Struct, frozen=True, tag="measure_layers"):
     id: int
     configuration: Configuration
     threads: int = 0
+    runtime: RuntimeOptions = RuntimeOptions()
 
 
 class MeasureOps(Struct, frozen=True, tag="measure_ops"):
@@ -147,6 +158,7 @@ class MeasureOps(Struct, frozen=True, tag="measure_ops"):
     id: int
     configuration: Configuration
     threads: int = 0
+    runtime: RuntimeOptions = RuntimeOptions()
 
 
 class Compare(Struct, frozen=True, tag="compare"):
@@ -157,6 +169,7 @@ class Compare(Struct, frozen=True, tag="compare"):
     baseline: Configuration
     threads: int = 0
     reference_best_s: float | None = None
+    runtime: RuntimeOptions = RuntimeOptions()
 
 
 Request: TypeAlias = (

@@ -184,6 +184,7 @@ def _slowest(analysis: Analysis, times: LayerTimes, baseline: Analysis | None) -
     return (
         *rows,
         SlowRow("", "all layers", _time(times.rows_s), _share(times.rows_s, times), note="the rows above"),
+        *_inserted(times),
         SlowRow(
             "",
             "unattributed",
@@ -201,6 +202,22 @@ def _slowest(analysis: Analysis, times: LayerTimes, baseline: Analysis | None) -
     )
 
 
+def _inserted(times: LayerTimes) -> tuple[SlowRow, ...]:
+    if not times.inserted:
+        return ()
+    kernels = numbers.many(len(times.inserted), "kernel")
+    seconds = times.inserted_s
+    return (
+        SlowRow(
+            "",
+            "inserted by the runtime",
+            _time(seconds),
+            _share(seconds, times),
+            note=f"{kernels} that do no layer's work",
+        ),
+    )
+
+
 def _time(seconds: float | None) -> str:
     return numbers.NOT_APPLICABLE if seconds is None else numbers.duration(seconds)
 
@@ -211,7 +228,8 @@ def _share(seconds: float | None, times: LayerTimes) -> str:
 
 def _whole(times: LayerTimes) -> float:
     """What the lines of the table add up to: about the instrumented forward pass, whose median is one of its own."""
-    return times.rows_s + max(times.unattributed_s, 0.0) + times.hook_s * times.hook_calls
+    known = times.rows_s + times.inserted_s
+    return known + max(times.unattributed_s, 0.0) + times.hook_s * times.hook_calls
 
 
 def _layers_sentence(times: LayerTimes) -> str:

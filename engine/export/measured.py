@@ -18,10 +18,12 @@ from engine.measurement import (
     Circumstances,
     Comparison,
     Flag,
+    KernelGroup,
     Latency,
     LayerTimes,
     Measurement,
     MemoryReadings,
+    RuntimeOptions,
     StopReason,
     Tier,
     Verdict,
@@ -58,6 +60,8 @@ class LayersReport(Struct, frozen=True, kw_only=True):
     end_to_end_s: float
     repeats: int
     flags: tuple[Flag, ...] = ()
+    groups: tuple[KernelGroup, ...] = ()
+    inserted: tuple[tuple[str, float], ...] = ()
     coverage: float = 0.0
     overhead: float = 0.0
 
@@ -122,6 +126,7 @@ class LatencyReport(Struct, frozen=True, kw_only=True):
     reference_s: tuple[float, ...] = ()
     reference_best_s: float | None = None
     circumstances: Circumstances = Circumstances()
+    runtime: RuntimeOptions | None = None
     layers: LayersReport | None = None
     memory: MemoryReport | None = None
     comparison: ComparisonReport | None = None
