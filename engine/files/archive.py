@@ -29,9 +29,14 @@ _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
-_ARCHIVE_WORK, _ENTRY_WORK = 100, 3
+_ARCHIVE_WORK, _ENTRY_WORK, _HEADER_WORK = 100, 3, 5
 _BYTES_PER_STEP = 2**10
 _MAX_COMMENT = 2**16
+_MAX_CHECKED = 32 * 2**20
+"""Bytes of the largest entry whose checksum is looked at: pickles and descriptions are smaller, tensors need not be."""
+_CHUNK = 2**20
+_NEWEST = 63
+"""Version of the format (6.3) up to which Python reads archives; torch writes 0."""
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _UTF8 = 0x800
 
@@ -69,6 +74,31 @@ class Archive:
             self._by_name[entry.name.lower()] = entry
         _check_overlaps(region, self.entries, self.start_of_directory)
         self.notes: list[str] = []
+        self.has_checksums = False
+        """Whether its writer always writes true checksums; torch.save can be told not to."""
+
+    def check(self, data: tuple[str, ...]) -> None:
+        """Raises LoadError for damage that would only be met by torch's loader, after it was given the file.
+
+        Every entry must be below the root and where the directory says. With ``has_checksums``, small entries that are
+        stored as they are must be what was written, but for tensors: in the folders ``data`` below the root.
+        """
+        self._budget.spend_work(_HEADER_WORK * len(self.entries))
+        tensors = tuple(self.root + folder for folder in data)
+        for entry in self.entries:
+            if not entry.name.startswith(self.root):
+                raise self.region.failure(
+                    f"{shown(entry.name)} is not in {shown(self.root)} as all others", entry.header
+                )
+            content = self._data(entry)
+            is_checked = entry.method == STORED and entry.size <= _MAX_CHECKED
+            if self.has_checksums and is_checked and not entry.name.startswith(tensors):
+                self._budget.spend_work(entry.size // _BYTES_PER_STEP)
+                checksum = 0
+                for start in range(0, content.size, _CHUNK):
+                    checksum = zlib.crc32(content.read(start, min(_CHUNK, content.size - start)), checksum)
+                if checksum != entry.crc:
+                    raise content.failure("its checksum does not match")
 
     @property
     def root(self) -> str:
@@ -91,10 +121,6 @@ class Archive:
         region = self._data(entry)
         if entry.method == STORED:
             return region
-        if entry.method != DEFLATED:
-            raise region.failure(
-                f"it is compressed by method {entry.method}, which is not read here", hint=""
-            )
         if entry.size > MAX_INFLATED_BYTES:
             raise too_much(f"{shown(entry.name)} claims to unpack to {entry.size:,} bytes")
         self._budget.spend_inflated(entry.size)
@@ -109,6 +135,8 @@ class Archive:
         self._budget.spend_work(entry.size // _BYTES_PER_STEP)
         data = self.open(entry).read(0, entry.size)
         if zlib.crc32(data) != entry.crc:
+            if self.has_checksums:
+                raise self.region.of_bytes(data, entry.name).failure("its checksum does not match")
             self.notes.append(
                 f"The checksum of {shown(entry.name)} does not match: it is damaged, or was written without checksums."
             )
@@ -126,6 +154,12 @@ class Archive:
         if start + entry.packed > self.start_of_directory:
             raise self.region.failure(
                 f"{shown(entry.name)} reaches into the archive's directory", entry.header
+            )
+        if entry.method not in (STORED, DEFLATED):
+            raise self.region.failure(
+                f"{shown(entry.name)} is compressed by method {entry.method}, which is not read here",
+                entry.header,
+                hint="PyTorch writes no such files: unpack it, and pack it again.",
             )
         return self.region.part(start, entry.packed, entry.name)
 
@@ -157,11 +191,19 @@ def _directory(region: Region) -> tuple[int, bytes, int]:
     if at < 0 or len(tail) - at < _END.size:
         raise region.failure("it is a zip archive without its directory, which stands at the end")
     end = tail_start + at
-    _, disk, first_disk, _, count, size, start, comment = _END.unpack_from(tail, at)
+    _, *fields, comment = _END.unpack_from(tail, at)
     if end + _END.size + comment > region.size:
         raise region.failure("its zip directory is cut off", end)
-    if 0xFFFF in (disk, first_disk, count) or 0xFFFFFFFF in (size, start):
-        count, size, start = _zip64(region, end)
+    large = _zip64(region, end)
+    if large is not None:
+        # Whoever reads archives goes by the larger record where there is one; the two must not tell different tales.
+        pairs = zip(fields, large, (2**16 - 1,) * 4 + (2**32 - 1,) * 2, strict=True)
+        if any(small not in (value, most) for small, value, most in pairs):
+            raise region.failure("its zip directory and its zip64 directory disagree", end)
+        fields = list(large)
+    disk, first_disk, here, count, size, start = fields
+    if disk or first_disk or here != count:
+        raise region.failure("its zip directory says that it goes on in another file", end)
     if size > MAX_DIRECTORY_BYTES or count > MAX_ENTRIES:
         raise too_much(f"its zip directory lists {count:,} entries in {size:,} bytes")
     if start + size > end:
@@ -171,16 +213,19 @@ def _directory(region: Region) -> tuple[int, bytes, int]:
     return start, region.read(start, size), count
 
 
-def _zip64(region: Region, end: int) -> tuple[int, int, int]:
-    if end < _LOCATOR.size:
-        raise region.failure("its zip directory is cut off", end)
-    magic, _, where, _ = _LOCATOR.unpack(region.read(end - _LOCATOR.size, _LOCATOR.size))
-    if magic != _LOCATOR_MAGIC:
-        raise region.failure("its zip64 directory is missing", end)
-    magic, _, _, _, _, _, _, count, size, start = _END64.unpack(region.read(where, _END64.size))
+def _zip64(region: Region, end: int) -> tuple[int, ...] | None:
+    """What the zip64 directory says in the place of the six numbers in the record at ``end``; None without one."""
+    at = end - _LOCATOR.size
+    locator = region.read(at, _LOCATOR.size) if at >= 0 else b""
+    if not locator.startswith(_LOCATOR_MAGIC):
+        return None
+    _, disk, where, disks = _LOCATOR.unpack(locator)
+    magic, _, _, needed, *fields = _END64.unpack(region.read(where, _END64.size))
     if magic != _END64_MAGIC:
         raise region.failure("its zip64 directory is not where it should be", where)
-    return count, size, start
+    if disk or disks > 1 or needed > _NEWEST:
+        raise region.failure("its zip64 directory is damaged", where)
+    return tuple(fields)
 
 
 def _entries(region: Region, directory: bytes, count: int, start: int) -> list[ZipEntry]:
@@ -189,13 +234,15 @@ def _entries(region: Region, directory: bytes, count: int, start: int) -> list[Z
     while at < len(directory):
         if len(directory) - at < _CENTRAL.size or directory[at : at + 4] != _CENTRAL_MAGIC:
             raise region.failure(f"entry {len(entries) + 1} of its zip directory is damaged", start + at)
-        (_, _, _, flags, method, _, _, crc, packed, size, name_length, extra_length, comment_length, _, _, external,
-         header) = _CENTRAL.unpack_from(directory, at)  # fmt: skip
+        (_, _, needed, flags, method, _, _, crc, packed, size, name_length, extra_length, comment_length, disk, _,
+         external, header) = _CENTRAL.unpack_from(directory, at)  # fmt: skip
         name_end = at + _CENTRAL.size + name_length
         extra_end = name_end + extra_length
         if extra_end + comment_length > len(directory):
             raise region.failure(f"entry {len(entries) + 1} of its zip directory is cut off", start + at)
         name = _decode(directory[at + _CENTRAL.size : name_end], flags)
+        if disk not in (0, 0xFFFF) or needed > _NEWEST:
+            raise region.failure(f"entry {len(entries) + 1} of its zip directory is damaged", start + at)
         packed, size, header = _extended(directory[name_end:extra_end], packed, size, header)
         _check_entry(region, name, flags, external >> 16, start + at)
         entries.append(ZipEntry(name, method, crc, packed, size, header))

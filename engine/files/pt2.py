@@ -26,6 +26,8 @@ from engine.graph import Shape
 OLD_GRAPH = "serialized_exported_program.json"
 """torch 2.1 to 2.7 put everything into a plain zip under this name."""
 
+TENSORS = ("data/weights/weight_", "data/constants/tensor_")
+"""Where the bytes of tensors are."""
 _MAX_GRAPH_BYTES = 32 * 2**20
 _PLAIN_EXPRESSION = re.compile(r"[\w\s+\-*/%().,<>=!&|]*")
 _SYMBOL = re.compile(r"Symbol\('(\w+)'[^()]*\)")
@@ -141,12 +143,16 @@ def is_pt2(archive: Archive) -> bool:
 
 
 def read(archive: Archive, reading: Reading, listing: Listing) -> Exported:
-    """Raises LoadError for JSON that is none of the schema, or weights that are missing."""
+    """Raises LoadError for what is damaged, JSON that is none of the schema, or weights that are missing."""
+    archive.has_checksums = True
+    archive.check(data=TENSORS)
     old = next((entry for entry in archive.entries if entry.name == OLD_GRAPH), None)
     if old is not None:
         program = _decode(archive, old, _Program)
         _old_weights(archive, reading, listing, old, program)
         return _exported([(old, program)], archive)
+    if not archive.has("archive_version"):
+        raise archive.region.failure("it lacks its archive_version")
     models = _below(archive, "models/", ".json")
     programs = [(entry, _decode(archive, entry, _Program)) for entry in models]
     for entry in models:

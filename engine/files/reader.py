@@ -128,9 +128,12 @@ def _zip(region: Region, reading: Reading) -> Contents:
     value = reading.archive(archive)
     collect(value, reading.budget, listing)
     _note_other_pickles(archive, reading)
+    classes = module_classes(listing.module, reading.budget)
+    if classes:
+        archive.check(data=("data/",))  # torch loads it, where weights alone are read by our own reader
     return _contents(
         region, _kind(value, listing), "torch.save", reading, listing, archive,
-        producer=_version(archive, "torch.save"), classes=module_classes(listing.module, reading.budget),
+        producer=_version(archive, "torch.save"), classes=classes,
     )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from engine.files.pickles import Reading
 from engine.files.tensors import Listing, Row, key_text, make_row
 from engine.files.values import Instance, Tensor, Value
 
+TENSORS = ("data/", "constants/")
+"""Where the bytes of tensors are."""
 _MAX_CODE_BYTES = 2**22
 _CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
 _PARAMETERS = re.compile(r"^  __parameters__ = \[([^\]\n]*)\]", re.MULTILINE)
@@ -27,7 +29,9 @@ def is_torchscript(archive: Archive) -> bool:
 
 
 def read(archive: Archive, reading: Reading, listing: Listing) -> tuple[tuple[str, ...], tuple[Entry, ...]]:
-    """(classes, code files); tensors go into ``listing``."""
+    """(classes, code files); tensors go into ``listing``. Raises LoadError for what is damaged."""
+    archive.has_checksums = True
+    archive.check(data=TENSORS)
     code = [entry for entry in archive.entries if entry.name.startswith(f"{archive.root}code/")]
     sources = [entry for entry in code if entry.name.endswith(".py")]
     roles: Roles = {}

@@ -127,6 +127,32 @@ def test_every_truncation_of_the_structure(tmp_path: Path, whole: dict[str, byte
         assert check(path) is None, length
 
 
+READ_BY_TORCH = {
+    "exported": ("models/model.json", "weights_config.json", "constants_config.json", "sample_inputs/model.pt",
+                 "archive_version", ".data/version"),
+    "script": ("model_files.py", "conv.py", "data.pkl", "constants.pkl", "version"),
+}  # fmt: skip
+"""Entries that torch's loaders interpret, by their endings."""
+
+
+@pytest.mark.parametrize("kind", READ_BY_TORCH)
+def test_a_bit_that_flipped_is_found_before_torch_is_given_the_file(
+    tmp_path: Path, whole: dict[str, bytes], kind: str
+) -> None:
+    path = tmp_path / "net.bin"
+    data = whole[kind]
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = [each for each in archive.infolist() if each.filename.endswith(READ_BY_TORCH[kind])]
+    assert len(entries) >= len(READ_BY_TORCH[kind])
+    for entry in entries:
+        name, extra = struct.unpack_from("<2H", data, entry.header_offset + 26)
+        middle = entry.header_offset + 30 + name + extra + entry.compress_size // 2
+        path.write_bytes(data[:middle] + bytes([data[middle] ^ 2]) + data[middle + 1 :])
+        error = attempt(path)
+        assert isinstance(error, LoadError) and error.hint.startswith("It is damaged"), entry.filename
+        assert entry.filename.rpartition("/")[2] in error.message
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_shrinks_while_it_is_read(
     tmp_path: Path, whole: dict[str, bytes], kind: str, monkeypatch: pytest.MonkeyPatch

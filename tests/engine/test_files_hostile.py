@@ -312,6 +312,30 @@ def zip_many(path: Path) -> None:
     path.write_bytes(data[: end + 8] + struct.pack("<2H", 60_000, 60_000) + data[end + 12 :])
 
 
+def zip_second_directory(path: Path) -> None:
+    """The record at the end has a directory of harmless entries, the zip64 record, which torch goes by, another."""
+    parts: list[tuple[bytes, bytes, int]] = []
+    for value in ({}, SYSTEM):
+        write_zip(path, {"a/data.pkl": pickle.dumps(value), "a/version": b"3", "a/byteorder": b"little"})
+        whole = path.read_bytes()
+        size, start = struct.unpack_from("<2L", whole, len(whole) - 10)
+        parts.append((whole[:start], whole[start : start + size], start))
+    (harmless, shown, _), (entries, hidden, _) = parts
+    moved = bytearray(hidden)
+    at = 0
+    while at < len(moved):
+        name, extra, comment = struct.unpack_from("<3H", moved, at + 28)
+        (where,) = struct.unpack_from("<L", moved, at + 42)
+        struct.pack_into("<L", moved, at + 42, where + len(harmless))
+        at += 46 + name + extra + comment
+    second = len(harmless) + len(entries)
+    first = second + len(moved)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 3, 3, len(moved), second)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, first + len(shown), 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 3, 3, len(shown), first, 0)
+    path.write_bytes(harmless + entries + moved + shown + record + locator + end)
+
+
 ZIPS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "parent folder": (lambda path: write_zip(path, {"../data.pkl": b""}), "points out of the archive"),
     "absolute name": (lambda path: write_zip(path, {"/etc/data.pkl": b""}), "points out of the archive"),
@@ -329,6 +353,7 @@ ZIPS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "two names of one entry": (zip_header_name, "disagree"),
     "more entries than there are": (zip_many, "claims 60,000"),
     "no directory": (lambda path: path.write_bytes(plain_zip(path)[:-22]), "without its directory"),
+    "a second directory": (zip_second_directory, "disagree"),
     "directory beyond the end": (
         lambda path: path.write_bytes(plain_zip(path)[:-6] + b"\xff\xff\xff\x7f\0\0"), "does not fit",
     ),
