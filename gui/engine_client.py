@@ -43,6 +43,7 @@ _ANSWERS = (
     | protocol.Analyzed
     | protocol.Failed
     | protocol.Exported
+    | protocol.Saved
     | protocol.ReportOpened
     | protocol.Inspected
     | protocol.ZooListing
@@ -107,6 +108,7 @@ class EngineClient(QObject):
     point_arrived = Signal(object)
     weighed = Signal(object)
     exported = Signal(object)
+    saved = Signal(object)
     report_opened = Signal(object)
     inspected = Signal(object)
     zoo_listed = Signal(object)
@@ -161,6 +163,7 @@ class EngineClient(QObject):
             protocol.Point: self.point_arrived.emit,
             protocol.Weighed: self.weighed.emit,
             protocol.Exported: self.exported.emit,
+            protocol.Saved: self.saved.emit,
             protocol.ReportOpened: self.report_opened.emit,
             protocol.Inspected: self.inspected.emit,
             protocol.ZooListing: self.zoo_listed.emit,

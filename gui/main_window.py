@@ -44,6 +44,8 @@ from gui.views.input_bar import InputBar
 from gui.views.inspector import InspectorPanel
 from gui.views.layer_panel import LayerPanel
 from gui.views.measurement_panel import MeasurementPanel
+from gui.views.save_model import ask_where
+from gui.views.saved_strip import SavedStrip
 from gui.views.settings_dialog import SettingsDialog
 from gui.views.shape_dialog import ShapeDialog
 from gui.views.status_bar import StatusBar
@@ -53,7 +55,10 @@ from gui.views.what_changed import WhatChangedPanel
 from gui.views.zoo_dialog import ZooDialog
 from gui.workspace import Workspace
 
-FILTERS = "Models and reports (*.pt *.pth *.pt2 *.bin *.ckpt *.pkl *.safetensors *.py *.json);;All files (*)"
+FILTERS = (
+    "Models and reports (*.onnx *.pt *.pth *.pt2 *.bin *.ckpt *.pkl *.safetensors *.py *.json)"
+    ";;ONNX models (*.onnx);;All files (*)"
+)
 """Only for the eyes: what a file is, is found out by its content."""
 SHARD_INDEX = ".index.json"
 """What the name of the file ends with that lists a model's shards."""
@@ -135,6 +140,9 @@ class MainWindow(QMainWindow):
         top.addWidget(self.cards)
         self.banner = Banner(workspace, self.selection, self.actions_, central)
         top.addWidget(self.banner)
+        self.saved = SavedStrip(workspace, central)
+        self.saved.open_asked.connect(self.open_any)
+        top.addWidget(self.saved)
         self.splitter = QSplitter(Qt.Orientation.Horizontal, central)
         self.splitter.setHandleWidth(10)
         self.splitter.setChildrenCollapsible(False)
@@ -241,6 +249,8 @@ class MainWindow(QMainWindow):
         for key, action in actions.exports.items():
             action.triggered.connect(partial(self._on_export, key))
             self._suffixes[key] = key
+        actions.save_model.triggered.connect(partial(self._on_save_model, False))
+        actions.save_fixed.triggered.connect(partial(self._on_save_model, True))
         actions.macs.triggered.connect(partial(workspace.set_count_mode, "macs"))
         actions.flops.triggered.connect(partial(workspace.set_count_mode, "flops"))
         actions.baseline_here.triggered.connect(workspace.set_baseline_here)
@@ -488,6 +498,9 @@ class MainWindow(QMainWindow):
         dialog.selectFile(f"{analysis.model.name}.{suffix}")
         dialog.fileSelected.connect(partial(self.workspace.export, format))
         dialog.open()
+
+    def _on_save_model(self, fix_sizes: bool) -> None:
+        ask_where(self.workspace, self._settings, self, fix_sizes=fix_sizes)
 
     def _on_exported(self, path: str) -> None:
         self.status.notice(f"Wrote {path}")

@@ -1,4 +1,4 @@
-"""Reports and files read by the engine, and its list of models: requests that concern no analysis."""
+"""Files that the engine writes and reads, and its list of models: requests that concern no analysis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from PySide6.QtCore import QObject, Signal
 
 from engine import sources
 from engine.errors import ErrorInfo
-from engine.protocol import Exported, Failed, Inspected, ReportOpened, ZooListing
+from engine.protocol import Exported, Failed, Inspected, ReportOpened, Saved, SaveModel, ZooListing
 from engine.results import Analysis, ZooEntry
 from gui.engine_client import EngineClient
 
@@ -21,6 +21,10 @@ class Reports(QObject):
     exported = Signal(str)
     export_failed = Signal(object)
     """ErrorInfo"""
+    saved = Signal(object)
+    """Saved"""
+    save_failed = Signal(object)
+    """ErrorInfo"""
     inspected = Signal(object)
     """Contents"""
     inspect_failed = Signal(str, object)
@@ -33,11 +37,13 @@ class Reports(QObject):
         super().__init__(parent)
         self._engine = engine
         self._exports: set[int] = set()
+        self._saves: set[int] = set()
         self._reads: dict[int, tuple[str, bool]] = {}
         self._inspections: dict[int, str] = {}
         self._zoo: tuple[ZooEntry, ...] = ()
         self._zoo_wanted = False
         engine.exported.connect(self._on_exported)
+        engine.saved.connect(self._on_saved)
         engine.report_opened.connect(self._on_opened)
         engine.inspected.connect(self._on_inspected)
         engine.zoo_listed.connect(self._on_zoo_listed)
@@ -51,6 +57,8 @@ class Reports(QObject):
         """What is being done, in words; ``""`` for nothing."""
         if self._exports:
             return "Writing the report"
+        if self._saves:
+            return "Saving the model"
         if self._reads:
             return "Reading the report"
         path = next(iter(self._inspections.values()), "")
@@ -76,6 +84,15 @@ class Reports(QObject):
         else:
             self.export_failed.emit(self._no_engine())
 
+    def save(self, wanted: SaveModel) -> None:
+        """``saved`` follows, or ``save_failed``."""
+        request = self._engine.request(wanted)
+        if request:
+            self._saves.add(request)
+            self.changed.emit()
+        else:
+            self.save_failed.emit(self._no_engine())
+
     def inspect(self, path: str) -> None:
         """``inspected`` says what the file holds, or ``inspect_failed`` why that cannot be said."""
         request = self._engine.inspect(path)
@@ -100,7 +117,7 @@ class Reports(QObject):
             self._engine.restart()
 
     def cancel(self) -> None:
-        for request in (*self._exports, *self._reads, *self._inspections):
+        for request in (*self._exports, *self._saves, *self._reads, *self._inspections):
             self._engine.cancel(request)
 
     def _on_exported(self, event: Exported) -> None:
@@ -108,6 +125,12 @@ class Reports(QObject):
             self._exports.discard(event.id)
             self.changed.emit()
             self.exported.emit(event.path)
+
+    def _on_saved(self, event: Saved) -> None:
+        if event.id in self._saves:
+            self._saves.discard(event.id)
+            self.changed.emit()
+            self.saved.emit(event)
 
     def _on_opened(self, event: ReportOpened) -> None:
         if event.id in self._reads:
@@ -129,6 +152,10 @@ class Reports(QObject):
             self._exports.discard(event.id)
             self.changed.emit()
             self.export_failed.emit(event.error)
+        elif event.id in self._saves:
+            self._saves.discard(event.id)
+            self.changed.emit()
+            self.save_failed.emit(event.error)
         elif event.id in self._reads:
             path, _ = self._reads.pop(event.id)
             self.changed.emit()
@@ -142,6 +169,7 @@ class Reports(QObject):
         """The engine is gone, and what it was working on with it."""
         reads, self._reads = self._reads, {}
         exports, self._exports = self._exports, set()
+        saves, self._saves = self._saves, set()
         inspections, self._inspections = self._inspections, {}
         for path, _ in reads.values():
             self.open_failed.emit(path, ErrorInfo("crash", sentence))
@@ -149,7 +177,9 @@ class Reports(QObject):
             self.inspect_failed.emit(path, ErrorInfo("crash", sentence))
         if exports:
             self.export_failed.emit(ErrorInfo("crash", sentence))
-        if reads or exports or inspections:
+        if saves:
+            self.save_failed.emit(ErrorInfo("crash", sentence))
+        if reads or exports or saves or inspections:
             self.changed.emit()
 
     def _on_restarted(self) -> None:

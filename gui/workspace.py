@@ -19,12 +19,13 @@ from engine.protocol import (
     Failed,
     Point,
     Progress,
+    SaveModel,
     Weighed,
 )
 from engine.results import Analysis, ModelInfo, with_latency
 from gui import sizes
 from gui.analysis_queue import AnalysisQueue
-from gui.asked import Asked
+from gui.asked import REPORT_REASON, Asked
 from gui.commands import Baseline, SetBaseline
 from gui.engine_client import EngineClient
 from gui.opener import Opener
@@ -76,6 +77,10 @@ class Workspace(Asked):
     exported = Signal(str)
     export_failed = Signal(object)
     """ErrorInfo."""
+    saved = Signal(object)
+    """Saved: the model with its edits is in a file."""
+    save_failed = Signal(object)
+    """ErrorInfo; of kind ``cancelled`` when the user stopped it."""
     inspected = Signal(object)
     """Contents of the file that was asked about with :meth:`inspect`."""
     inspect_failed = Signal(str, object)
@@ -123,6 +128,8 @@ class Workspace(Asked):
         self._reports.open_failed.connect(self.open_failed)
         self._reports.exported.connect(self.exported)
         self._reports.export_failed.connect(self.export_failed)
+        self._reports.saved.connect(self.saved)
+        self._reports.save_failed.connect(self.save_failed)
         self._reports.inspected.connect(self.inspected)
         self._reports.inspect_failed.connect(self.inspect_failed)
         self._reports.zoo_listed.connect(self.zoo_listed)
@@ -634,6 +641,27 @@ class Workspace(Asked):
         ):
             baseline = None
         self._reports.export(analysis, format, path, baseline)
+
+    @property
+    def no_saving(self) -> str:
+        """Why the model on the screen cannot be written as a model file, as a sentence; empty when it can."""
+        if self.model is None:
+            return "Open an ONNX model first."
+        if not self.editable:
+            return REPORT_REASON
+        return (
+            ""
+            if self.model.format == "onnx"
+            else "Only ONNX models are saved; change a PyTorch model's code."
+        )
+
+    def save_model(self, path: str, *, replace: bool = False, fix_sizes: bool = False) -> None:
+        """Write the configuration asked for as an ONNX file; ``replace`` allows the file that is open.
+
+        ``fix_sizes`` writes the input sizes into it. ``saved`` follows, or ``save_failed``.
+        """
+        if self.configuration is not None and not self.no_saving:
+            self._reports.save(SaveModel(0, self.configuration, path, replace, fix_sizes))
 
     def _on_report_opened(self, analysis: Analysis, path: str, as_baseline: bool) -> None:
         if as_baseline:

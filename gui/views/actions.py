@@ -69,6 +69,18 @@ class Actions:
         self.exports: dict[str, QAction] = {
             key: make(f"export_{key}", words, shortcut, what) for key, words, shortcut, what in EXPORTS
         }
+        self.save_model = make(
+            "save_model",
+            "Edited model (.onnx)…",
+            "Ctrl+Shift+S",
+            "Write the ONNX model with its edits and weights; sizes that the file leaves open stay so",
+        )
+        self.save_fixed = make(
+            "save_fixed",
+            "Edited model at these sizes (.onnx)…",
+            "Ctrl+Alt+S",
+            "The same with the input sizes on the screen written into the file",
+        )
         self.macs = make("show_macs", "MACs", "Ctrl+M", "Multiply–accumulates; 1 MAC = 2 FLOPs", check=True)
         self.flops = make(
             "show_flops",
@@ -200,6 +212,12 @@ class Actions:
         )
         for action in (self.reload, self.retry, self.input_shapes):
             self._able(action, why)
+        asked = workspace.configuration
+        edited = "Edited model" if asked is not None and asked.edits else "Copy of the model"
+        self.save_model.setText(f"{edited} (.onnx)…")
+        self.save_fixed.setText(f"{edited} at these sizes (.onnx)…")
+        for action in (self.save_model, self.save_fixed):
+            self._able(action, workspace.no_saving)
         nothing = "Open a model file first."
         if workspace.model is not None:
             nothing = "There is no model file: code builds this model."

@@ -91,6 +91,7 @@ class Banner(QFrame):
         workspace.open_failed.connect(self._on_open_failed)
         workspace.inspect_failed.connect(self._on_inspect_failed)
         workspace.export_failed.connect(self._on_export_failed)
+        workspace.save_failed.connect(self._on_save_failed)
         workspace.opening_began.connect(self._on_opening_began)
         workspace.model_changed.connect(self._on_dismiss)
         workspace.reloaded.connect(self._on_dismiss)
@@ -138,6 +139,12 @@ class Banner(QFrame):
 
     def _on_export_failed(self, error: ErrorInfo) -> None:
         self.show_problem("The report was not written.", error)
+
+    def _on_save_failed(self, error: ErrorInfo) -> None:
+        if error.kind == "cancelled":
+            self._workspace.noticed.emit("The model was not saved.")
+        else:
+            self.show_problem("The model was not saved.", error)
 
     def _on_opening_began(self) -> None:
         # What was wrong with another file says nothing about this one; a missing engine still explains it.

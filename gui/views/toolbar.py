@@ -81,8 +81,13 @@ class Toolbar(QFrame):
         self._export_menu = QMenu(self)
         self._export_menu.setToolTipsVisible(True)
         self._export_menu.addActions(list(actions.exports.values()))
+        self._after_exports = self._export_menu.addSeparator()
+        self._export_menu.addActions([actions.save_model, actions.save_fixed])
         self.export_button = self._menu_button(
-            "export", "Export ▾", "Write what is on the screen as a report", self._export_menu
+            "export",
+            "Export ▾",
+            "Write what is on the screen as a report, or the model itself",
+            self._export_menu,
         )
         layout.addWidget(self.export_button)
         layout.addStretch(1)
@@ -128,7 +133,7 @@ class Toolbar(QFrame):
 
     def add_export(self, action: QAction) -> None:
         """Another entry of the export menu."""
-        self._export_menu.addAction(action)
+        self._export_menu.insertAction(self._after_exports, action)
 
     def _menu_button(self, name: str, words: str, what: str, menu: QMenu) -> QToolButton:
         button = QToolButton(self)
