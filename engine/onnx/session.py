@@ -12,6 +12,7 @@ from engine.graph import InputShape, InputSpec
 from engine.onnx.assembly import Structure, build_analysis
 from engine.onnx.document import Document
 from engine.onnx.inputs import input_specs
+from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.shapes import ShapeEngine
 from engine.open_model import FailedAnalysisError, KeptAnalyses, OpenModel
 from engine.results import Analysis, ModelInfo
@@ -66,6 +67,10 @@ class OnnxSession(OpenModel):
         if fast:
             self._kept.put(configuration, analysis)
         return analysis
+
+    def model_for_run(self, configuration: Configuration) -> RunModel:
+        """What onnxruntime is given to run ``configuration``. Raises InputError for one that does not fit."""
+        return run_model(self.document, self.complete(configuration.inputs))
 
     @property
     def weight_bytes(self) -> int:

@@ -1,0 +1,204 @@
+"""What onnxruntime is given to run: the file as it is, or the edited graph pointing at the weights where they lie.
+
+Nothing is copied: onnxruntime reads external data at any offset of any file in one folder, so also out of an ``.onnx``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+import onnx
+from onnx import TensorProto
+
+from engine.errors import InputError, UnsupportedModelError
+from engine.graph import InputShape, Shape
+from engine.onnx.document import Document
+from engine.onnx.dtypes import BITS, dtype_name
+from engine.onnx.graph import Array, Location
+
+FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
+"""Session configuration entry of onnxruntime: where a model given as bytes has its external data."""
+MOST_MADE = 2**30
+"""Bytes of new weights that a graph may carry; a protobuf message ends at 2 GiB."""
+VALUE_FIELDS = (
+    "raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data",
+)  # fmt: skip
+
+
+class RunModel(NamedTuple):
+    """``model`` is what ``InferenceSession`` takes; with bytes, ``folder`` is the value of FOLDER_ENTRY."""
+
+    model: str | bytes
+    folder: str
+    inputs: tuple[InputShape, ...]
+
+
+def run_model(
+    document: Document,
+    inputs: tuple[InputShape, ...],
+    *,
+    edited: bool = False,
+    remade: Mapping[str, int] | None = None,
+) -> RunModel:
+    """``document`` ready to run at ``inputs``.
+
+    ``edited``: it differs from its file. ``remade`` are initializers without values in any file, with the fan-in of
+    their random ones. Raises InputError for more new weights than a graph can carry.
+    """
+    if not edited and not overrides_sizes(document.model, inputs):
+        return RunModel(str(document.path), "", inputs)
+    model = onnx.ModelProto()
+    model.CopyFrom(document.model)
+    make_weights(model, remade or {})
+    forget_shapes(model)
+    free_sizes(model, inputs)
+    folder = _point_at_files(model, document, remade or {})
+    return RunModel(model.SerializeToString(), folder, inputs)
+
+
+def overrides_sizes(model: onnx.ModelProto, inputs: Collection[InputShape]) -> bool:
+    """Whether a size that the file fixes is another one in ``inputs``."""
+    given = {each.name: each.shape for each in inputs}
+    return any(
+        dim.HasField("dim_value") and dim.dim_value != size
+        for value in model.graph.input
+        for dim, size in zip(value.type.tensor_type.shape.dim, given.get(value.name, ()), strict=False)
+    )
+
+
+def free_sizes(model: onnx.ModelProto, inputs: Collection[InputShape]) -> None:
+    """Set the fixed sizes of graph inputs to those of ``inputs``; open ones stay open."""
+    given = {each.name: each.shape for each in inputs}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        for dim, size in zip(dims, given.get(value.name, ()), strict=False):
+            if dim.HasField("dim_value"):
+                dim.dim_value = size
+
+
+def forget_shapes(model: onnx.ModelProto) -> None:
+    """Drop what the file says about shapes inside and at the end: it was true of other sizes or another graph."""
+    for graph in graphs(model.graph):
+        del graph.value_info[:]
+    for output in model.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """``graph`` and all bodies in it, outermost first; without recursion, as files can be nested deeply."""
+    waiting = [graph]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        for node in current.node:
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    waiting.append(attribute.g)
+                elif attribute.type == onnx.AttributeProto.GRAPHS:
+                    waiting.extend(attribute.graphs)
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
+    """(value name, tensor) of every initializer and Constant node."""
+    for graph in graphs(model.graph):
+        for tensor in graph.initializer:
+            yield tensor.name, tensor
+        for node in graph.node:
+            if node.op_type == "Constant" and node.output:
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        yield node.output[0], attribute.t
+
+
+def location_of(document: Document, name: str, tensor: TensorProto) -> Location | None:
+    """Where the bytes of a tensor without values in ``document.model`` are; None for one that has its values."""
+    found = document.locations.get(name)
+    if found is not None or tensor.data_location != TensorProto.EXTERNAL:
+        return found
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    length = (math.prod(tensor.dims) * BITS.get(dtype_name(tensor.data_type), 0) + 7) // 8
+    return Location(
+        str(document.path.parent / entries.get("location", "")),
+        int(entries.get("offset") or 0),
+        int(entries.get("length") or length),
+    )
+
+
+def point_at(tensor: TensorProto, file: str, offset: int, length: int) -> None:
+    """Make ``tensor`` one whose values are bytes of ``file``, which is relative to the folder of the model."""
+    for field in VALUE_FIELDS:
+        tensor.ClearField(field)
+    del tensor.external_data[:]
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", file), ("offset", str(offset)), ("length", str(length))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+
+
+def _point_at_files(model: onnx.ModelProto, document: Document, remade: Collection[str]) -> str:
+    """Every tensor of ``model`` whose values are in files; the folder that all of these are in."""
+    found = [
+        (tensor, location)
+        for name, tensor in tensors(model)
+        if name not in remade and (location := location_of(document, name, tensor)) is not None
+    ]
+    real = {location.file: os.path.realpath(location.file) for _, location in found}
+    folder = os.path.commonpath(
+        [os.path.dirname(path) for path in real.values()] or [str(document.path.parent)]
+    )
+    for tensor, location in found:
+        relative = Path(os.path.relpath(real[location.file], folder)).as_posix()
+        point_at(tensor, relative, location.offset, location.length)
+    return folder
+
+
+def make_weights(model: onnx.ModelProto, remade: Mapping[str, int]) -> None:
+    """Give the tensors in ``remade`` random values: what an edit makes anew has none in the file."""
+    for name, tensor in tensors(model) if remade else ():
+        if name in remade:
+            if math.prod(tensor.dims) * 8 > MOST_MADE:
+                shape = "×".join(map(str, tensor.dims))
+                raise InputError(f"The new weight {name} of {shape} is too large to run or to save.")
+            for field in VALUE_FIELDS:
+                tensor.ClearField(field)
+            del tensor.external_data[:]
+            tensor.data_location = TensorProto.DEFAULT
+            array = random_values(tuple(tensor.dims), dtype_name(tensor.data_type), remade[name])
+            tensor.raw_data = array.tobytes()
+
+
+def random_values(shape: Shape, dtype: str, fan_in: int = 1) -> Array:
+    """The same values in every process: normal with variance 1 / ``fan_in``; integers from −8 to 7, or 0 to 15."""
+    generator = numpy.random.default_rng(0)
+    if dtype.startswith(("int", "uint")):
+        low = 0 if dtype.startswith("u") else -8
+        return generator.integers(low, low + 16, shape).astype(dtype)
+    values = generator.standard_normal(shape, dtype=numpy.float32) / numpy.float32(math.sqrt(max(fan_in, 1)))
+    if dtype == "bfloat16":
+        return (values.view(numpy.uint32) >> 16).astype(numpy.uint16)
+    return values.astype(dtype)
+
+
+def seeded_inputs(inputs: Collection[InputShape]) -> dict[str, Array]:
+    """Values to run with, the same in every process: standard normal; integers are 0, a valid index everywhere.
+
+    Raises UnsupportedModelError for a dtype that no array has.
+    """
+    return {each.name: _input(each) for each in inputs}
+
+
+def _input(given: InputShape) -> Array:
+    if given.dtype in ("float32", "float16", "float64"):
+        return random_values(given.shape, given.dtype)
+    try:
+        return numpy.zeros(given.shape, given.dtype)
+    except TypeError as error:
+        raise UnsupportedModelError(
+            f"Input {given.name!r} is of {given.dtype}, which cannot be made up to run the model."
+        ) from error
