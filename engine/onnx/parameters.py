@@ -1,31 +1,326 @@
-"""Which stored tensors are parameters: weights that were trained, rather than sizes, axes and statistics."""
+"""Which stored tensors are parameters: weights that were trained, rather than sizes, axes, statistics and masks.
+
+ONNX does not say it: an initializer is a weight, a shape, an axis, a scale or a mask alike. What tells them apart, in
+this order:
+
+1. *Where it is read.* The second input of a ``Conv`` is a weight; the fourth of a ``BatchNormalization`` is a statistic
+   (a buffer); scales, zero points, sizes, bounds of ``Clip`` and initial states are constants. Any other operand
+   (``Add``, ``MatMul``, ``Concat`` …) may be one. What is computed from it once, before any forward pass (transposed,
+   cast, dequantised …), is read in its place.
+2. *What it is.* Floating point; integers only as quantised weights: packed 4-bit weights count the elements they stand
+   for. An operand of one element is a constant (``1/sqrt(d)``, ``eps``), unless its name is that of a module's tensor or
+   the exporter marked it as a parameter.
+3. *Its values*, where neither tells: an operand under a name that the exporter made up, of at most two distinct values,
+   is a mask. Other computed tables (a bias that was gathered from a trained one) count as parameters.
+
+A tensor that several nodes read counts once, also through ``Identity`` nodes: that is how an exporter writes tensors
+that it found to be identical.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Literal, NamedTuple, TypeAlias
 
-from engine.onnx.graph import Graph, Node
+import numpy
+
+from engine.onnx.computed import Computed, computed
+from engine.onnx.dtypes import tensor_bytes
+from engine.onnx.graph import Array, Graph, Node, StoredTensor
 
 Role: TypeAlias = Literal["parameter", "buffer", "constant"]
+Slot: TypeAlias = Literal["weight", "operand", "buffer", "none", "packed"]
+Values: TypeAlias = Callable[[str], Array | None]
 
-FLOATS = ("float32", "float16", "bfloat16", "float64")
+FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
+QUANTISED = frozenset({
+    "int8", "uint8", "int16", "uint16", "int4", "uint4", "int2", "uint2", "int32", "float8_e4m3fn", "float8_e4m3fnuz",
+    "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0", "float4_e2m1",
+})  # fmt: skip
+"""Types a quantised weight or bias can have."""
+
+SAME_TENSOR = frozenset({
+    "Identity", "Cast", "CastLike", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear",
+    "Expand",
+})  # fmt: skip
+"""Of a stored tensor these make the same one in another layout, type or with repeated elements."""
+PARTS = frozenset({"Slice", "Split", "Gather", "Concat", "Tile", "Pad"})
+"""And these a part of one, or several joined."""
+
+MASK_BYTES = 4_194_304
+"""Larger tables are not looked into: a mask over 1,024 positions in float32."""
+
+_WEIGHTED = {
+    "Conv": "ww", "ConvTranspose": "ww", "DeformConv": "w?w?", "Gemm": "ww", "PRelu": "w",
+    "LSTM": "www---w", "GRU": "www--", "RNN": "www--",
+    "InstanceNormalization": "ww", "LayerNormalization": "ww", "GroupNormalization": "ww", "RMSNormalization": "w",
+    "SimplifiedLayerNormalization": "w", "SkipLayerNormalization": "?www", "SkipSimplifiedLayerNormalization": "?www",
+    "BatchNormalization": "wwbb", "EmbedLayerNormalization": "-wwwww",
+    "ConvInteger": "q--", "MatMulInteger": "q--", "QLinearConv": "--q----w",
+    "QLinearMatMul": "--q----", "DynamicQuantizeMatMul": "q--w", "MatMulIntegerToFloat": "q----w",
+    "QGemm": "--q--w--", "QAttention": "qw------", "MatMulNBits": "p---w",
+    "QLinearAdd": "--q----", "QLinearMul": "--q----", "FusedConv": "ww?", "FusedMatMul": "?", "FusedGemm": "ww",
+    "Attention/com.microsoft": "ww----", "BiasGelu": "w", "FastGelu": "w", "BiasAdd": "w",
+    "Resize": "----", "Upsample": "-", "Pad": "---", "Clip": "--", "OneHot": "--", "Pow": "-", "Dropout": "--",
+    "QuantizeLinear": "---", "DequantizeLinear": "---", "RoiAlign": "--", "NonMaxSuppression": "----", "CumSum": "-",
+    "ThresholdedRelu": "", "Trilu": "-", "TopK": "-", "ReduceMax": "-", "STFT": "---", "CropAndResize": "---",
+    "DynamicQuantizeLSTM": "qqw---w----", "Reshape": "-", "Slice": "----",
+}  # fmt: skip
+"""Per operator the slots of inputs from the second on: w weight, q quantised weight, p packed 4-bit weight, b buffer,
+- no parameter, ? any operand (also what follows the last one and operators that are not here)."""
+_SLOTS: dict[str, Slot] = {
+    "w": "weight",
+    "q": "weight",
+    "p": "packed",
+    "b": "buffer",
+    "-": "none",
+    "?": "operand",
+}
+_FIRST: dict[str, Slot] = {
+    "Gather": "weight", "Range": "none", "NonMaxSuppression": "none", "ConstantOfShape": "none",
+    "GatherBlockQuantized": "packed",
+}  # fmt: skip
+"""First inputs that are more, or less, than any operand."""
+
+_MADE_UP = re.compile(
+    r"onnx::|_?val_\d|\d+$|/|.*_output_\d+$|.*const|scalar_tensor|.*:\d+$|(arange|expand|unsqueeze|index|view|slice|add"
+    r"|mul|sub|masked_fill|where|full|zeros|ones|transpose|permute|clone|to|cat|stack)(_\w*?)?\d*$",
+    re.IGNORECASE,
+)
+"""Names that exporters give to tensors that they computed or that have no name in the model."""
+_MODULE_TENSOR = re.compile(r"(?!\d)\w+(?:\.\w+)+$")
+"""``layer1.0.conv1.weight``."""
+
+
+class Origin(NamedTuple):
+    """A stored tensor that a fixed value was made of."""
+
+    name: str
+    direct: bool = True
+    """Whether by layout, type and parts alone, without arithmetic."""
+    dequantised: bool = False
+
+
+class Use(NamedTuple):
+    """A stored tensor that a node reads, itself or what was computed from it once."""
+
+    name: str
+    position: int
+    role: Role
+
+
+class Parameter(NamedTuple):
+    """One that counts. ``bytes`` at the type it is stored in; packed weights count the elements they stand for."""
+
+    elements: int
+    bytes: int
+    dtype: str
+
+
+def is_made_up(name: str) -> bool:
+    """Whether an exporter gave this name, rather than the model."""
+    return _MADE_UP.match(name) is not None
+
+
+def owner(name: str) -> str:
+    """The layer that a tensor belongs to by its name: ``layer1.0.conv1`` of ``layer1.0.conv1.weight``; else empty."""
+    return name.rpartition(".")[0] if _MODULE_TENSOR.match(name) else ""
+
+
+class Tensors:
+    """The stored tensors of a model by role, and which node reads which."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        once: Computed,
+        marked: Collection[str] = (),
+        values: Values = lambda name: None,
+    ) -> None:
+        """``marked`` are those that the exporter says are parameters; ``values`` reads a tensor, as far as it can."""
+        self._computed = once
+        self._marked = frozenset(marked)
+        self._values = values
+        self._origins: dict[str, tuple[Origin, ...]] = {}
+        self._masks: dict[str, bool] = {}
+        self.stored: dict[str, StoredTensor] = {}
+        self._generated(graph)
+        for each in _graphs(graph):
+            self.stored.update(each.stored)
+        self.roles: dict[str, Role] = {}
+        self.packed: dict[str, int] = {}
+        """Elements that packed weights stand for."""
+        self.uses: dict[str, tuple[Use, ...]] = {}
+        """By node name; nodes that are computed once are not there."""
+        for node in graph.walk():
+            if node.name not in once.once_names:
+                found = tuple(self._uses(node))
+                if found:
+                    self.uses[node.name] = found
+        self._unread(graph)
+
+    def origins(self, value: str) -> tuple[Origin, ...]:
+        """The stored tensors that the fixed value is made of; none for any other."""
+        known = self._origins.get(value)
+        if known is not None:
+            return known
+        # An explicit stack: chains of constants can be longer than Python's own.
+        stack = [value]
+        while stack:
+            name = stack[-1]
+            node = self._computed.once.get(name)
+            if name in self._origins:
+                stack.pop()
+            elif node is None or name in self.stored:
+                self._origins[name] = (Origin(name),) if name in self.stored else ()
+                stack.pop()
+            else:
+                inputs = self._data_inputs(node)
+                missing = [each for each in inputs if each not in self._origins]
+                if missing:
+                    stack.extend(missing)
+                else:
+                    self._origins[name] = self._joined(node, inputs)
+                    stack.pop()
+        return self._origins[value]
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter by the name of its stored tensor, in the order of the file."""
+        return {name: self._parameter(name) for name in self.stored if self.roles.get(name) == "parameter"}
+
+    def buffers(self) -> dict[str, StoredTensor]:
+        return {name: self.stored[name] for name, role in self.roles.items() if role == "buffer"}
+
+    def _parameter(self, name: str) -> Parameter:
+        stored = self.stored[name]
+        return Parameter(self.packed.get(name, math.prod(stored.shape)), stored.bytes, stored.dtype)
+
+    def _generated(self, graph: Graph) -> None:
+        """Weights that were taken out of a model: ``ConstantOfShape`` of ``conv1_w_0__SHAPE`` gives ``conv1_w_0``."""
+        for node in graph.nodes:
+            if node.op_type == "ConstantOfShape" and node.inputs[0] == f"{node.outputs[0]}__SHAPE":
+                shape = graph.constants.get(node.inputs[0])
+                if shape is not None:
+                    name = node.outputs[0]
+                    value = node.attributes.get("value")
+                    dtype = str(value.dtype) if isinstance(value, numpy.ndarray) else "float32"
+                    self.stored[name] = StoredTensor(name, dtype, tuple(int(size) for size in shape))
+
+    def _data_inputs(self, node: Node) -> tuple[str, ...]:
+        if node.op_type in SAME_TENSOR or (node.op_type in PARTS and node.op_type != "Concat"):
+            return node.inputs[:1]
+        return tuple(name for name in node.inputs if name)
+
+    def _joined(self, node: Node, inputs: tuple[str, ...]) -> tuple[Origin, ...]:
+        found: dict[str, Origin] = {}
+        direct = node.op_type in SAME_TENSOR or node.op_type in PARTS
+        for name in inputs:
+            for origin in self._origins[name]:
+                dequantised = origin.dequantised or node.op_type == "DequantizeLinear"
+                found.setdefault(origin.name, Origin(origin.name, origin.direct and direct, dequantised))
+        return tuple(found.values())
+
+    def _uses(self, node: Node) -> Iterator[Use]:
+        seen: set[str] = set()
+        for position, name in enumerate(node.inputs):
+            if name not in self._computed.fixed:
+                continue
+            for origin in self.origins(name):
+                role = self._role(node, position, origin)
+                if self.roles.get(origin.name) in (None, "constant"):
+                    self.roles[origin.name] = role
+                if origin.name not in seen:
+                    seen.add(origin.name)
+                    yield Use(origin.name, position, role)
+
+    def _role(self, node: Node, position: int, origin: Origin) -> Role:
+        slot = slot_of(node, position)
+        stored = self.stored[origin.name]
+        if slot == "none":
+            return "constant"
+        if slot == "buffer":
+            return "buffer"
+        if slot == "packed":
+            self._pack(node, stored)
+            return "parameter"
+        if stored.dtype not in FLOATS:
+            quantised = origin.dequantised or _takes_quantised(node, position)
+            return "parameter" if quantised and stored.dtype in QUANTISED else "constant"
+        named = origin.name in self._marked or not is_made_up(origin.name)
+        if not origin.direct:
+            return "parameter" if named and math.prod(stored.shape) > 1 else "constant"
+        if slot == "weight":
+            return "parameter"
+        if math.prod(stored.shape) <= 1:
+            told = origin.name in self._marked or bool(owner(origin.name))
+            return "parameter" if told else "constant"
+        return "constant" if not named and self._is_mask(node, stored) else "parameter"
+
+    def _pack(self, node: Node, stored: StoredTensor) -> None:
+        columns, rows = node.attributes.get("K"), node.attributes.get("N")
+        bits = node.attributes.get("bits", 4)
+        if isinstance(columns, int) and isinstance(rows, int):
+            self.packed[stored.name] = columns * rows
+        elif stored.dtype == "uint8" and bits in (2, 4):
+            self.packed[stored.name] = math.prod(stored.shape) * 8 // bits
+
+    def _is_mask(self, node: Node, stored: StoredTensor) -> bool:
+        """Whether a table without a name of its own holds at most two distinct values."""
+        if node.op_type == "MatMul" or stored.bytes > MASK_BYTES:
+            return False
+        if stored.name not in self._masks:
+            array = self._values(stored.name)
+            self._masks[stored.name] = array is not None and has_two_values(array)
+        return self._masks[stored.name]
+
+    def _unread(self, graph: Graph) -> None:
+        """Stored tensors that nothing reads are parameters that the pass does not touch, where they look like one."""
+        read = {name for node in graph.walk() for name in node.inputs} | set(graph.outputs)
+        for name, stored in graph.stored.items():
+            if name not in read and stored.dtype in FLOATS and math.prod(stored.shape) > 1:
+                is_statistic = name.endswith(("running_mean", "running_var"))
+                self.roles[name] = "buffer" if is_statistic else "parameter"
+
+
+def has_two_values(array: Array) -> bool:
+    """Whether all elements are one of two values, as in a mask."""
+    flat = array.reshape(-1)
+    if not flat.size:
+        return False
+    others = flat[flat != flat[0]]
+    return bool(others.size == 0 or (others == others[0]).all())
+
+
+def slot_of(node: Node, position: int) -> Slot:
+    """What the input of ``node`` at ``position`` can be."""
+    if position == 0:
+        return _FIRST.get(node.op_type, "operand")
+    letters = _WEIGHTED.get(f"{node.op_type}/{node.domain}") or _WEIGHTED.get(node.op_type, "")
+    return _SLOTS[letters[position - 1]] if position <= len(letters) else "operand"
+
+
+def _takes_quantised(node: Node, position: int) -> bool:
+    letters = _WEIGHTED.get(node.op_type, "")
+    # The bias of a quantised convolution is an int32 tensor.
+    return 0 < position <= len(letters) and (
+        letters[position - 1] == "q" or (letters[position - 1] == "w" and "q" in letters)
+    )
+
+
+def _graphs(graph: Graph) -> Iterator[Graph]:
+    yield graph
+    for node in graph.nodes:
+        for body in node.subgraphs.values():
+            yield from _graphs(body)
+
+
+def marked_parameters(kinds: Mapping[str, str]) -> frozenset[str]:
+    """Names that an exporter marked: ``kinds`` is the metadata's word by name."""
+    return frozenset(name for name, kind in kinds.items() if kind == "PARAMETER")
 
 
 def roles(graph: Graph) -> dict[str, Role]:
-    """The role of every stored tensor that a node reads, by value name."""
-    found: dict[str, Role] = {}
-    for node in graph.walk():
-        for position, name in enumerate(node.inputs):
-            stored = graph.stored.get(name)
-            if stored is None:
-                continue
-            role = _role(node, position, stored.dtype)
-            if found.get(name) != "parameter":
-                found[name] = role
-    return found
-
-
-def _role(node: Node, position: int, dtype: str) -> Role:
-    if node.op_type == "BatchNormalization" and position in (3, 4):
-        return "buffer"
-    return "parameter" if dtype in FLOATS else "constant"
+    """The role of every stored tensor that a node reads, by name."""
+    return Tensors(graph, computed(graph)).roles

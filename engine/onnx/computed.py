@@ -1,0 +1,76 @@
+"""What of a graph does not depend on the values of its inputs: computed once at load, or from sizes alone.
+
+A node on stored tensors alone (the transpose of a weight, a mask made of constants) runs once, when a runtime loads the
+model, and is no part of a forward pass. A node on sizes (``Shape`` → ``Gather`` → ``Concat``) runs in every pass, but
+computes nothing of the model's: PyTorch does the same arithmetic in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+from engine.onnx.graph import Graph, Node
+
+SIZES = frozenset({"Shape", "Size"})
+RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+
+
+@dataclass
+class Computed:
+    """Of one model, bodies included; node names are unique, and so are the values of different graphs here."""
+
+    fixed: set[str] = field(default_factory=set)
+    """Values that are known before any input is: stored ones and what is computed from these."""
+    sizes: set[str] = field(default_factory=set)
+    """Values that depend on shapes of other values, and on no value itself."""
+    once: dict[str, Node] = field(default_factory=dict)
+    """By each of its outputs, the node that computes a fixed value."""
+    once_names: set[str] = field(default_factory=set)
+    """Names of these nodes: they are no part of a forward pass."""
+
+
+def computed(graph: Graph) -> Computed:
+    """What is fixed or a matter of sizes in ``graph`` and its bodies."""
+    found = Computed()
+    _walk(graph, found)
+    return found
+
+
+def _walk(graph: Graph, found: Computed) -> None:
+    # A body may give an outer name to a value of its own; then the outer one is hidden there, and known no more.
+    found.fixed.difference_update(graph.inputs)
+    found.sizes.difference_update(graph.inputs)
+    found.fixed.update(graph.stored)
+    for node in graph.nodes:
+        for body in node.subgraphs.values():
+            _walk(body, found)
+        if not _is_plain(node):
+            continue
+        if node.op_type in SIZES:
+            found.sizes.update(name for name in node.outputs if name)
+            if all(name in found.fixed for name in node.inputs if name):
+                _once(node, found)
+        elif _all_in(node, found.fixed):
+            _once(node, found)
+        elif all(name in found.fixed or name in found.sizes for name in node.inputs if name):
+            found.sizes.update(name for name in node.outputs if name)
+
+
+def _once(node: Node, found: Computed) -> None:
+    found.once_names.add(node.name)
+    for name in node.outputs:
+        if name:
+            found.fixed.add(name)
+            found.sizes.discard(name)
+            found.once[name] = node
+
+
+def _all_in(node: Node, names: Set[str]) -> bool:
+    return all(name in names for name in node.inputs if name)
+
+
+def _is_plain(node: Node) -> bool:
+    return bool(any(node.inputs)) and not node.subgraphs and node.op_type not in RANDOM
