@@ -22,8 +22,8 @@ from engine.configuration import Configuration
 from engine.edits import RemoveLayer, SetAttribute
 from engine.latency import compare, measure
 from engine.latency.quiet import quiet_gate
-from engine.latency.reference import Reference
 from engine.latency.setting import Setting, in_setting
+from engine.latency.torch_reference import torch_reference
 from engine.measurement import Measurement, Verdict
 from engine.session import Session
 
@@ -87,7 +87,7 @@ def series(session: Session, threads: int, best_s: float | None) -> Series:
     configuration = session.default_configuration()
     runs: list[Measurement] = []
     gate: list[str] = []
-    reference = Reference(threads, best_s)
+    reference = torch_reference(threads, best_s)
     for _ in range(RUNS):
         gate += filter(None, [quiet_gate(reference=reference)])
         run = measure(session, configuration, "settled", threads, stop=Event(), reference_best_s=best_s)
@@ -173,7 +173,7 @@ def comparisons() -> list[list[str]]:
     same = Configuration(eleven.inputs, (SetAttribute("layers.3", "stride", (1, 1)),))
     ten = Configuration(eleven.inputs, (RemoveLayer("layers.5"),))
     rows = []
-    reference = Reference(torch.get_num_threads())
+    reference = torch_reference(torch.get_num_threads())
     for name, current, baseline, wrong in (
         ("identical", same, eleven, ("faster", "slower")),
         ("10 % slower", eleven, ten, ("faster", "same")),

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event
+from typing import ClassVar
 
 from engine.configuration import Configuration
 from engine.errors import EngineError
@@ -29,6 +30,8 @@ class FailedAnalysisError(Exception):
 class OpenModel(ABC):
     """A model that analyses itself. Not thread-safe: one call at a time; ``stop`` may be set from another thread."""
 
+    kind: ClassVar[str]
+    """Which framework runs it: ``torch`` or ``onnx``; decides how it is measured."""
     info: ModelInfo
     specs: tuple[InputSpec, ...]
     watch: str = ""

@@ -324,15 +324,16 @@ class Server:
         return Analyzed(request.id, analysis, time.perf_counter() - started)
 
     def _measure(self, request: Measure) -> Event:
-        from engine.latency import measure
+        from engine.latency import default_threads, measure
 
-        threads = request.threads or _threads()
+        session = self._require_session()
+        threads = request.threads or default_threads(session)
 
         def report(samples_s: Sequence[float], delay_s: Sequence[float]) -> None:
             self.send(Sampled(request.id, request.configuration, threads, tuple(samples_s), tuple(delay_s)))
 
         measurement = measure(
-            self._require_session(),
+            session,
             request.configuration,
             request.tier,
             threads,
@@ -341,6 +342,7 @@ class Server:
             reference_best_s=request.reference_best_s,
             when_quiet=request.when_quiet,
             progress=lambda what: self.send(Progress(request.id, 0, None, what)),
+            runtime=request.runtime,
         )
         return Measured(request.id, measurement)
 
@@ -348,15 +350,21 @@ class Server:
         from engine.latency import compare, layer_times, memory_readings, op_times
 
         session, stop = self._require_session(), self._inbox.interrupt
-        configuration, threads = request.configuration, request.threads
+        configuration, threads, runtime = request.configuration, request.threads, request.runtime
         if isinstance(request, MeasureLayers):
-            times = layer_times(session, configuration, threads, stop)
-            return LayersMeasured(request.id, times, memory_readings(session, configuration, threads, stop))
+            times = layer_times(session, configuration, threads, stop, runtime)
+            memory = memory_readings(session, configuration, threads, stop, runtime)
+            return LayersMeasured(request.id, times, memory)
         if isinstance(request, MeasureOps):
-            return OpsMeasured(request.id, op_times(session, configuration, threads, stop))
-        best_s = request.reference_best_s
+            return OpsMeasured(request.id, op_times(session, configuration, threads, stop, runtime))
         comparison = compare(
-            session, configuration, request.baseline, threads, stop=stop, reference_best_s=best_s
+            session,
+            configuration,
+            request.baseline,
+            threads,
+            stop=stop,
+            reference_best_s=request.reference_best_s,
+            runtime=runtime,
         )
         return Compared(request.id, comparison)
 
@@ -419,7 +427,7 @@ def _import_for_analysis() -> dict[str, str]:
 
 def _import_for_latency() -> dict[str, str]:
     """Everything that measuring needs, torchvision too: a spare that takes over has no seconds for imports."""
-    import engine.latency  # noqa: F401
+    import engine.latency.torch_backend  # noqa: F401
 
     # Opening a model tells what is wrong with a torchvision that is missing or does not fit.
     with contextlib.suppress(Exception):
@@ -440,13 +448,6 @@ def _versions() -> dict[str, str]:
     import torch
 
     return {"python": sys.version.split()[0], "torch": str(torch.__version__)}
-
-
-def _threads() -> int:
-    """The framework's default."""
-    import torch
-
-    return torch.get_num_threads()
 
 
 def main(*, latency: bool = False) -> int:

@@ -107,6 +107,8 @@ class RealModel(NamedTuple):
 class Session(OpenModel):
     """An open PyTorch model, whatever kind of source it came from."""
 
+    kind = "torch"
+
     def __init__(self, loaded: LoadedModel, inputs: tuple[InputShape, ...] = ()) -> None:
         """``inputs`` describe the inputs of a source that does not, or where what was guessed is wrong; raises
         MissingShapeError when they are needed."""

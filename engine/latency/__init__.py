@@ -5,6 +5,7 @@ Everything here needs allocated weights and runs in the process that calls it; n
 
 from __future__ import annotations
 
+from engine.latency.backend import default_threads
 from engine.latency.run import compare, layer_times, measure, memory_readings, op_times
 
-__all__ = ["compare", "layer_times", "measure", "memory_readings", "op_times"]
+__all__ = ["compare", "default_threads", "layer_times", "measure", "memory_readings", "op_times"]

@@ -11,18 +11,16 @@ import json
 import math
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 
 import psutil
-import torch
 
 from engine import cgroup
+from engine.latency.backend import Framework
 from engine.measurement import Circumstances, Flag
 
 _INSTRUCTION_SETS = {
@@ -34,16 +32,16 @@ _INSTRUCTION_SETS = {
     "NEON": ("neon", "asimd"),
     "SVE": ("sve",),
 }
-"""What decides which kernels run: name → the keys of torch.cpu.get_capabilities and of the kernel that mean it."""
+"""What decides which kernels run: name → the words of frameworks and of the system's kernel that mean it."""
 _ENVIRONMENT = ("OMP_", "KMP_", "MKL_", "GOMP_", "ONEDNN_", "DNNL_", "ATEN_CPU_CAPABILITY")
 """Variables that change how threads wait, where they run and which kernels are taken."""
 _CPU0 = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _UNTOLD = "n/a (the system does not tell)"
 
 
-def circumstances(settings: Mapping[str, str]) -> Circumstances:
+def circumstances(settings: Mapping[str, str], framework: Framework) -> Circumstances:
     """The circumstances of a measurement that starts now; ``settings`` are those the caller chose, label → text."""
-    known, chosen = machine(), {**settings, **_surroundings()}
+    known, chosen = machine(framework), {**settings, **_surroundings()}
     return Circumstances(
         machine=known,
         settings=chosen,
@@ -82,31 +80,38 @@ def allowed_cores() -> int:
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-@lru_cache(maxsize=1)
-def machine() -> dict[str, str]:
+def physical_cores() -> int:
+    """Of the cores this process may run on, those that are no second thread of another, as far as the system tells."""
+    return min(psutil.cpu_count(logical=False) or allowed_cores(), allowed_cores())
+
+
+def machine(framework: Framework) -> dict[str, str]:
     """What does not change while the process runs: processor, memory, operating system, versions; label → text."""
+    facts = dict(_hardware())
+    told = framework.capabilities
+    if facts["CPU"] == _UNTOLD and told.get("cpu_name"):
+        facts["CPU"] = str(told["cpu_name"])
+    facts["Instruction sets"] = ", ".join(_instruction_sets(told)) or _UNTOLD
+    return facts | framework.facts
+
+
+@lru_cache(maxsize=1)
+def _hardware() -> Mapping[str, str]:
     logical, physical = os.cpu_count() or 1, psutil.cpu_count(logical=False)
     cores = f"{allowed_cores()} of {logical} logical"
     if physical:
         cores += f" ({physical} physical)"
     hypervisor = _virtual()
-    facts = {
+    return {
         "CPU": _cpu_name(),
-        "Instruction sets": ", ".join(_instruction_sets()) or _UNTOLD,
-        "Kernels of torch": str(torch.backends.cpu.get_cpu_capability()),
+        "Instruction sets": "",
         "Cores allowed": cores,
         "Virtual machine": hypervisor,
         "Frequency": _frequency(hypervisor.startswith("yes")),
         "RAM": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "Operating system": f"{platform.system()} {platform.release()} {platform.machine()}".strip(),
         "Python": platform.python_version(),
-        "torch": str(torch.__version__),
     }
-    try:
-        facts["torchvision"] = metadata.version("torchvision")
-    except metadata.PackageNotFoundError:
-        facts["torchvision"] = "n/a (not installed)"
-    return facts | _libraries()
 
 
 def _cpu_name() -> str:
@@ -115,18 +120,10 @@ def _cpu_name() -> str:
         found = _cpuinfo("model name")
     elif sys.platform == "darwin":
         found = _sysctl("machdep.cpu.brand_string")
-    name = found or str(_capabilities().get("cpu_name", "")) or platform.processor()
-    return " ".join(name.split()) or _UNTOLD
+    return " ".join((found or platform.processor()).split()) or _UNTOLD
 
 
-def _capabilities() -> Mapping[str, object]:
-    """What torch found out about the processor; empty in a torch that does not say."""
-    read = getattr(torch.cpu, "get_capabilities", None)
-    return dict(read()) if read is not None else {}
-
-
-def _instruction_sets() -> list[str]:
-    capabilities = _capabilities()
+def _instruction_sets(capabilities: Mapping[str, object]) -> list[str]:
     flags = set(_cpuinfo("flags", "Features").split()) if sys.platform == "linux" else set()
     flags |= {key for key, value in capabilities.items() if value is True}
     return [name for name, keys in _INSTRUCTION_SETS.items() if flags.intersection(keys)]
@@ -160,23 +157,9 @@ def _frequency(virtual: bool) -> str:
     return ", ".join(words) or ("n/a (VM)" if virtual else _UNTOLD)
 
 
-def _libraries() -> dict[str, str]:
-    """Versions of the libraries that compute, out of torch's own description of itself."""
-    text = torch.__config__.show()
-    onednn = re.search(r"MKL-DNN v([\w.]+)", text)
-    mkl = re.search(r"Math Kernel Library Version ([\w.]+)", text)
-    return {
-        "oneDNN": onednn[1] if onednn else "n/a (not in this torch)",
-        "MKL": mkl[1] if mkl else "n/a (not in this torch)",
-    }
-
-
 def _surroundings() -> dict[str, str]:
-    """Settings that nobody passes: the framework's own and the environment's."""
-    settings = {
-        "Interop threads": str(torch.get_num_interop_threads()),
-        "Affinity": _affinity(),
-    }
+    """Settings that nobody passes: the environment's."""
+    settings = {"Affinity": _affinity()}
     for name in sorted(os.environ):
         if name.startswith(_ENVIRONMENT):
             settings[name] = os.environ[name]

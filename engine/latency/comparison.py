@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from threading import Event
 
-import torch
-
 from engine import statistics
 from engine.configuration import Configuration
 from engine.errors import CancelledError
+from engine.latency.backend import Backend
 from engine.latency.circumstances import machine_flags
+from engine.latency.collector import collect_young, no_collection
 from engine.latency.noise import RunQueue, reference_flags, sample_flags
 from engine.latency.passes import timed
 from engine.latency.reference import Reference
 from engine.latency.sampler import COLD, warm_up
-from engine.latency.setting import collect_young, no_collection
-from engine.latency.side_effects import SideEffects
 from engine.measurement import (
     DEAD_ZONE,
     FLAGGED_DEAD_ZONE,
@@ -25,7 +23,6 @@ from engine.measurement import (
     StopReason,
     verdict,
 )
-from engine.session import Session
 
 LOOKS = (8, 12, 16, 24, 32, 48)
 """Numbers of pairs after which the verdict is looked at: few, because every look may be wrong once in a hundred."""
@@ -41,8 +38,8 @@ _OWN_NOISE = ("drift", "spread")
 class _Side:
     """One of the two configurations: its blocks, and what happened during their passes."""
 
-    def __init__(self, session: Session, configuration: Configuration) -> None:
-        self._session = session
+    def __init__(self, backend: Backend, configuration: Configuration) -> None:
+        self._backend = backend
         self.configuration = configuration
         self.medians_s: list[float] = []
         self.walls_s: list[float] = []
@@ -51,21 +48,20 @@ class _Side:
 
     def warm_up(self, stop: Event) -> None:
         """The first passes. Raises CancelledError."""
-        with self._session.real(self.configuration) as model, torch.inference_mode():
-            warm_up(model.forward, WARMUPS, CAP_S / COLD, stop, SideEffects(model).undo)
+        with self._backend.ready(self.configuration, stop) as ready:
+            warm_up(ready.forward, WARMUPS, CAP_S / COLD, stop, ready.undo)
 
     def block(self, queue: RunQueue, stop: Event, switched: bool) -> None:
         """One block's median more; the first pass after a switch is not in it. Raises CancelledError."""
         times: list[float] = []
-        with self._session.real(self.configuration) as model, torch.inference_mode():
-            effects = SideEffects(model)
+        with self._backend.ready(self.configuration, stop) as ready:
             if switched:
-                timed(model.forward, stop)
-                effects.undo()
+                timed(ready.forward, stop)
+                ready.undo()
             delay, cpu, started = queue.read_s(), time.process_time(), time.perf_counter()
             while True:
-                times.append(timed(model.forward, stop))
-                effects.undo()
+                times.append(timed(ready.forward, stop))
+                ready.undo()
                 elapsed = time.perf_counter() - started
                 if elapsed >= LONG_BLOCK_S or (elapsed >= BLOCK_S and len(times) >= BLOCK_PASSES):
                     break
@@ -81,19 +77,18 @@ class _Side:
 
 
 def compare(
-    session: Session,
+    backend: Backend,
     configuration: Configuration,
     baseline: Configuration,
-    threads: int,
     reference: Reference,
     stop: Event,
 ) -> Comparison:
     """Blocks in the order A B B A A B B A …, one ratio per pair, until the verdict is clear or the time is up.
 
     The order cancels what changes steadily. In the measuring thread. Raises CancelledError when ``stop`` is set,
-    between two passes, and the errors of ``Session.real``.
+    between two passes, and the errors of ``Backend.ready``.
     """
-    current, before = _Side(session, configuration), _Side(session, baseline)
+    current, before, threads = _Side(backend, configuration), _Side(backend, baseline), backend.threads
     reason: StopReason | None = None
     with no_collection(), RunQueue() as queue:
         started = time.perf_counter()

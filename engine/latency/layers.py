@@ -13,11 +13,11 @@ import torch
 from engine.configuration import Configuration
 from engine.errors import CancelledError
 from engine.latency.attribution import divide, how, match_rows, shares, without_hooks
+from engine.latency.collector import collect_young, no_collection
 from engine.latency.module_timer import PassTimes, hook_cost, time_modules
 from engine.latency.noise import CPU_TICK_S, RunQueue
 from engine.latency.ops import Executed, OpPass, op_cost, op_pass
 from engine.latency.passes import paced, timed
-from engine.latency.setting import collect_young, no_collection
 from engine.latency.side_effects import SideEffects
 from engine.measurement import UNDISTURBED_DELAY, Flag, LayerTimes
 from engine.results import Layers

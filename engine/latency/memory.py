@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from engine.configuration import Configuration
 from engine.errors import CancelledError
-from engine.latency.setting import no_collection
+from engine.latency.collector import no_collection
 from engine.measurement import MemoryReadings
 from engine.session import Session
 

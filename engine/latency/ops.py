@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.configuration import Configuration
 from engine.graph import Shape
+from engine.latency.collector import no_collection
 from engine.latency.passes import paced, timed
-from engine.latency.setting import no_collection
 from engine.latency.side_effects import SideEffects
 from engine.measurement import OpTimes
 from engine.session import RealModel, Session

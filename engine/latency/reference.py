@@ -3,56 +3,48 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Hashable
 
-import torch
-
-SIZE = 256
-"""Three matrices of 256 × 256 float32 are 0.8 MB: they stay in a second-level cache and displace little."""
-PRODUCTS, TRIES = 2, 3
+TRIES = 3
 CALIBRATION_READINGS = 25
 
-_best: dict[int, float] = {}
+_best: dict[Hashable, float] = {}
 
 
 class Reference:
-    """Readings of the reference kernel with ``threads``, which the calling thread has set already.
+    """Readings of a reference kernel, some half a millisecond each; the framework's, so that it runs as the model does.
 
-    Two 256³ products are 67 MFLOP, 0.3 to 0.7 ms here. A reading is the shortest of three: it must not see that
-    another program had the core for a moment (the run-queue delay tells that), only that the core itself is slower.
-    On an idle machine, right after a forward pass, 90 % of readings lie within 2 % of the best.
+    A reading is the shortest of three: it must not see that another program had the core for a moment (the run-queue
+    delay tells that), only that the core itself is slower. On an idle machine, right after a forward pass, 90 % of
+    readings of torch's lie within 2 % of the best.
     """
 
-    def __init__(self, threads: int, best_s: float | None = None) -> None:
-        """``best_s``: the best that another process on this machine saw with as many threads."""
-        generator = torch.Generator().manual_seed(0)
-        self._threads = threads
-        self._a = torch.randn(SIZE, SIZE, generator=generator)
-        self._b = torch.randn(SIZE, SIZE, generator=generator)
-        self._out = torch.empty(SIZE, SIZE)
+    def __init__(self, kernel: Callable[[], object], key: Hashable, best_s: float | None = None) -> None:
+        """``key`` names the kernel and its threads; ``best_s`` is the best that another process on this machine saw."""
+        self._kernel = kernel
+        self._key = key
         self.readings: list[float] = []
-        if threads not in _best:
-            _best[threads] = min(self._read() for _ in range(CALIBRATION_READINGS))
+        if key not in _best:
+            _best[key] = min(self._read() for _ in range(CALIBRATION_READINGS))
         if best_s is not None:
-            _best[threads] = min(_best[threads], best_s)
+            _best[key] = min(_best[key], best_s)
 
     @property
     def best_s(self) -> float:
         """The shortest that this process has seen or was told."""
-        return _best[self._threads]
+        return _best[self._key]
 
     def read(self) -> float:
         """One more reading, kept."""
         reading = self._read()
         self.readings.append(reading)
-        _best[self._threads] = min(_best[self._threads], reading)
+        _best[self._key] = min(_best[self._key], reading)
         return reading
 
     def _read(self) -> float:
         shortest = float("inf")
-        with torch.inference_mode():
-            for _ in range(TRIES):
-                started = time.perf_counter()
-                for _ in range(PRODUCTS):
-                    torch.mm(self._a, self._b, out=self._out)
-                shortest = min(shortest, time.perf_counter() - started)
+        for _ in range(TRIES):
+            started = time.perf_counter()
+            self._kernel()
+            shortest = min(shortest, time.perf_counter() - started)
         return shortest

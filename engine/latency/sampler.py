@@ -8,10 +8,10 @@ from threading import Event
 from typing import TypeAlias
 
 from engine.errors import CancelledError
+from engine.latency.collector import collect_young
 from engine.latency.noise import RunQueue
 from engine.latency.passes import timed
 from engine.latency.reference import Reference
-from engine.latency.setting import collect_young
 from engine.latency.stopping import LIMITS, Stopping, forwards_per_sample
 from engine.measurement import StopReason, Tier
 

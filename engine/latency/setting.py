@@ -1,21 +1,18 @@
-"""How torch is set while something is timed: threads, subnormal numbers, no garbage collection."""
+"""How torch is set while something is timed: threads, subnormal numbers."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import Event
 from typing import NamedTuple, TypeVar
 
 import torch
 
-T = TypeVar("T")
+from engine.latency.measuring_thread import in_own_thread
 
-JOIN_S = 0.5
-"""Windows hands a Ctrl-C over only between waits."""
+T = TypeVar("T")
 
 _inside = threading.local()
 
@@ -38,36 +35,19 @@ def in_setting(setting: Setting, stop: Event, work: Callable[[], T]) -> T:
     """
     if getattr(_inside, "setting", None) == setting:
         return work()
-    results: list[T] = []
-    errors: list[BaseException] = []
 
-    def body() -> None:
-        try:
-            _inside.setting = setting
-            torch.set_num_threads(setting.threads)
-            torch.set_flush_denormal(setting.flush)
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
+    def body() -> T:
+        _inside.setting = setting
+        torch.set_num_threads(setting.threads)
+        torch.set_flush_denormal(setting.flush)
+        return work()
 
     _one_interop_thread()
     before = torch.get_num_threads()
-    thread = threading.Thread(target=body, name="measuring", daemon=True)
     try:
-        thread.start()
-        while thread.is_alive():
-            thread.join(JOIN_S)
-    except BaseException:
-        stop.set()
-        if thread.ident is not None:
-            thread.join()
-        raise
+        return in_own_thread(stop, body)
     finally:
         torch.set_num_threads(before)
-    if errors:
-        # Its traceback leads here: kept in a local variable, it would keep the model's tensors until a collection.
-        raise errors.pop()
-    return results[0]
 
 
 def _one_interop_thread() -> None:
@@ -75,23 +55,3 @@ def _one_interop_thread() -> None:
     if torch.get_num_interop_threads() != 1:
         with contextlib.suppress(RuntimeError):
             torch.set_num_interop_threads(1)
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Without the garbage collector, which otherwise walks all modules in the middle of some samples.
-
-    What runs long calls :func:`collect_young` between passes.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def collect_young() -> None:
-    """Frees the cycles that the last passes left, with the tensors in them; microseconds where there are none."""
-    gc.collect(0)

@@ -28,6 +28,8 @@ class LoadedOnnx(NamedTuple):
 class OnnxSession(OpenModel):
     """An open ONNX file."""
 
+    kind = "onnx"
+
     def __init__(self, loaded: LoadedOnnx, inputs: tuple[InputShape, ...] = ()) -> None:
         self.info = loaded.info
         self.document = loaded.document

@@ -17,12 +17,21 @@ import torch
 
 from engine import cgroup
 from engine.latency import circumstances as module
-from engine.latency.circumstances import allowed_cores, circumstances, fingerprint, machine, machine_flags
+from engine.latency import torch_facts
+from engine.latency.backend import Framework
+from engine.latency.circumstances import allowed_cores, fingerprint, machine_flags
+from engine.measurement import Circumstances
+
+SILENT = Framework({})
+
+
+def circumstances(settings: dict[str, str], framework: Framework | None = None) -> Circumstances:
+    return module.circumstances(settings, framework or torch_facts.framework())
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    machine.cache_clear()
+    module._hardware.cache_clear()
 
 
 def test_everything_asked_for_is_there() -> None:
@@ -34,7 +43,7 @@ def test_everything_asked_for_is_there() -> None:
     assert all(taken.machine.values())
     assert taken.machine["torch"] == torch.__version__
     assert taken.machine["Operating system"].startswith(platform.system())
-    assert {"Threads", "Denormals", "Interop threads", "Affinity"} <= set(taken.settings)
+    assert {"Threads", "Denormals", "Affinity"} <= set(taken.settings)
     assert len(taken.fingerprint) == 12
     age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(taken.utc)
     assert datetime.timedelta(-1) < age < datetime.timedelta(minutes=5)
@@ -71,13 +80,12 @@ def test_what_cannot_be_read_says_so(monkeypatch: pytest.MonkeyPatch, system: st
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(module, "_text", lambda file: "")
     monkeypatch.setattr(module, "_sysctl", lambda name: "")
-    monkeypatch.setattr(module, "_capabilities", dict)
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(psutil, "cpu_freq", lambda: None)
     monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: None)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.delattr(os, "getloadavg", raising=False)
-    taken = circumstances({})
+    taken = circumstances({}, SILENT)
     for label in ("CPU", "Instruction sets", "Virtual machine", "Frequency"):
         assert taken.machine[label] == "n/a (the system does not tell)"
     assert taken.load == ()
@@ -88,8 +96,17 @@ def test_a_mac_is_read_by_sysctl(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {"machdep.cpu.brand_string": "Apple M3", "kern.hv_vmm_present": "0"}
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(module, "_sysctl", lambda name: told.get(name, ""))
-    assert machine()["CPU"] == "Apple M3"
-    assert machine()["Virtual machine"] == "no"
+    facts = module.machine(SILENT)
+    assert (facts["CPU"], facts["Virtual machine"]) == ("Apple M3", "no")
+
+
+def test_what_only_the_framework_knows_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    facts = module.machine(
+        Framework({"torch": "9"}, {"avx2": True, "amx_tile": False, "cpu_name": "Some CPU"})
+    )
+    assert (facts["CPU"], facts["Instruction sets"], facts["torch"]) == ("Some CPU", "AVX2", "9")
 
 
 def test_a_virtual_machine_hides_its_frequency(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,8 +119,7 @@ def test_a_virtual_machine_hides_its_frequency(monkeypatch: pytest.MonkeyPatch) 
         ),
     )
     monkeypatch.setattr(psutil, "cpu_freq", lambda: None)
-    monkeypatch.setattr(module, "_capabilities", dict)
-    facts = machine()
+    facts = module.machine(SILENT)
     assert facts["CPU"] == "Some CPU @ 2GHz"
     assert facts["Instruction sets"] == "AVX2"
     assert (facts["Virtual machine"], facts["Frequency"]) == ("yes", "n/a (VM)")

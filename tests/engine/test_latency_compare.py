@@ -19,6 +19,7 @@ from engine.graph import InputShape
 from engine.latency import comparison as comparing
 from engine.latency import noise, passes, sampler
 from engine.latency.setting import Setting, in_setting
+from engine.latency.torch_reference import torch_reference
 from engine.measurement import Comparison
 from engine.session import Session
 from tests.conftest import EVERYTHING
@@ -139,7 +140,7 @@ def test_what_disturbs_one_side_is_flagged_once(fake: FakeClock, monkeypatch: py
     monkeypatch.undo()
     side = comparing._Side.__new__(comparing._Side)
     side.walls_s, side.cpu_s, side.delay_s = [1.0] * 10, [1.0] * 10, [0.5] * 10
-    reference = comparing.Reference(1)
+    reference = torch_reference(1)
     reference.readings.extend([reference.best_s] * 3)
     flags = [flag.key for flag in comparing._flags(side, side, 1, reference)]
     assert flags.count("preempted") == 1
@@ -202,7 +203,7 @@ def test_the_pools_threads_are_watched_too(monkeypatch: pytest.MonkeyPatch) -> N
             return super().read_s()
 
     monkeypatch.setattr(comparing, "RunQueue", Watching)
-    in_setting(Setting(2, True), Event(), lambda: comparing.Reference(2))  # calibrated: runs nothing any more
+    in_setting(Setting(2, True), Event(), lambda: torch_reference(2))  # calibrated: runs nothing any more
     session = open_session(nn.Linear(512, 512), (512, 512))
     whole = session.default_configuration()
     latency.compare(session, whole, whole, 2, stop=Event())

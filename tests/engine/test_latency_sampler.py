@@ -27,7 +27,7 @@ from engine.configuration import Configuration
 from engine.edits import RemoveLayer
 from engine.errors import CancelledError, InputError, LayerError, UnsupportedModelError
 from engine.graph import InputShape
-from engine.latency import noise, passes, quiet, sampler, setting
+from engine.latency import collector, noise, passes, quiet, sampler
 from engine.latency.denormals import count_subnormals, denormals_flag
 from engine.latency.noise import RunQueue, reference_flags, sample_flags
 from engine.latency.quiet import quiet_gate, wait_until_quiet
@@ -35,6 +35,7 @@ from engine.latency.reference import Reference
 from engine.latency.sampler import sample, warm_up
 from engine.latency.setting import Setting, in_setting
 from engine.latency.stopping import LIMITS, MOST_SAMPLES, Stopping, forwards_per_sample
+from engine.latency.torch_reference import torch_reference
 from engine.measurement import Measurement, StopReason, Tier
 from engine.session import RealModel, Session
 from engine.statistics import median_interval
@@ -253,7 +254,7 @@ def test_what_a_failed_pass_held_is_free_at_once() -> None:
         alive.append(weakref.ref(held))
         raise CancelledError()
 
-    with setting.no_collection():
+    with collector.no_collection():
         with contextlib.suppress(CancelledError):
             in_setting(Setting(1, False), Event(), work)
         assert alive[0]() is None
@@ -274,7 +275,7 @@ def test_an_interrupt_stops_the_work_and_comes_out(interruptible: None) -> None:
 
 
 def test_the_collector_is_off_only_inside() -> None:
-    with setting.no_collection():
+    with collector.no_collection():
         assert not gc.isenabled()
     assert gc.isenabled()
 
@@ -291,7 +292,7 @@ def test_samples_with_a_clock_that_only_passes_move(fake: FakeClock) -> None:
         told.append(samples_s)
         when.append(fake.now)
 
-    samples = sample(lambda: layer(x), "settled", 0.1, Reference(1), Event(), report)
+    samples = sample(lambda: layer(x), "settled", 0.1, torch_reference(1), Event(), report)
     assert samples.stop_reason == "precise"
     assert samples.samples_s == pytest.approx([0.1] * 10)
     assert samples.cpu_s == pytest.approx([0.1] * 10)
@@ -301,7 +302,7 @@ def test_samples_with_a_clock_that_only_passes_move(fake: FakeClock) -> None:
 
 def test_short_passes_are_timed_together(fake: FakeClock) -> None:
     layer, x = Busy(1e-4), torch.zeros(1)
-    samples = sample(lambda: layer(x), "live", 1e-4, Reference(1), Event(), lambda a, b: None)
+    samples = sample(lambda: layer(x), "live", 1e-4, torch_reference(1), Event(), lambda a, b: None)
     assert samples.forwards == 5
     assert samples.walls_s[0] == pytest.approx(5e-4)
     assert samples.samples_s[0] == pytest.approx(1e-4)
@@ -319,7 +320,7 @@ def test_what_is_told_of_short_passes_is_of_one_pass(
     def report(samples_s: Sequence[float], delay_s: Sequence[float]) -> None:
         told.append((samples_s, delay_s))
 
-    samples = sample(lambda: layer(x), "settled", 1e-4, Reference(1), Event(), report)
+    samples = sample(lambda: layer(x), "settled", 1e-4, torch_reference(1), Event(), report)
     assert samples.delay_s[0] == pytest.approx(6e-5)
     samples_s, delay_s = told[0]
     assert samples_s[0] == pytest.approx(1e-4)
@@ -335,7 +336,7 @@ def test_a_report_has_three_blocks(fake: FakeClock) -> None:
         calls += 1
         return layer(x)  # type: ignore[no-any-return]
 
-    reference = Reference(1)
+    reference = torch_reference(1)
     samples = sample(forward, "report", 0.25, reference, Event(), lambda a, b: None)
     assert samples.stop_reason == "time"
     assert calls == len(samples.walls_s) + 2, "one pass after each pause is not counted"
@@ -352,7 +353,7 @@ def test_a_pass_longer_than_a_block_of_a_report_is_not_waited_for_in_vain(fake: 
         calls += 1
         return layer(x)  # type: ignore[no-any-return]
 
-    samples = sample(forward, "report", 8.0, Reference(1), Event(), lambda a, b: None)
+    samples = sample(forward, "report", 8.0, torch_reference(1), Event(), lambda a, b: None)
     assert len(samples.walls_s) == 2
     assert calls == 3, "one of them after the pause before the last block"
 
@@ -372,8 +373,8 @@ def test_cycles_that_passes_leave_are_freed_while_sampling(fake: FakeClock) -> N
         made.append(weakref.ref(Node()))
         most = max(most, sum(node() is not None for node in made))
 
-    with setting.no_collection():
-        sample(forward, "settled", 0.1, Reference(1), Event(), lambda a, b: None)
+    with collector.no_collection():
+        sample(forward, "settled", 0.1, torch_reference(1), Event(), lambda a, b: None)
     assert len(made) == 10
     assert most <= 2
 
@@ -591,9 +592,9 @@ def test_circumstances_are_those_of_the_start(monkeypatch: pytest.MonkeyPatch) -
     runs_before: list[int] = []
     taken = running.circumstances
 
-    def noted(settings: Any) -> Any:
+    def noted(*told: Any) -> Any:
         runs_before.append(len(Once.runs))
-        return taken(settings)
+        return taken(*told)
 
     monkeypatch.setattr(running, "circumstances", noted)
     Once.runs[:] = [1] * 10
@@ -788,7 +789,7 @@ def test_waiting_for_quiet_says_what_for_and_goes_on(monkeypatch: pytest.MonkeyP
     start = (0.0, 0.0, 0.0, None)
     Counters(monkeypatch, start, busy, start, busy, start, calm)
     told: list[str] = []
-    reference = Reference(1)
+    reference = torch_reference(1)
     monkeypatch.setattr(reference, "_read", lambda: reference.best_s)
     wait_until_quiet(reference, Event(), told.append)
     assert len(told) == 2
@@ -799,7 +800,7 @@ def test_waiting_for_quiet_ends_at_once_when_stopped() -> None:
     stop = Event()
     stop.set()
     with pytest.raises(CancelledError):
-        wait_until_quiet(Reference(1), stop, lambda what: None)
+        wait_until_quiet(torch_reference(1), stop, lambda what: None)
 
 
 def test_the_machines_counters_grow() -> None:
