@@ -317,7 +317,7 @@ class MainWindow(QMainWindow):
         dock = self.docks[MEASUREMENT]
         dock.show()
         dock.raise_()
-        self.measurement.show_page(1)
+        self.measurement.show_details()
         self.measuring.measure_ops()
 
     def _on_cancel(self) -> None:
@@ -335,6 +335,7 @@ class MainWindow(QMainWindow):
     def open_any(self, source: str) -> None:
         """Open a source, a report, or a Python file whose callable is still to be chosen."""
         if sources.split_python(source) == (source, "") and not sources.split_file(source).architecture:
+            self.banner.leave_other_file()
             ask_callable(source, self, self.workspace.open_source, partial(self._on_no_callable, source))
         else:
             self.workspace.open_source(source)

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from engine.contents import shown
+from engine.errors import LoadError
 from engine.files.dtypes import SAFETENSORS, SAFETENSORS_BITS
 from engine.files.limits import (
     MAX_COUNT,
@@ -48,7 +49,12 @@ def read(region: Region, budget: Budget) -> tuple[list[Row], tuple[tuple[str, st
     if length > region.size - _LENGTH_BYTES:
         raise region.failure(f"its header should be {length:,} bytes, and the file is {region.size:,}", 0)
     if length > MAX_JSON_BYTES:
-        raise too_much(f"its header is {length:,} bytes")
+        raise LoadError(
+            f"{shown(region.file.name)} is refused: its header claims {length:,} bytes, and {MAX_JSON_BYTES:,} (some "
+            "90,000 tensors) is the most that is read.",
+            hint="If it is yours, save its tensors in several files with an index (save_pretrained does).",
+            file=str(region.file),
+        )
     budget.spend_json(length)
     header = parse_json(region, region.read(_LENGTH_BYTES, length), _LENGTH_BYTES)
     metadata = header.pop("__metadata__", {})

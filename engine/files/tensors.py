@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ WRAPPERS = (
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _OPTIMIZER = ("optim", "optimizer")
 _EMA = ("ema", "averaged", "swa")
+_RANDOM = re.compile(r"(?<![a-z])rngs?(?![a-z])|(random|generator)_?states?")
+"""In the keys of what training keeps of its random number generators."""
 
 
 class Row(NamedTuple):
@@ -169,7 +172,8 @@ def collect(root: Value, budget: Budget, listing: Listing) -> None:
             listing.add(path, "optimizer", rows)
             continue
         direct = [make_row(key, part) for key, part in parts if isinstance(part, (Tensor, Array))]
-        listing.add(path, _role(path, "model" if isinstance(value, Dict) else "other"), direct)
+        is_model = isinstance(value, Dict) and not all(_RANDOM.search(row.name.lower()) for row in direct)
+        listing.add(path, _role(path, "model" if is_model else "other"), direct)
         pending += _deeper(parts, path, depth, budget)
 
 
@@ -258,6 +262,8 @@ def _role(path: str, otherwise: str) -> str:
         return "optimizer"
     if any(key.startswith(_EMA) or key.endswith("_ema") for key in keys):
         return "ema"
+    if any(_RANDOM.search(key) for key in keys):
+        return "other"
     return otherwise
 
 

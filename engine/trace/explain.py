@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -41,12 +42,13 @@ def layer_error(
                 layer=path,
                 expected=expected,
                 got=got,
-                hint="Undo the last change, or change the layer before it so that the sizes agree.",
+                hint="Choose another input shape, or change the layer before it so that the sizes agree.",
             )
         return LayerError(
             f"{where(path)} cannot run {info.name} on {_shapes(args)}: {first_sentence(error)}",
             layer=path,
             got=_shapes(args),
+            hint="Choose an input that this layer takes: another shape or dtype.",
         )
     if isinstance(error, AssertionError):
         return LayerError(
@@ -69,17 +71,14 @@ def first_sentence(error: BaseException) -> str:
 
 
 def _shapes(args: tuple[Any, ...]) -> str:
-    shapes: list[str] = []
+    return ", ".join(shape_text(tensor.shape) for tensor in _tensors(args)[:6]) or "no tensors"
 
-    def visit(value: Any) -> None:
-        if isinstance(value, Tensor):
-            shapes.append(shape_text(value.shape))
-        elif isinstance(value, (list, tuple)):
-            for part in value:
-                visit(part)
 
-    visit(args)
-    return ", ".join(shapes[:6]) or "no tensors"
+def _tensors(value: Any) -> list[Tensor]:
+    """All of them, those in lists too."""
+    if isinstance(value, (list, tuple)):
+        return [tensor for part in value for tensor in _tensors(part)]
+    return [value] if isinstance(value, Tensor) else []
 
 
 def _mismatch(info: OpInfo, args: tuple[Any, ...]) -> tuple[str, str]:
@@ -118,6 +117,10 @@ def _mismatch(info: OpInfo, args: tuple[Any, ...]) -> tuple[str, str]:
                     f"equal sizes but in dimension {dim}: {shape_text(first.shape)}",
                     shape_text(other.shape),
                 )
+    if name in ("view", "reshape", "_unsafe_view") and len(args) > 1:
+        return _view_mismatch(tensors[0], args[1])
+    if name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        return _recurrent_mismatch(_tensors(args), batch_first=args[-1] is True)
     if name in ("matmul", "bmm", "mm") and len(tensors) == 2 and min(t.dim() for t in tensors) >= 2:
         if tensors[0].shape[-1] != tensors[1].shape[-2]:
             return (
@@ -140,6 +143,34 @@ def _conv_mismatch(name: str, x: Tensor, weight: Tensor, args: tuple[Any, ...]) 
     if "transpose" in name or min(x.shape[2:]) + 2 * widest >= max(weight.shape[2:]):
         return "", ""
     return f"at least its {kernel} kernel after padding", shape_text(x.shape[2:])
+
+
+def _view_mismatch(x: Tensor, shape: Any) -> tuple[str, str]:
+    """A shape whose elements are not those of ``x``; a size of -1 is whatever remains."""
+    if not isinstance(shape, (list, tuple)) or not all(isinstance(size, int) for size in shape):
+        return "", ""
+    fixed = math.prod(size for size in shape if size != -1)
+    target = "×".join("any" if size == -1 else str(size) for size in shape) or "scalar"
+    got = f"{x.numel():,} ({shape_text(x.shape)})"
+    if -1 not in shape and fixed != x.numel():
+        return f"{fixed:,} elements ({target})", got
+    if -1 in shape and fixed > 0 and x.numel() % fixed:
+        return f"a multiple of {fixed:,} elements ({target})", got
+    return "", ""
+
+
+def _recurrent_mismatch(tensors: list[Tensor], batch_first: bool) -> tuple[str, str]:
+    """``tensors`` are the input (sequence first, unless told), the initial states and the weights."""
+    x, state, *weights = tensors
+    weight = next((each for each in weights if each.dim() == 2), None)
+    if x.dim() != 3 or state.dim() != 3 or weight is None:
+        return "", ""
+    if x.shape[2] != weight.shape[1]:
+        return f"{weight.shape[1]} features", f"{x.shape[2]} ({shape_text(x.shape)})"
+    batch = x.shape[0] if batch_first else x.shape[1]
+    if batch != state.shape[1]:
+        return f"a batch of {state.shape[1]} like its initial state", f"{batch} ({shape_text(x.shape)})"
+    return "", ""
 
 
 def _last(tensor: Tensor) -> str:

@@ -92,7 +92,7 @@ class Banner(QFrame):
         workspace.inspect_failed.connect(self._on_inspect_failed)
         workspace.export_failed.connect(self._on_export_failed)
         workspace.save_failed.connect(self._on_save_failed)
-        workspace.opening_began.connect(self._on_opening_began)
+        workspace.opening_began.connect(self.leave_other_file)
         workspace.model_changed.connect(self._on_dismiss)
         workspace.reloaded.connect(self._on_dismiss)
         self._refresh()
@@ -146,9 +146,9 @@ class Banner(QFrame):
         else:
             self.show_problem("The model was not saved.", error)
 
-    def _on_opening_began(self) -> None:
-        # What was wrong with another file says nothing about this one; a missing engine still explains it.
-        if self._other is not None and self._other[1].kind != "engine":
+    def leave_other_file(self) -> None:
+        """The user turns to another file: what was wrong with the last one says nothing about it."""
+        if self._other is not None and self._other[1].kind != "engine":  # that still explains what fails
             self._on_dismiss()
 
     def _on_dismiss(self) -> None:

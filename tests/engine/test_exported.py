@@ -424,6 +424,37 @@ def test_guards_off(fixed: str) -> None:
     assert isinstance(caught.value.error, LayerError)
 
 
+class Written(nn.Module):
+    """Takes the sizes it is exported with into a reshape and an initial state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.GRU(6, 5, batch_first=True)
+        self.out = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.cells(x)[0]
+        return self.out(x.reshape(x.shape[0] * x.shape[1], 5))  # type: ignore[no-any-return]
+
+
+def test_sizes_that_are_written_into_it_are_named(folder: Path) -> None:
+    path = save(exported(Written(), (torch.zeros(2, 7, 6),)), folder / "written.pt2")
+    session = opened(f"{path}#unguarded")
+    with pytest.raises(FailedAnalysisError) as batch:
+        run(session, x=(3, 7, 6))
+    assert batch.value.error.message == (
+        "cells cannot run gru: it expects a batch of 2 like its initial state and gets 3 (3×7×6)."
+    )
+    with pytest.raises(FailedAnalysisError) as length:
+        run(session, x=(2, 9, 6))
+    assert "cannot run reshape: it expects 70 elements (14×5) and gets 90 (2×9×5)." in (
+        length.value.error.message.replace("view", "reshape")
+    )
+    with pytest.raises(FailedAnalysisError) as features:
+        run(session, x=(2, 7, 4))
+    assert features.value.error.message == "cells cannot run gru: it expects 6 features and gets 4 (2×7×4)."
+
+
 def test_guards_off_where_nothing_is_written_into_it(folder: Path) -> None:
     """A network of convolutions works at other sizes, although it was exported for one."""
     module, args = build("resnet")

@@ -388,6 +388,9 @@ SAFETENSORS: dict[str, tuple[bytes, str]] = {
     "negative size": (safetensors_bytes({"a": entry([-1], 0, 4)}, b"\0" * 4), "memory cannot have"),
     "end before start": (safetensors_bytes({"a": entry([1], 4, 0)}, b"\0" * 4), "offsets that cannot be"),
     "offset of 2^64": (safetensors_bytes({"a": entry([1], 2**64, 2**64 + 4)}, b"\0" * 4), "offsets that cannot"),
+    "header of 11 MB": (
+        struct.pack("<Q", 11 * 10**6) + b"{}" + b" " * 11 * 10**6, "header claims 11,000,000 bytes",
+    ),
     "header longer than the file": (struct.pack("<Q", 2**39) + b"{}" + b" " * 9, "header should be"),
     "key twice": (
         safetensors_bytes(b'{"a":%s,"a":%s}' % ((json.dumps(entry([1], 0, 4)).encode(),) * 2), b"\0" * 4), "twice",

@@ -206,6 +206,17 @@ def test_a_training_checkpoint_is_data(files: Files, kind: type[nn.Module]) -> N
     }
 
 
+def test_the_state_of_random_number_generators_is_no_model(tmp_path: Path) -> None:
+    module, _ = build(Recurrent)
+    rng = torch.get_rng_state()
+    states = {"rng_state": rng, "cuda_rng_states": [rng], "rng": {"torch": rng}, "random_state": {"cpu": rng}}
+    torch.save({"model": module.state_dict(), **states}, tmp_path / "net.pt")
+    roles = {group.path: group.role for group in read(tmp_path / "net.pt").groups}
+    assert roles == {
+        "": "other", "model": "model", "cuda_rng_states": "other", "rng": "other", "random_state": "other",
+    }  # fmt: skip
+
+
 def test_every_dtype_that_torch_stores(tmp_path: Path) -> None:
     names = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "uint16",
              "uint32", "uint64", "bool", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2")  # fmt: skip

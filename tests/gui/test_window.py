@@ -187,6 +187,19 @@ def test_files_that_are_no_python_are_refused_in_a_sentence(resnet: MainWindow, 
     assert "no function or class" in resnet.banner.text.text()
 
 
+def test_what_was_wrong_with_another_file_goes_when_a_callable_is_asked_for(
+    resnet: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    resnet.open_any(str(tmp_path / "missing.py"))
+    assert resnet.banner.error is not None
+    path = tmp_path / "net.py"
+    path.write_text(NET)
+    resnet.open_any(str(path))
+    dialog = dialog_of(qtbot, resnet, CallableDialog)
+    dialog.reject()
+    assert resnet.banner.error is None and resnet.banner.isHidden()
+
+
 def test_export_from_the_menu_carries_the_numbers_of_the_window(
     resnet: MainWindow, qtbot: QtBot, tmp_path: Path
 ) -> None:
