@@ -19,6 +19,7 @@ class NodeValues:
         self._columns: dict[str, Sequence[Number]] = {}
         self._aggregates: dict[tuple[int, str], Number] = {}
         self._notes: dict[str, str] | None = None
+        self._carriers: dict[str, str] | None = None
 
     def value(self, node: int, key: str) -> Number:
         """Metric ``key`` of ``node``; None where not counted or (a ratio) not applicable."""
@@ -78,6 +79,17 @@ class NodeValues:
             self._notes = dict(zip(times.row_id, times.note, strict=True)) if times is not None else {}
         row = self.structure.row[node]
         return self._notes.get(self.analysis.layers.id[row], "") if row >= 0 else ""
+
+    def carrier(self, node: int) -> str:
+        """The layer row that has this row's time, because one kernel did the work of both; empty for none."""
+        if self._carriers is None:
+            times = self.analysis.layer_times
+            groups = times.groups if times is not None else ()
+            self._carriers = {
+                row: each.carrier for each in groups for row in each.row_ids if row != each.carrier
+            }
+        row = self.structure.row[node]
+        return self._carriers.get(self.analysis.layers.id[row], "") if row >= 0 else ""
 
     def all_values(self, key: str) -> list[Number]:
         """One value per node, for sorting."""

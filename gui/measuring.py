@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo
-from engine.measurement import Comparison, Latency, Measurement, Part
+from engine.measurement import ORT_LEVELS, Comparison, Latency, Measurement, Part, RuntimeOptions
 from engine.protocol import (
     Compare,
     Compared,
@@ -53,7 +53,7 @@ NOT_AGREED = ErrorInfo(
     "Open it again (F5) to be asked.",
 )
 
-Since = Literal["", "threads", "reload", "interpreter"]
+Since = Literal["", "threads", "runtime", "reload", "interpreter"]
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Measuring(QObject):
     """
 
     state_changed = Signal()
-    """``enabled``, ``phase``, ``words``, ``error``, ``sampling`` or ``threads``."""
+    """``enabled``, ``phase``, ``words``, ``error``, ``sampling``, ``threads`` or ``runtime``."""
     samples_changed = Signal()
     """``running`` has more samples or is another; at most four times a second."""
     latency_changed = Signal()
@@ -99,6 +99,7 @@ class Measuring(QObject):
         """Whether anything is measured; kept in the settings."""
         self.threads = max(settings.number("measuring/threads"), 0)
         """Asked for; 0 is the framework's default. Kept in the settings."""
+        self._runtime = _kept_runtime(settings)
         self.phase = ""
         """``""`` (idle), ``waiting``, ``cancelled`` (until something is changed or asked for), ``starting``,
         ``live``, ``settled``, ``report``, ``layers``, ``comparing``, ``ops``, ``quiet`` (waits for a quiet machine) or
@@ -248,6 +249,28 @@ class Measuring(QObject):
             self.engine.rest()
         self._advance()
 
+    @property
+    def runtime(self) -> RuntimeOptions:
+        """How onnxruntime is to run an ONNX model; the defaults for others, which it does not concern."""
+        return self._runtime if self.is_onnx else RuntimeOptions()
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the open model is one that onnxruntime runs."""
+        return self.workspace.model is not None and self.workspace.model.format == "onnx"
+
+    def set_runtime(self, runtime: RuntimeOptions) -> None:
+        """Measure ONNX models so from now on; kept in the settings."""
+        if runtime == self._runtime:
+            return
+        self._runtime = runtime
+        self._settings.set("measuring/ort_level", runtime.level)
+        self._settings.set("measuring/ort_spinning", runtime.spinning)
+        if self.is_onnx:
+            self._outdate("runtime")
+        self._advance()
+        self._update_state()
+
     def set_threads(self, threads: int) -> None:
         """Measure with so many threads from now on; 0 is the framework's default."""
         if threads == self.threads:
@@ -278,9 +301,14 @@ class Measuring(QObject):
             self._request(self._measure(configuration, "report" if report else "settled", when_quiet))
 
     def measure_ops(self) -> None:
-        """Time every operation of the configuration on the screen; ``ops_measured`` follows."""
-        if self.workspace.configuration is not None:
-            self._request(MeasureOps(0, self.workspace.configuration, self.threads))
+        """Time every operation of the configuration on the screen; ``ops_measured`` follows.
+
+        Of an ONNX model the runtime times its kernels, and with them the layers.
+        """
+        if self.workspace.configuration is not None and self.is_onnx:
+            self._request(MeasureLayers(0, self.workspace.configuration, self.threads, self.runtime))
+        elif self.workspace.configuration is not None:
+            self._request(MeasureOps(0, self.workspace.configuration, self.threads, self.runtime))
 
     def _request(self, job: Job) -> None:
         """Measure what the user asks for before anything else; whatever failed at this configuration may try again."""
@@ -415,7 +443,7 @@ class Measuring(QObject):
         baseline = self._baseline()
         if baseline is not None:
             if latency.comparison is None or latency.comparison.baseline != baseline:
-                yield Compare(0, configuration, baseline, self.threads)
+                yield Compare(0, configuration, baseline, self.threads, runtime=self.runtime)
             yield from self._well_measured(baseline)
 
     def _well_measured(self, configuration: Configuration) -> Iterator[Job]:
@@ -424,10 +452,10 @@ class Measuring(QObject):
         if latency is None or latency.measurement.tier == "live":
             yield self._measure(configuration, "settled")
         if latency is not None and latency.layers is None:
-            yield MeasureLayers(0, configuration, self.threads)
+            yield MeasureLayers(0, configuration, self.threads, self.runtime)
 
     def _measure(self, configuration: Configuration, tier: Any, when_quiet: bool = False) -> Measure:
-        return Measure(0, configuration, tier, self.threads, when_quiet)
+        return Measure(0, configuration, tier, self.threads, when_quiet, runtime=self.runtime)
 
     # -- the sweep -----------------------------------------------------------------------------------------------
 
@@ -567,7 +595,7 @@ class Measuring(QObject):
         self._update_state()
 
     def _on_answered(self, job: Job, event: Any) -> None:
-        if job.threads != self.threads:
+        if (job.threads, job.runtime) != (self.threads, self.runtime):
             return
         if self._requested is not None and _key(job) == _key(self._requested):
             self._requested = None
@@ -643,7 +671,15 @@ class Measuring(QObject):
         configuration = self.workspace.configuration
         errors = (error for job, error in self._errors.items() if job.configuration == configuration)
         self.error = self._refusal() or next(errors, None)
-        state = (self.enabled, self.phase, self.words, self.error, self.sampling, self.threads)
+        state = (
+            self.enabled,
+            self.phase,
+            self.words,
+            self.error,
+            self.sampling,
+            self.threads,
+            self.runtime,
+        )
         if state != self._state:
             self._state = state
             self.state_changed.emit()
@@ -687,7 +723,14 @@ class Measuring(QObject):
 def _key(job: Job) -> Job:
     """``job`` as it is wished for, without what was only learnt since."""
     if isinstance(job, Measure):
-        return Measure(0, job.configuration, job.tier, job.threads, job.when_quiet)
+        return Measure(0, job.configuration, job.tier, job.threads, job.when_quiet, runtime=job.runtime)
     if isinstance(job, Compare):
-        return Compare(0, job.configuration, job.baseline, job.threads)
+        return Compare(0, job.configuration, job.baseline, job.threads, runtime=job.runtime)
     return job
+
+
+def _kept_runtime(settings: Settings) -> RuntimeOptions:
+    default = RuntimeOptions()
+    kept = settings.text("measuring/ort_level", default.level)
+    level = next((level for level in ORT_LEVELS if level == kept), default.level)
+    return RuntimeOptions(level, settings.flag("measuring/ort_spinning", default.spinning))

@@ -50,10 +50,12 @@ def around_the_layers(analysis: Analysis) -> list[str]:
     if times is None:
         return []
     hooks = numbers.duration(times.hook_s * times.hook_calls)
+    inserted = f"+{numbers.THIN}{numbers.duration(times.inserted_s)} inserted by the runtime"
     return [
         *(flag.words for flag in times.flags),
+        *([inserted] if times.inserted else []),
         f"+{numbers.THIN}{numbers.duration(times.unattributed_s)} between layers",
-        f"{hooks} hook cost subtracted",
+        *([] if times.groups else [f"{hooks} hook cost subtracted"]),
     ]
 
 

@@ -18,6 +18,8 @@ from gui.state_words import measured_of
 CANNOT_RUN = "cannot run"
 IN_ABOVE = "in ↑"
 """Instead of a time: it is part of the row above that carries it; the tooltip says why."""
+FUSED = "in "
+"""Before the name of the layer whose time this one's is part of: one kernel did the work of both."""
 MEASURED_APART = "measured apart"
 """Of two times that were not taken in alternation: their difference has no verdict."""
 _STATES = {
@@ -143,6 +145,8 @@ class LayerCells(Comparison):
         """A value for eyes: ``—`` for nothing to count, ``not counted`` for unknown, ``≥`` where rows are unknown."""
         value = self.values.value(node, metric.key)
         if value is None and metric.measured:
+            if metric.parts is None and (carrier := self.values.carrier(node)):
+                return f"{FUSED}{self._label_of(carrier)}"
             is_part = metric.parts is None and self.values.time_note(node)
             return IN_ABOVE if is_part else numbers.NOT_APPLICABLE
         if metric.weighed and not self.analysis.is_weighed:
@@ -156,17 +160,23 @@ class LayerCells(Comparison):
             return numbers.NOT_APPLICABLE
         return numbers.value(metric, value)
 
+    def _label_of(self, row_id: str) -> str:
+        """The name of a layer row, as its own line in the tree has it."""
+        node = self.structure.find(row_id)
+        return self.structure.labels[node] if node is not None else row_id.rpartition(":")[0]
+
     def _value_cell(self, node: int, metric: Metric, with_bar: bool) -> Cell:
         text = self.text(node, metric)
-        quiet = text in (numbers.NOT_APPLICABLE, numbers.NOT_COUNTED, IN_ABOVE)
+        small = text in (numbers.NOT_COUNTED, IN_ABOVE) or text.startswith(FUSED)
+        quiet = small or text == numbers.NOT_APPLICABLE
         faded = self.is_stale(metric)
         tone = "caution" if text == numbers.NOT_COUNTED else "secondary" if quiet else "text"
         if not with_bar or metric.combine == "ratio" or text == numbers.NOT_COUNTED:
-            return Cell(text, tone=tone, small=text in (numbers.NOT_COUNTED, IN_ABOVE), faded=faded)
+            return Cell(text, tone=tone, small=small, faded=faded)
         total = self.values.total(metric.key)
         bar = ratio(self.values.value(node, metric.key), total) or 0.0
         before = self.before(node, metric.key) if self.baseline is not None else None
-        return Cell(text, tone=tone, bar=bar, ghost=ratio(before, total), faded=faded)
+        return Cell(text, tone=tone, small=small, bar=bar, ghost=ratio(before, total), faded=faded)
 
     def _difference_cell(self, node: int, metric: Metric) -> Cell:
         assert self.baseline is not None

@@ -10,7 +10,17 @@ from engine import numbers
 from engine.configuration import Configuration
 from engine.errors import ErrorInfo
 from engine.measured_summary import measured_times, rate_words, ratio_words, verdict_words
-from engine.measurement import STOPPED, Comparison, Flag, Latency, Measurement, Verdict
+from engine.measurement import (
+    ORT_LEVELS,
+    STOPPED,
+    Comparison,
+    Flag,
+    Latency,
+    LayerTimes,
+    Measurement,
+    RuntimeOptions,
+    Verdict,
+)
 from engine.statistics import Interval, median
 from gui import sizes
 from gui.models.card_words import CardWords
@@ -213,11 +223,19 @@ def since_words(since: str, measurement: Measurement) -> str:
         return "before it was opened again"
     if since == "interpreter":
         return "with another Python"
+    if since == "runtime":
+        return f"with {runtime_text(measurement.runtime or RuntimeOptions())}"
     return f"with {threads_text(measurement.threads)}"
 
 
 def threads_text(threads: int) -> str:
     return numbers.many(threads, "thread")
+
+
+def runtime_text(runtime: RuntimeOptions) -> str:
+    """``optimisations all, spinning``: how onnxruntime ran a model."""
+    spinning = "spinning" if runtime.spinning else "not spinning"
+    return f"optimisations {runtime.level}, {spinning}"
 
 
 # -- badge ---------------------------------------------------------------------------------------------------------
@@ -328,17 +346,31 @@ def layer_facts(latency: Latency) -> list[Fact]:
     times = latency.layers
     if times is None:
         return []
-    hooks = times.hook_s * times.hook_calls
     facts = [
         ("Layers", numbers.duration(times.rows_s)),
-        ("Unattributed (containers and Python)", numbers.duration(times.unattributed_s)),
-        ("Hook cost", f"{numbers.duration(hooks)}: {times.hook_calls:,} × {numbers.duration(times.hook_s)}"),
+        *_beside_the_layers(times),
         ("Instrumented pass", f"{numbers.duration(times.instrumented_s)}, median of {times.repeats}"),
         ("Plain pass, interleaved", numbers.duration(times.end_to_end_s)),
         ("Coverage", f"{numbers.significant(times.coverage)} of the plain pass"),
         ("Overhead", f"× {numbers.significant(times.overhead)}"),
     ]
     return facts + [("Doubt", f"{flag.words}: {flag.detail}") for flag in times.flags]
+
+
+def _beside_the_layers(times: LayerTimes) -> list[Fact]:
+    """The time of no layer, as the framework that ran it spends it."""
+    unattributed, hooks = numbers.duration(times.unattributed_s), times.hook_s * times.hook_calls
+    if times.groups:
+        inserted = f"{numbers.duration(times.inserted_s)}: {numbers.many(len(times.inserted), 'kernel')}"
+        return [
+            *([("Inserted by the runtime", inserted)] if times.inserted else []),
+            ("Unattributed (between the kernels)", unattributed),
+            *([("Cost of profiling", numbers.duration(hooks))] if hooks else []),
+        ]
+    return [
+        ("Unattributed (containers and Python)", unattributed),
+        ("Hook cost", f"{numbers.duration(hooks)}: {times.hook_calls:,} × {numbers.duration(times.hook_s)}"),
+    ]
 
 
 def memory_facts(latency: Latency) -> list[Fact]:
@@ -366,6 +398,7 @@ def circumstance_facts(measurement: Measurement) -> list[Fact]:
         ("Tier", TIER_WORDS[measurement.tier]),
         ("Device", f"{measurement.device}, {measurement.dtype}, {threads_text(measurement.threads)}"),
         ("Input", numbers.inputs(measurement.configuration.inputs)),
+        *_runtime_facts(measurement.runtime),
     ]
     facts += [*told.settings.items(), *told.machine.items()]
     if told.load:
@@ -375,6 +408,15 @@ def circumstance_facts(measurement: Measurement) -> list[Fact]:
         facts.append(("Reference kernel", f"{numbers.duration(middle)}; at best {numbers.duration(best)}"))
     facts += [("Measured at", moment(told.utc)), ("Fingerprint", told.fingerprint)]
     return [fact for fact in facts if fact[1]]
+
+
+def _runtime_facts(runtime: RuntimeOptions | None) -> list[Fact]:
+    if runtime is None:
+        return []
+    return [
+        ("Graph optimisation", ORT_LEVELS[runtime.level]),
+        ("Spinning", "idle threads spin for work" if runtime.spinning else "idle threads sleep"),
+    ]
 
 
 def moment(utc: str) -> str:

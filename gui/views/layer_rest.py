@@ -11,6 +11,11 @@ from gui.state_words import measured_of
 from gui.views.dimmer import Dimmer
 from gui.views.elided_label import ElidedLabel
 
+EXPLANATION_ONNX = (
+    "The times of the layers come from passes of their own, in which onnxruntime times every kernel.\n"
+    "Inserted: kernels that change a layout or a type and do no layer's work.\n"
+    "Unattributed: time between the kernels."
+)
 EXPLANATION = (
     "The times of the layers come from a pass of their own, in which every module call is timed.\n"
     "Unattributed: time in containers and in Python between the layers.\n"
@@ -36,7 +41,8 @@ class LayerRest(ElidedLabel):
         if times is None or analysis is None:
             return
         self.setText(_words(times))
-        lines = [_words(times), *(f"{flag.words}: {flag.detail}" for flag in times.flags), EXPLANATION]
+        lines = [_words(times), *(f"{flag.words}: {flag.detail}" for flag in times.flags)]
+        lines.append(EXPLANATION_ONNX if times.groups else EXPLANATION)
         if analysis.stale_times:
             lines.insert(0, measured_of(times.configuration, analysis.configuration))
         self.setToolTip("\n".join(lines))
@@ -47,8 +53,9 @@ def _words(times: LayerTimes) -> str:
     hooks = times.hook_s * times.hook_calls
     parts = [
         f"All layers {numbers.duration(times.rows_s)}",
+        *([f"Inserted {numbers.duration(times.inserted_s)}"] if times.inserted else []),
         f"Unattributed {numbers.duration(times.unattributed_s)}",
-        f"Hook cost {numbers.duration(hooks)}",
+        *([] if times.groups and not hooks else [f"Hook cost {numbers.duration(hooks)}"]),
         f"Plain pass {numbers.duration(times.end_to_end_s)}",
         *(["doubtful"] if times.flags else []),
     ]

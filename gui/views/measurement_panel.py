@@ -29,6 +29,7 @@ from gui.theme import Theme, ThemeManager
 from gui.views.actions import Actions
 from gui.views.dimmer import Dimmer
 from gui.views.elided_label import ElidedLabel
+from gui.views.kernels_view import KernelsView
 from gui.views.latency_state import situation
 from gui.views.operations_view import OperationsView
 from gui.views.throttle import MEASURING_MS, Throttle
@@ -39,11 +40,13 @@ LEAST_PX = 20
 PAGES = (
     ("facts", "Facts", "The measurement in numbers"),
     ("operations", "Ops", "Operations: the time of each one"),
+    ("kernels", "Kernels", "What onnxruntime executed, and the nodes whose work each kernel did"),
 )
+FACTS, OPERATIONS, KERNELS = range(3)
 
 
 class MeasurementPanel(QFrame):
-    """Two pages: facts, and the operations on demand."""
+    """Facts, and behind them the operations on demand, or the kernels of an ONNX model."""
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class MeasurementPanel(QFrame):
         self._measuring = measuring
         self._theme = theme
         self.operations = OperationsView(workspace, measuring, selection, actions, self)
+        self.kernels = KernelsView(workspace, measuring, selection, self)
         self._build()
         self._waiting = False
         """Whether something changed that a hidden panel did not show."""
@@ -76,7 +80,9 @@ class MeasurementPanel(QFrame):
             signal.connect(self._later.request)
         workspace.configuration_changed.connect(self._on_configuration_changed)
         measuring.ops_measured.connect(self._on_ops_measured)
+        workspace.model_changed.connect(self._on_model_changed)
         theme.changed.connect(self.refresh)
+        self._on_model_changed()
         self.refresh()
 
     def _build(self) -> None:
@@ -125,6 +131,7 @@ class MeasurementPanel(QFrame):
         self.pages.setMinimumHeight(LEAST_PX)
         self.pages.addWidget(scroll)
         self.pages.addWidget(self.operations)
+        self.pages.addWidget(self.kernels)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(1, 1, 1, 1)
         layout.setSpacing(0)
@@ -145,14 +152,26 @@ class MeasurementPanel(QFrame):
             button.setToolTip(what)
             button.setCheckable(True)
             button.setChecked(number == 0)
-            button.setProperty("segment", "first" if number == 0 else "last")
+            # The last two are never seen together.
+            button.setProperty("segment", "first" if number == FACTS else "last")
             self._choice.addButton(button, number)
             pair.addWidget(button)
         self._choice.idClicked.connect(self.show_page)
         return pair
 
+    def show_details(self) -> None:
+        """The page behind the facts: operations, or the kernels of an ONNX model."""
+        self.show_page(KERNELS if self._measuring.is_onnx else OPERATIONS)
+
+    def _on_model_changed(self) -> None:
+        is_onnx, page = self._measuring.is_onnx, self.pages.currentIndex()
+        self._choice.button(OPERATIONS).setVisible(not is_onnx)
+        self._choice.button(KERNELS).setVisible(is_onnx)
+        if page != FACTS:
+            self.show_details()
+
     def show_page(self, number: int) -> None:
-        """0: facts, 1: operations."""
+        """FACTS, OPERATIONS or KERNELS."""
         self._choice.button(number).setChecked(True)
         self.pages.setCurrentIndex(number)
 
@@ -202,7 +221,7 @@ class MeasurementPanel(QFrame):
         self._of.setVisible(bool(now.stale_words))
 
     def _on_ops_measured(self) -> None:
-        self.show_page(1)
+        self.show_details()
 
 
 def _nothing(now: Situation) -> str:
