@@ -181,7 +181,7 @@ class Asked(QObject):
         """Take back the removal of ``path``."""
         self._edit(f"Restore {path}", lambda edits: without(edits, RemoveLayer(path)))
 
-    def set_attribute(self, path: str, field: str, value: int | str | tuple[int, ...]) -> None:
+    def set_attribute(self, path: str, field: str, value: int | float | str | tuple[int, ...]) -> None:
         """Set a field of the module at ``path``; its original value takes the edit back."""
         edit, original = SetAttribute(path, field, value), self.original_attribute(path, field)
         self._edit(f"Set {path}.{field}", lambda edits: with_attribute(edits, edit, original))

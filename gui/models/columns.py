@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.metrics import METRIC, METRICS, Metric
+from engine.results import Totals
 
 Kind = Literal["layer", "output", "value", "difference", "change"]
 
@@ -30,6 +31,9 @@ class LayerColumn:
 
 DEFAULT_VISIBLE = ("output", "params", "headline", "headline.difference", "activation_bytes", "latency_s")
 DEFAULT_BARS = ("headline",)
+
+SPARSE = 0.05
+"""Share of zeros in a model's weights from which on the layers' sparsity is worth a column."""
 
 _LAYER = LayerColumn(
     "layer", "layer", "Layer", "Modules of the model with their executed operations, in execution order"
@@ -75,6 +79,11 @@ def columns(count_mode: str) -> tuple[LayerColumn, ...]:
             ),
         ]
     return tuple(found)
+
+
+def called_for(totals: Totals) -> frozenset[str]:
+    """Keys of columns that a model with these totals should be seen with, though nobody chose them."""
+    return frozenset({"sparsity"} if (totals.sparsity or 0) >= SPARSE else ())
 
 
 def known_keys(keys: Iterable[str]) -> list[str]:

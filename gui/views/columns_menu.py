@@ -13,6 +13,8 @@ from gui.settings import Settings
 
 VISIBLE_KEY = "layers/columns"
 BARS_KEY = "layers/bars"
+REFUSED_KEY = "layers/columns-refused"
+"""Columns that a model called for and the user hid."""
 NO_ROOM = " (needs a wider panel)"
 
 
@@ -29,13 +31,31 @@ class ColumnsMenu(QMenu):
         self.setAccessibleName("Columns of the layer tree")
         self.setToolTipsVisible(True)
         self._settings = settings
-        self.visible = frozenset(known_keys(settings.texts(VISIBLE_KEY, DEFAULT_VISIBLE)))
+        self._chosen = frozenset(known_keys(settings.texts(VISIBLE_KEY, DEFAULT_VISIBLE)))
+        self._refused = frozenset(known_keys(settings.texts(REFUSED_KEY, ())))
+        self._called_for: frozenset[str] = frozenset()
         self.bars = frozenset(known_keys(settings.texts(BARS_KEY, DEFAULT_BARS)))
         self._differences = QMenu("Difference", self)
         self._changes = QMenu("Before → after", self)
         self._bars_menu = QMenu("Bar (share of the model)", self)
         self._actions: dict[tuple[str, str], QAction] = {}
         self.show_mode("macs")
+
+    @property
+    def visible(self) -> frozenset[str]:
+        """What the user chose, and what the model calls for."""
+        return self._chosen | (self._called_for - self._refused)
+
+    def call_for(self, keys: frozenset[str]) -> None:
+        """Show the columns ``keys``, which the open model calls for, unless the user hid them for such a model."""
+        before = self.visible
+        self._called_for = keys
+        if self.visible == before:
+            return
+        for (what, key), action in self._actions.items():
+            if what == "column":
+                self._check(action, key in self.visible)
+        self.changed.emit()
 
     def show_mode(self, count_mode: str) -> None:
         """Name the entries after the columns of this count."""
@@ -75,19 +95,21 @@ class ColumnsMenu(QMenu):
         self._actions[what, column.key] = action
 
     def _on_toggled(self) -> None:
-        def checked(what: str) -> list[str]:
-            return [
+        def checked(what: str) -> set[str]:
+            return {
                 key for (kind, key), action in self._actions.items() if kind == what and action.isChecked()
-            ]
+            }
 
-        self._take(checked("column"), checked("bar"))
+        visible = checked("column")
+        # What a model called for is the user's choice only once they hid it and want it again.
+        called_for = self._called_for - self._chosen - self._refused
+        self._take(visible - called_for, checked("bar"), (self._refused | called_for) - visible)
 
     def _on_default(self) -> None:
         for (what, key), action in self._actions.items():
-            action.blockSignals(True)
-            action.setChecked(key in (DEFAULT_BARS if what == "bar" else DEFAULT_VISIBLE))
-            action.blockSignals(False)
-        self._take(DEFAULT_VISIBLE, DEFAULT_BARS)
+            default = DEFAULT_BARS if what == "bar" else {*DEFAULT_VISIBLE, *self._called_for}
+            self._check(action, key in default)
+        self._take(DEFAULT_VISIBLE, DEFAULT_BARS, ())
         self.defaults_chosen.emit()
 
     def show_room(self, given_way: Iterable[str]) -> None:
@@ -98,8 +120,15 @@ class ColumnsMenu(QMenu):
                 name = action.text().removesuffix(NO_ROOM)
                 action.setText(name + NO_ROOM if key in gone else name)
 
-    def _take(self, visible: Iterable[str], bars: Iterable[str]) -> None:
-        self.visible, self.bars = frozenset(visible), frozenset(bars)
-        self._settings.set_texts(VISIBLE_KEY, sorted(self.visible))
+    def _check(self, action: QAction, checked: bool) -> None:
+        """Set by us and not by the user."""
+        action.blockSignals(True)
+        action.setChecked(checked)
+        action.blockSignals(False)
+
+    def _take(self, chosen: Iterable[str], bars: Iterable[str], refused: Iterable[str]) -> None:
+        self._chosen, self.bars, self._refused = frozenset(chosen), frozenset(bars), frozenset(refused)
+        self._settings.set_texts(VISIBLE_KEY, sorted(self._chosen))
+        self._settings.set_texts(REFUSED_KEY, sorted(self._refused))
         self._settings.set_texts(BARS_KEY, sorted(self.bars))
         self.changed.emit()

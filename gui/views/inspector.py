@@ -370,4 +370,4 @@ def _as_wide(value: AttributeValue, like: AttributeValue) -> AttributeValue:
     """``1`` as ``(1, 1)`` where the layer has one number per axis."""
     if isinstance(like, tuple) and isinstance(value, int):
         return (value,) * len(like)
-    return value if isinstance(value, tuple) == isinstance(like, tuple) else like
+    return value if editor_shape(value) == editor_shape(like) else like

@@ -186,7 +186,8 @@ class LayerPanel(QFrame):
         self._show_another_model()
 
     def _show_another_model(self) -> None:
-        """Nothing of the old expansion means anything."""
+        """Nothing of the old expansion means anything, and what the weights hold is still to be seen."""
+        self.columns_menu.call_for(frozenset())
         with self._quietly():
             self.search.clear()
             self._before_search = None
@@ -195,6 +196,9 @@ class LayerPanel(QFrame):
         self.refresh()
 
     def _on_analysis_changed(self) -> None:
+        analysis = self._workspace.analysis
+        if analysis is not None and analysis.totals.zeros is not None:
+            self.columns_menu.call_for(called_for(analysis.totals))
         self.refresh()
         first, structure = self._first, self.model.structure
         if first is not None and structure is not None:
