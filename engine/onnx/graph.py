@@ -12,7 +12,7 @@ import onnx
 from msgspec import Struct
 
 from engine.graph import Shape
-from engine.onnx.dtypes import dtype_name, tensor_bytes
+from engine.onnx.dtypes import tensor_bytes
 
 Array: TypeAlias = numpy.typing.NDArray[Any]
 
@@ -49,7 +49,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
-    """int, float, str, bytes, tuples of these, or numpy arrays; subgraphs are apart."""
+    """int, float, str, tuples of these, numpy arrays (small tensors) or StoredTensor; subgraphs are apart."""
     subgraphs: dict[str, Graph] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     path: str = ""
@@ -81,10 +81,28 @@ class Graph:
                 yield from body.walk()
 
 
+_FIELDS = (
+    ("f", onnx.AttributeProto.FLOAT), ("i", onnx.AttributeProto.INT), ("s", onnx.AttributeProto.STRING),
+    ("t", onnx.AttributeProto.TENSOR), ("g", onnx.AttributeProto.GRAPH),
+)  # fmt: skip
+_LISTS = (
+    ("ints", onnx.AttributeProto.INTS), ("floats", onnx.AttributeProto.FLOATS),
+    ("strings", onnx.AttributeProto.STRINGS), ("graphs", onnx.AttributeProto.GRAPHS),
+)  # fmt: skip
+
+
+def kind_of(attribute: onnx.AttributeProto) -> int:
+    """An ``AttributeProto.AttributeType``; files of the first ONNX versions leave it to the field that is set."""
+    if attribute.type:
+        return int(attribute.type)
+    found = next((kind for field, kind in _FIELDS if attribute.HasField(field)), 0)
+    return int(found or next((kind for field, kind in _LISTS if len(getattr(attribute, field))), 0))
+
+
 def attribute_value(attribute: onnx.AttributeProto) -> Any:
-    """An attribute that is no graph, as a plain value; a tensor as an array; None for what has no such value."""
+    """An attribute that is neither graph nor tensor, as a plain value; None for what has no such value."""
     kinds = onnx.AttributeProto
-    kind = attribute.type
+    kind = kind_of(attribute)
     if kind == kinds.INT:
         return attribute.i
     if kind == kinds.FLOAT:
@@ -98,8 +116,3 @@ def attribute_value(attribute: onnx.AttributeProto) -> Any:
     if kind == kinds.STRINGS:
         return tuple(each.decode("utf-8", "replace") for each in attribute.strings)
     return None
-
-
-def tensor_facts(tensor: onnx.TensorProto) -> StoredTensor:
-    """What an embedded tensor is."""
-    return StoredTensor(tensor.name, dtype_name(tensor.data_type), tuple(tensor.dims))
