@@ -49,6 +49,13 @@ FAMILY = "misnomer-report"
 SCHEMA = f"{FAMILY}/1"
 
 
+class TotalsRow(Totals, frozen=True):
+    """The totals; field by field :class:`engine.results.Totals`."""
+
+    sparsity: float | None = None
+    """zeros / params; written for readers, computed again when read."""
+
+
 class LayerRow(Struct, frozen=True):
     """One executed operation; field by field the row of :class:`engine.results.Layers`."""
 
@@ -130,6 +137,14 @@ def _columns(rows: tuple[Row, ...], row: type[Row], columns: type[Columns], weig
     return columns(**{field: tuple(getattr(each, field) for each in rows) for field in fields})
 
 
+def _totals_row(totals: Totals) -> TotalsRow:
+    return TotalsRow(**msgspec.structs.asdict(totals), sparsity=ratio(totals.zeros, totals.params))
+
+
+def _totals(row: TotalsRow) -> Totals:
+    return Totals(**{field: getattr(row, field) for field in Totals.__struct_fields__})
+
+
 def _layer_rows(analysis: Analysis) -> tuple[LayerRow, ...]:
     times = row_times(analysis.latency)
     found = []
@@ -151,7 +166,7 @@ class Report(Struct, frozen=True, kw_only=True):
     edits: tuple[Edit, ...]
     assumptions: tuple[Assumption, ...]
     """Data-dependent sizes and the values that the numbers are for."""
-    totals: Totals
+    totals: TotalsRow
     coverage: Coverage
     layers: tuple[LayerRow, ...]
     latency: LatencyReport | None = None
@@ -181,7 +196,7 @@ class Report(Struct, frozen=True, kw_only=True):
             inputs=configuration.inputs,
             edits=configuration.edits,
             assumptions=analysis.assumptions,
-            totals=analysis.totals,
+            totals=_totals_row(analysis.totals),
             coverage=analysis.coverage,
             layers=_layer_rows(analysis),
             latency=latency_report(latency) if latency is not None else None,
@@ -208,7 +223,7 @@ class Report(Struct, frozen=True, kw_only=True):
             model=self.model,
             configuration=configuration,
             mode=self.mode,
-            totals=self.totals,
+            totals=_totals(self.totals),
             coverage=self.coverage,
             layers=_columns(self.layers, LayerRow, Layers, self.totals.zeros is not None),
             modules=_columns(self.modules, ModuleRow, Modules, self.totals.zeros is not None),

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMenu, QToolButton, Q
 
 from engine.results import Analysis
 from gui import sizes
+from gui.models.columns import called_for
 from gui.models.failing import failing_layer
 from gui.models.layer_proxy import words_of
 from gui.models.layer_tree import LayerTreeModel
@@ -196,9 +197,6 @@ class LayerPanel(QFrame):
         self.refresh()
 
     def _on_analysis_changed(self) -> None:
-        analysis = self._workspace.analysis
-        if analysis is not None and analysis.totals.zeros is not None:
-            self.columns_menu.call_for(called_for(analysis.totals))
         self.refresh()
         first, structure = self._first, self.model.structure
         if first is not None and structure is not None:
@@ -217,6 +215,8 @@ class LayerPanel(QFrame):
                 self.model.show(None, None)
             self._meta.clear()
             return
+        if analysis.totals.zeros is not None:
+            self.columns_menu.call_for(called_for(analysis.totals))
         self.model.failed = failing_layer(self._workspace.failure)
         self._on_stale_changed()
         known = self.model.structure

@@ -562,7 +562,7 @@ def test_reports_carry_the_zeros_and_give_them_back() -> None:
     assert parse_report(report.to_json(), "x.json").to_analysis() == analysis
     data = json.loads(report.to_json())
     assert (data["totals"]["zeros"], data["totals"]["nonzero_macs"]) == (144, 54 * 49 + 90 * 25)
-    assert data["derived"]["sparsity"] == 144 / (108 + 180)
+    assert data["derived"]["sparsity"] == data["totals"]["sparsity"] == 144 / (108 + 180)
     assert [(each["zeros"], each["sparsity"]) for each in data["layers"]] == [(54, 0.5), (90, 0.5)]
     assert data["layers"][0]["nonzero_formula"] == "MACs · non-zero/elements = 5,292 · 54/108 = 2,646"
     table = list(csv.DictReader(io.StringIO(render(analysis, "csv").decode())))

@@ -218,6 +218,33 @@ def test_columns_are_chosen_and_remembered(
     assert "params" in chosen_keys(other) and "bytes_moved" not in chosen_keys(other)
 
 
+def with_share_of_zeros(share: float) -> Analysis:
+    analysis = small_net()
+    zeros = round(share * analysis.totals.params)
+    return msgspec.structs.replace(analysis, totals=msgspec.structs.replace(analysis.totals, zeros=zeros))
+
+
+def test_a_sparse_model_is_seen_with_its_sparsity_unless_the_user_hid_it(
+    panel: LayerPanel, settings: Settings, workspace: Workspace, qapp: QApplication, qtbot: QtBot
+) -> None:
+    plain = chosen_keys(panel)
+    bring(workspace, with_share_of_zeros(0.04))
+    assert chosen_keys(panel) == plain
+    bring(workspace, with_share_of_zeros(0.06))
+    assert set(chosen_keys(panel)) == {*plain, "sparsity"}
+    assert panel.columns_menu.action("sparsity").isChecked()
+    panel.columns_menu.action("bytes_moved").setChecked(True)
+    bring(workspace, with_share_of_zeros(0.04))
+    assert set(chosen_keys(panel)) == {*plain, "bytes_moved"}, "another choice is none of this column"
+    bring(workspace, with_share_of_zeros(0.06))
+    panel.columns_menu.action("sparsity").setChecked(False)
+    other = LayerPanel(workspace, Selection(), ThemeManager(qapp, "dark"), settings)
+    qtbot.addWidget(other)
+    assert set(chosen_keys(other)) == set(chosen_keys(panel)) == {*plain, "bytes_moved"}
+    entry(other.columns_menu, "layer_columns_default").trigger()
+    assert set(chosen_keys(other)) == {*plain, "sparsity"}
+
+
 def test_count_mode_renames_the_column(panel: LayerPanel, workspace: Workspace) -> None:
     workspace.set_count_mode("flops")
     section = panel.model.section_of("headline")
