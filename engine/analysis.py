@@ -11,21 +11,18 @@ import torch
 
 from engine.configuration import Configuration
 from engine.cost import Work, cost_of
-from engine.metrics import ratio
 from engine.modules import ModuleColumns
 from engine.results import (
     Analysis,
-    Coverage,
     Layers,
     ModelInfo,
-    NotCounted,
     SharedParameter,
-    Totals,
     TraceMode,
     UntouchedParameter,
     WeightUse,
     WeightUses,
 )
+from engine.totals import CostColumns, Held, coverage_of, totals_of
 from engine.trace.recorder import ParameterRef, Row
 from engine.trace.run import Trace
 
@@ -43,6 +40,7 @@ class Parameters:
         self.weight_bytes = sum(p.numel() * p.element_size() for p in distinct)
         self.buffers = sum(b.numel() for b in module.buffers())
         self.buffer_bytes = sum(b.numel() * b.element_size() for b in module.buffers())
+        self.held = Held(self.params, self.trainable, self.buffers, self.weight_bytes)
         self.elements = {ref.name: ref.elements for ref in refs.values()}
         names: dict[int, list[str]] = {}
         for name, parameter in module.named_parameters(remove_duplicate=False):
@@ -69,22 +67,16 @@ def build_analysis(
     """
     rows = trace.rows
     costs = [cost_of(row.signature.call) for row in rows]
-    layers, totals = _layers(rows, costs, trace, parameters)
-    uncounted: Counter[str] = Counter()
-    for row, (_, work) in zip(rows, costs, strict=True):
-        if work.flops is None:
-            uncounted[row.signature.call.op] += row.calls
+    layers = _layers(rows, costs)
     untouched = [name for name in parameters.elements if name not in trace.touched]
     return Analysis(
         model=model,
         configuration=configuration,
         mode=mode,
-        totals=totals,
-        coverage=Coverage(
-            calls=trace.calls,
-            counted_calls=trace.calls - sum(uncounted.values()),
-            not_counted=tuple(NotCounted(op, calls) for op, calls in uncounted.most_common()),
+        totals=totals_of(
+            layers, parameters.held, sum(parameters.elements[name] for name in untouched), trace.peak_bytes
         ),
+        coverage=coverage_of(layers),
         layers=layers,
         modules=modules.columns(trace.module_calls, frozenset(untouched)),
         assumptions=trace.assumptions,
@@ -154,25 +146,15 @@ def _factors(row: Row, work: Work) -> list[WeightUse]:
     return [WeightUse(name, sizes[name], 0, macs) for name, macs in factors.items()]
 
 
-def _layers(
-    rows: list[Row], costs: list[tuple[str, Work]], trace: Trace, parameters: Parameters
-) -> tuple[Layers, Totals]:
+def _layers(rows: list[Row], costs: list[tuple[str, Work]]) -> Layers:
     readers = Counter(name for row in rows for name in row.params)
-    macs: list[int | None] = []
-    flops: list[int | None] = []
-    special: list[int | None] = []
+    columns = CostColumns()
     moved: list[int] = []
-    formulas: list[str] = []
     for row, (_, work) in zip(rows, costs, strict=True):
-        calls = row.calls
-        macs.append(None if work.macs is None else work.macs * calls)
-        flops.append(None if work.flops is None else work.flops * calls)
-        special.append(None if work.special_ops is None else work.special_ops * calls)
+        columns.add(work, row.calls)
         call = row.signature.call
-        moved.append((call.input_bytes + call.weight_bytes + call.output_bytes) * calls)
-        text = work.formula
-        formulas.append(text if calls == 1 else f"{calls} calls × ({text})")
-    layers = Layers(
+        moved.append((call.input_bytes + call.weight_bytes + call.output_bytes) * row.calls)
+    return Layers(
         id=tuple([row.id for row in rows]),
         path=tuple([row.path for row in rows]),
         op=tuple([row.signature.call.op for row in rows]),
@@ -180,9 +162,9 @@ def _layers(
         calls=tuple([row.calls for row in rows]),
         params=tuple([row.param_elements for row in rows]),
         shared=tuple([any(readers[name] > 1 for name in row.params) for row in rows]),
-        macs=tuple(macs),
-        flops=tuple(flops),
-        special_ops=tuple(special),
+        macs=tuple(columns.macs),
+        flops=tuple(columns.flops),
+        special_ops=tuple(columns.special_ops),
         weight_bytes=tuple([row.weight_bytes for row in rows]),
         activation_bytes=tuple([row.activation_bytes for row in rows]),
         peak_activation_bytes=tuple([row.live_bytes for row in rows]),
@@ -190,28 +172,8 @@ def _layers(
         input_shapes=tuple([tuple([s for s in row.signature.call.inputs if s is not None]) for row in rows]),
         output_shapes=tuple([row.signature.call.outputs for row in rows]),
         dtype=tuple([row.signature.dtype for row in rows]),
-        formula=tuple(formulas),
+        formula=tuple(columns.formula),
     )
-    total_macs = sum([value for value in macs if value is not None])
-    total_flops = sum([value for value in flops if value is not None])
-    total_moved = sum(moved)
-    untouched = sum(n for name, n in parameters.elements.items() if name not in trace.touched)
-    totals = Totals(
-        params=parameters.params,
-        trainable_params=parameters.trainable,
-        buffers=parameters.buffers,
-        untouched_params=untouched,
-        macs=total_macs,
-        flops=total_flops,
-        special_ops=sum([value for value in special if value is not None]),
-        weight_bytes=parameters.weight_bytes,
-        activation_bytes=sum(layers.activation_bytes),
-        peak_activation_bytes=trace.peak_bytes,
-        bytes_moved=total_moved,
-        arithmetic_intensity=ratio(total_flops, total_moved),
-        reuse=ratio(total_macs, parameters.params),
-    )
-    return layers, totals
 
 
 def _libraries(model: ModelInfo) -> tuple[str, ...]:

@@ -219,6 +219,8 @@ class WeightUses(Struct, frozen=True):
     """Per row of Layers."""
     remade: tuple[str, ...] = ()
     """Parameters that an edit made anew, with random values."""
+    owners: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(parameter, modules that hold it) where names do not tell, as in an ONNX file."""
 
 
 class Analysis(Struct, frozen=True):

@@ -128,13 +128,12 @@ def _with_module_zeros(
     elements = {use.name: use.elements for row in rows for use in row if use.name == whole_name(use.name)}
     elements.pop("", None)
     elements.update((each.name, each.params) for each in analysis.untouched)
-    names = {group.names[0]: group.names for group in analysis.shared}
+    held = _holders_of(analysis)
     zeros, unknown = [0] * len(modules), [0] * len(modules)
     for name, size in elements.items():
         counted = known.get(name)
-        for index in {
-            at for each in names.get(name, (name,)) for at in _holders(each, place, modules.parent)
-        }:
+        paths = held.get(name, (name.rpartition(".")[0],))
+        for index in {at for path in paths for at in _around(path, place, modules.parent)}:
             if counted is None:
                 unknown[index] += size
             else:
@@ -142,9 +141,18 @@ def _with_module_zeros(
     return msgspec.structs.replace(modules, zeros=tuple(zeros), unweighed_params=tuple(unknown))
 
 
-def _holders(name: str, place: Mapping[str, int], parent: Sequence[int]) -> Iterator[int]:
-    """Rows of the module that registers the parameter ``name``, and of all above it."""
-    path = name.rpartition(".")[0]
+def _holders_of(analysis: Analysis) -> dict[str, tuple[str, ...]]:
+    """Paths of the modules that register a parameter, where these are not simply in its name."""
+    found = {
+        group.names[0]: tuple([name.rpartition(".")[0] for name in group.names]) for group in analysis.shared
+    }
+    uses = analysis.weight_uses
+    found.update(uses.owners if uses is not None else ())
+    return found
+
+
+def _around(path: str, place: Mapping[str, int], parent: Sequence[int]) -> Iterator[int]:
+    """Rows of the module at ``path`` and of all above it."""
     # A module that is registered twice has a row under its first path only.
     while path not in place:
         path = path.rpartition(".")[0]

@@ -1,54 +1,104 @@
-"""Which values of a graph are alive when: bytes of activations, by the last node that reads each storage."""
+"""Which values of a graph are alive when: bytes of activations, by the last node that reads each storage.
+
+A storage lives from the node that makes it to the last node that reads it or a view of it; inputs, weights and what is
+computed from these once are no activations. While a node with bodies runs, the live values of the running body are
+added to those around it. A loop that runs more than once holds the values that it carries over twice: the ones it reads
+and the ones it makes.
+"""
 
 from __future__ import annotations
 
-from engine.onnx.dtypes import tensor_bytes
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from engine.onnx.computed import Computed
 from engine.onnx.graph import Graph, Node
-from engine.onnx.shapes import GraphShapes
 
 VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
-"""Operators whose first output is their first input under another shape: no new storage."""
+"""Operators whose first output is their first input under another shape: no new storage. A transpose is none: ONNX
+has no strides."""
 
 
 def is_view(node: Node) -> bool:
+    """Whether the first output of the node is its first input; a sequence or optional value is passed on as well."""
     return node.op_type in VIEWS and node.domain in ("", "ai.onnx")
 
 
-class Lifetimes:
-    """Per node of one graph, the bytes it writes and the bytes alive right after it."""
+@dataclass(slots=True)
+class Step:
+    """What one node does to storages. ``writes`` are part of ``makes``: what a body made is no new activation."""
 
-    def __init__(self, graph: Graph, shapes: GraphShapes) -> None:
+    writes: tuple[str, ...]
+    makes: tuple[str, ...]
+    frees: tuple[str, ...]
+
+
+@dataclass
+class Schedule:
+    """Of one graph: the steps of its nodes, without those that run once. Independent of sizes."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, graph: Graph, computed: Computed) -> Schedule:
+        nodes = [node for node in graph.nodes if node.name not in computed.once_names]
         storage: dict[str, str] = {}
         last: dict[str, int] = {}
-        for index, node in enumerate(graph.nodes):
-            for name in node.inputs:
+        made: list[list[str]] = []
+        for index, node in enumerate(nodes):
+            for name in _read(node):
                 if name in storage:
                     last[storage[name]] = index
-            for number, name in enumerate(node.outputs):
-                if is_view(node) and number == 0 and node.inputs:
-                    if node.inputs[0] in storage:
-                        storage[name] = storage[node.inputs[0]]
-                    continue
+            made.append(_made(node, storage))
+            for name in made[-1]:
                 storage[name] = name
                 last[name] = index
         for name in graph.outputs:
             if name in storage:
-                last[storage[name]] = len(graph.nodes)
-        self.written: list[int] = []
-        self.live: list[int] = []
-        self.peak = 0
-        ends: dict[int, int] = {}
-        alive = 0
-        for index, node in enumerate(graph.nodes):
-            made = 0
-            for name in node.outputs:
-                if name and storage.get(name) == name:
-                    value = shapes.of(name)
-                    size = tensor_bytes(value.shape, value.dtype) if value.shape is not None else 0
-                    made += size
-                    ends[last[name]] = ends.get(last[name], 0) + size
-            alive += made
-            self.written.append(made)
-            self.live.append(alive)
-            self.peak = max(self.peak, alive)
-            alive -= ends.pop(index, 0)
+                last[storage[name]] = len(nodes)
+        frees: list[list[str]] = [[] for _ in range(len(nodes) + 1)]
+        for name, index in last.items():
+            frees[index].append(name)
+        return cls(
+            [
+                Step(_written(node, names), tuple(names), tuple(frees[index]))
+                for index, (node, names) in enumerate(zip(nodes, made, strict=True))
+            ]
+        )
+
+
+def _read(node: Node) -> Collection[str]:
+    """Everything that the node reads, inside its bodies too."""
+    if not node.subgraphs:
+        return node.inputs
+    return {*node.inputs, *(name for body in node.subgraphs.values() for name in _read_inside(body))}
+
+
+def _read_inside(body: Graph) -> set[str]:
+    found = set(body.outputs)
+    for node in body.nodes:
+        found.update(_read(node))
+    return found
+
+
+def _made(node: Node, storage: Mapping[str, str]) -> list[str]:
+    """Outputs with a storage of their own; ``storage`` is given the ones that are views."""
+    outputs = [name for name in node.outputs if name]
+    if not is_view(node) or not outputs or not node.inputs:
+        return outputs
+    shared = storage.get(node.inputs[0])
+    if shared is not None and isinstance(storage, dict):
+        storage[outputs[0]] = shared
+    return outputs[1:]
+
+
+def _written(node: Node, made: list[str]) -> tuple[str, ...]:
+    """Of a branch the nodes of the branch have written the results; of a loop those of its last pass."""
+    if node.op_type == "If":
+        return ()
+    if node.op_type == "Loop":
+        return tuple(made[max(len(node.inputs) - 2, 0) :])
+    if node.op_type == "Scan":
+        scanned = node.attributes.get("num_scan_inputs")
+        return tuple(made[max(len(node.inputs) - scanned, 0) :]) if isinstance(scanned, int) else tuple(made)
+    return tuple(made)

@@ -2,48 +2,92 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable, Mapping, Set
+
+from msgspec.structs import replace
 
 from engine.graph import AttributeValue
 from engine.onnx.document import Document
 from engine.onnx.graph import Node
-from engine.onnx.names import parents
-from engine.onnx.parameters import Role
+from engine.onnx.names import classes, parents
+from engine.onnx.parameters import Parameter
 from engine.results import Modules
+
+SHOWN_ITEMS = 16
+"""Of a list in an attribute; the weights of a tree ensemble have thousands."""
 
 
 class ModuleTable:
-    """One row per scope and per node, parents before children; row 0 is the model."""
+    """One row per scope and per node of a forward pass, parents before children; row 0 is the model."""
 
-    def __init__(self, document: Document, role_of: dict[str, Role]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        nodes: Iterable[Node],
+        read: Mapping[str, tuple[str, ...]],
+        parameters: Mapping[str, Parameter],
+        unread: Iterable[str] = (),
+    ) -> None:
+        """``read`` are the parameters of each of ``nodes`` by its name; ``unread`` those of none of them."""
         self._paths = [""]
         self._row = {"": 0}
         self._node_of: dict[str, Node] = {}
-        for node in document.graph.walk():
-            for scope in (*parents(node.path), node.path):
-                if scope not in self._row:
-                    self._row[scope] = len(self._paths)
-                    self._paths.append(scope)
-            self._node_of[node.path] = node
-        stored = document.graph.stored
-        self._owned: dict[str, set[str]] = {path: set() for path in self._paths}
-        for node in document.graph.walk():
-            read = {name for name in node.inputs if role_of.get(name) == "parameter"}
-            for scope in ("", *parents(node.path), node.path):
-                self._owned[scope] |= read
-        self._stored = stored
-        self._called = Counter(path for node in document.graph.walk() for path in ("", *parents(node.path)))
+        self._class_of: dict[str, str] = {"": document.model.graph.name}
+        self._parameters = parameters
+        self._owned: dict[str, set[str]] = {"": set(unread)}
+        for node in nodes:
+            self._add(node)
+            names = read.get(node.name, ())
+            if names:
+                for scope in ("", *parents(node.path), node.path):
+                    self._owned.setdefault(scope, set()).update(names)
+        self._columns = self._table()
 
-    def columns(self) -> Modules:
-        """Every row is called once by a forward pass."""
-        paths = self._paths
+    def columns(self, calls: Mapping[str, int] | None = None, untouched: Set[str] = frozenset()) -> Modules:
+        """The table; ``calls`` by path where not every module is called once, ``untouched`` are parameters."""
+        if calls is None and not untouched:
+            return self._columns
+        owned, parameters = self._owned, self._parameters
+        return replace(
+            self._columns,
+            calls=self._columns.calls
+            if calls is None
+            else tuple([calls.get(path, 1) for path in self._paths]),
+            untouched_params=tuple(
+                [
+                    sum(parameters[name].elements for name in owned.get(path, set()) & untouched)
+                    for path in self._paths
+                ]
+            ),
+        )
+
+    def holders(self, path: str) -> tuple[str, ...]:
+        """The modules around ``path`` and itself, the model first."""
+        return ("", *parents(path), path) if path else ("",)
+
+    def _add(self, node: Node) -> None:
+        written: dict[str, str] | None = None
+        for scope in (*parents(node.path), node.path):
+            if scope not in self._row:
+                self._row[scope] = len(self._paths)
+                self._paths.append(scope)
+                if scope != node.path:
+                    written = classes(node) if written is None else written
+                    self._class_of[scope] = written.get(scope, "")
+        if written and written.get(""):
+            self._class_of[""] = written[""]
+        self._node_of[node.path] = node
+
+    def _table(self) -> Modules:
+        paths, parameters = self._paths, self._parameters
+        owned = [self._owned.get(path, set()) for path in paths]
         return Modules(
             path=tuple(paths),
             class_name=tuple([self._class_name(path) for path in paths]),
             parent=tuple([-1 if not path else self._row[path.rpartition(".")[0]] for path in paths]),
             calls=(1,) * len(paths),
-            params=tuple([self._elements(path) for path in paths]),
-            weight_bytes=tuple([sum(self._stored[n].bytes for n in self._owned[path]) for path in paths]),
+            params=tuple([sum([parameters[name].elements for name in names]) for names in owned]),
+            weight_bytes=tuple([sum([parameters[name].bytes for name in names]) for names in owned]),
             untouched_params=(0,) * len(paths),
             removed=(False,) * len(paths),
             attributes=tuple([self._attributes(path) for path in paths]),
@@ -52,24 +96,22 @@ class ModuleTable:
 
     def _class_name(self, path: str) -> str:
         node = self._node_of.get(path)
-        return node.label if node is not None else ""
-
-    def _elements(self, path: str) -> int:
-        total = 0
-        for name in self._owned[path]:
-            size = 1
-            for each in self._stored[name].shape:
-                size *= each
-            total += size
-        return total
+        return node.label if node is not None else self._class_of.get(path, "")
 
     def _attributes(self, path: str) -> dict[str, AttributeValue]:
         node = self._node_of.get(path)
         if node is None:
             return {}
-        return {
-            name: value
-            for name, value in node.attributes.items()
-            if isinstance(value, (int, float, str))
-            or (isinstance(value, tuple) and all(isinstance(each, int) for each in value))
-        }
+        shown: dict[str, AttributeValue] = {}
+        for name, value in node.attributes.items():
+            if isinstance(value, (int, float, str)) or _is_short_list(value):
+                shown[name] = value
+        return shown
+
+
+def _is_short_list(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) <= SHOWN_ITEMS
+        and all(isinstance(each, int) for each in value)
+    )

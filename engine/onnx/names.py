@@ -4,8 +4,8 @@
   child repeats the name of what holds it. ``/layer1/layer1.0/relu_1/Relu`` is the second call of ``layer1.0.relu``.
 - ``["", "layer1", "layer1.0", "layer1.0.conv1", "conv2d"]`` in ``pkg.torch.onnx.name_scopes`` (torch.export's exporter)
   is of the same layer. Where that exporter folded a norm into a convolution it names the norm; the weight's name tells.
-- ``model/block1_conv/Conv2D`` (Keras, tf2onnx) and ``layer1.0.conv1`` are scopes as well; ``Conv_0``, ``resnetv17_conv0_fwd``
-  and no name at all are layers of the model itself.
+- ``model/block1_conv/Conv2D`` (Keras, tf2onnx) and ``layer1.0.conv1`` are scopes as well; ``Conv_0``,
+  ``resnetv17_conv0_fwd`` and no name at all are layers of the model itself.
 - A node that uses ``layer1.0.conv1.weight`` is of the layer ``layer1.0.conv1``, where its own name tells nothing or
   only a module around that layer: a row is named after the owner of its weight. The product of a linear layer whose
   weight lost its name on the way (it was transposed) goes where the bias that is added to it belongs.

@@ -8,10 +8,10 @@ this order:
    (``Add``, ``MatMul``, ``Concat`` …) may be one. What is computed from it once, before any forward pass (transposed,
    cast, dequantised …), is read in its place.
 2. *What it is.* Floating point; integers only as quantised weights: packed 4-bit weights count the elements they stand
-   for. An operand of one element is a constant (``1/sqrt(d)``, ``eps``), unless its name is that of a module's tensor or
-   the exporter marked it as a parameter.
-3. *Its values*, where neither tells: an operand under a name that the exporter made up, of at most two distinct values,
-   is a mask. Other computed tables (a bias that was gathered from a trained one) count as parameters.
+   for. An operand of one element is a constant (``1/sqrt(d)``, ``eps``), unless its name is that of a module's tensor
+   or the exporter marked it as a parameter.
+3. *Its values*, where neither tells: an operand under a name that the exporter made up, of at most two distinct
+   values, is a mask. Other computed tables (a bias that was gathered from a trained one) count as parameters.
 
 A tensor that several nodes read counts once, also through ``Identity`` nodes: that is how an exporter writes tensors
 that it found to be identical.
@@ -27,7 +27,6 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy
 
 from engine.onnx.computed import Computed, computed
-from engine.onnx.dtypes import tensor_bytes
 from engine.onnx.graph import Array, Graph, Node, StoredTensor
 
 Role: TypeAlias = Literal["parameter", "buffer", "constant"]

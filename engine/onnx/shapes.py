@@ -3,60 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import onnx
 from onnx import shape_inference
 
 from engine.errors import LayerError
-from engine.graph import InputShape, Shape
+from engine.graph import InputShape
 from engine.onnx.document import Document
 from engine.onnx.dtypes import NUMBERS, dtype_name
-from engine.onnx.graph import Array, Graph, Node
-
-
-class Value(NamedTuple):
-    """What is known of one value; ``shape`` is None where it could not be inferred."""
-
-    shape: Shape | None
-    dtype: str
-
-
-UNKNOWN = Value(None, "")
-
-
-@dataclass
-class GraphShapes:
-    """Of one graph; ``bodies`` by (node name, attribute) of its control-flow nodes, which see its values too."""
-
-    values: dict[str, Value]
-    constants: dict[str, Array] = field(default_factory=dict)
-    """Values of small tensors that are known at these input sizes: stored ones and computed shapes."""
-    bodies: dict[tuple[str, str], GraphShapes] = field(default_factory=dict)
-    outer: GraphShapes | None = None
-
-    def of(self, name: str) -> Value:
-        """What is known of the value ``name``, here or in a graph around this one."""
-        found = self.values.get(name)
-        if found is None and self.outer is not None:
-            return self.outer.of(name)
-        return found or UNKNOWN
-
-    def constant(self, name: str) -> Array | None:
-        found = self.constants.get(name)
-        if found is None and self.outer is not None:
-            return self.outer.constant(name)
-        return found
-
-
-@dataclass
-class Shapes:
-    """All of a model's. ``how`` names how they were found; ``unknown`` the nodes with an output of unknown shape."""
-
-    main: GraphShapes
-    how: str = "inference"
-    unknown: tuple[str, ...] = ()
+from engine.onnx.graph import Graph, Node
+from engine.onnx.values import GraphShapes, Shapes, Value
 
 
 class ShapeEngine:

@@ -1,0 +1,68 @@
+"""What is known of the values of a graph at one input size: shapes, dtypes, and the small values that sizes come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from engine.graph import Assumption, Shape
+from engine.onnx.graph import Array
+
+
+class Value(NamedTuple):
+    """What is known of one value; ``shape`` is None where it could not be inferred, and for what is no tensor."""
+
+    shape: Shape | None
+    dtype: str
+    """``""`` where it is not known; ``sequence``, ``optional``, ``map`` or ``sparse`` for what is no tensor."""
+
+
+UNKNOWN = Value(None, "")
+NO_TENSOR = frozenset({"sequence", "optional", "map", "sparse"})
+
+
+@dataclass
+class GraphShapes:
+    """Of one graph; ``bodies`` by (node name, attribute) of its control-flow nodes, which see its values too."""
+
+    values: dict[str, Value]
+    constants: dict[str, Array] = field(default_factory=dict)
+    """Values of small tensors that are known at these input sizes: stored ones and computed shapes."""
+    bodies: dict[tuple[str, str], GraphShapes] = field(default_factory=dict)
+    outer: GraphShapes | None = None
+    trips: int = 1
+    """How often one run of the graph around runs this body."""
+    taken: bool = True
+    """False for the branch of an If that does not run: none of its nodes do."""
+    partial: dict[str, bytes] = field(default_factory=dict)
+    """Types, as protobuf, of values of which the rank or some sizes are known."""
+    folds: Callable[[str], Array | None] | None = None
+    """Evaluates a value of this graph that follows from known ones."""
+
+    def of(self, name: str) -> Value:
+        """What is known of the value ``name``, here or in a graph around this one."""
+        found = self.values.get(name)
+        if found is None and self.outer is not None:
+            return self.outer.of(name)
+        return found or UNKNOWN
+
+    def constant(self, name: str) -> Array | None:
+        """The value itself, where it is small and follows from constants and sizes."""
+        found = self.constants.get(name)
+        if found is None and self.folds is not None and name in self.values:
+            return self.folds(name)
+        if found is None and self.outer is not None:
+            return self.outer.constant(name)
+        return found
+
+
+@dataclass
+class Shapes:
+    """All of a model's. ``how`` names how they were found; ``unknown`` the nodes with an output of unknown shape."""
+
+    main: GraphShapes
+    how: str = "inference"
+    unknown: tuple[str, ...] = ()
+    assumptions: tuple[Assumption, ...] = ()
+    """Sizes, trip counts and branches that depend on the data, with the values they were given."""
