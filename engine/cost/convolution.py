@@ -102,7 +102,8 @@ def deform_conv2d(call: OpCall) -> Work:
 
     With weight ``(C_out, C_in/groups, k_h, k_w)``:
     MACs = N · C_out · H_out · W_out · (C_in / groups) · k_h · k_w, as a direct convolution
-    FLOPs = 2 · MACs + 1 per output element for the bias (torchvision adds a zero one when there is none)
+    FLOPs = 2 · MACs + 1 per output element for the bias (torchvision adds a zero one when there is none; ONNX
+            does not)
           + 7 for the bilinear interpolation, 8 with a mask, per sampled value
             (N · H_out · W_out · k_h · k_w · C_in)
           + 2 per offset pair (elements of ``offset`` in all) for moving the sampling point
@@ -115,8 +116,8 @@ def deform_conv2d(call: OpCall) -> Work:
     weight: Any = call.args["weight"]
     offset: Any = call.args["offset"]
     out = call.outputs[0]
-    outputs = prod(out)
-    macs = outputs * prod(weight[1:])
+    macs = prod(out) * prod(weight[1:])
+    outputs = prod(out) if call.args.get("bias", ()) is not None else 0
     samples = out[0] * out[2] * out[3] * weight[2] * weight[3] * image[1]
     each = 8 if call.args.get("use_mask") else 7
     moved = prod(offset)
@@ -130,12 +131,13 @@ def deform_conv2d(call: OpCall) -> Work:
 
 _SPATIAL = {3: ("L", "k"), 4: ("H·W", "k_h·k_w"), 5: ("D·H·W", "k_d·k_h·k_w")}
 """Names of output and kernel sizes by the rank of the weight."""
+_ANY_RANK = ("spatial", "kernel")
 
 
 def _direct(out: Shape, weight: Shape, bias: bool) -> Work:
     outputs = prod(out)
     macs = outputs * prod(weight[1:])
-    space, kernel = _SPATIAL[len(weight)]
+    space, kernel = _SPATIAL.get(len(weight), _ANY_RANK)
     batch = "N·" if len(out) == len(weight) else ""
     text = (
         f"MACs = {batch}C_out·{space}·(C_in/groups)·{kernel} "
@@ -146,7 +148,7 @@ def _direct(out: Shape, weight: Shape, bias: bool) -> Work:
 
 def _transposed(image: Shape, weight: Shape, out: Shape, bias: bool) -> Work:
     macs = prod(image) * prod(weight[1:])
-    space, kernel = _SPATIAL[len(weight)]
+    space, kernel = _SPATIAL.get(len(weight), _ANY_RANK)
     batch = "N·" if len(out) == len(weight) else ""
     text = (
         f"MACs = {batch}C_in·{space} of the input·(C_out/groups)·{kernel} "

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
+import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+from engine import cost
 from engine.cost import Work, cost_of
 from engine.graph import OpCall, Shape
 from engine.onnx.graph import Array, Node
 
 log = logging.getLogger(__name__)
 
-MODULES = ("convolution", "elementwise")
-"""Modules beside this one that register translations."""
+STANDARD = ("", "ai.onnx")
+MICROSOFT = "com.microsoft"
+"""Operators of onnxruntime that files hold after its transformer optimiser or model builder."""
+NHWC = "com.ms.internal.nhwc"
+NCHWC = "com.microsoft.nchwc"
+"""Standard operators in another layout, in models that onnxruntime saved after optimising them."""
+
+
+class UnknownShapeError(Exception):
+    """A formula needs the shape of a value that nobody could infer."""
 
 
 class NodeCall(NamedTuple):
@@ -29,16 +40,70 @@ class NodeCall(NamedTuple):
     constant: Callable[[int], Array | None]
     """The value of the input at that position, where it is small and known."""
 
-    def attribute(self, name: str, default: object) -> object:
+    @property
+    def op(self) -> str:
+        return self.node.op_type
+
+    def has(self, position: int) -> bool:
+        """Whether the input at ``position`` is given: optional ones are ``""`` or missing at the end."""
+        names = self.node.inputs
+        return position < len(names) and names[position] != ""
+
+    def makes(self, position: int) -> bool:
+        """Whether the output at ``position`` is asked for."""
+        names = self.node.outputs
+        return position < len(names) and names[position] != ""
+
+    def input(self, position: int = 0) -> Shape:
+        """Shape of an input that the operator demands. Raises UnknownShapeError."""
+        shape = self.inputs[position] if position < len(self.inputs) else None
+        if shape is None:
+            raise UnknownShapeError(_unknown("input", position, self.node.inputs))
+        return shape
+
+    def optional(self, position: int) -> Shape | None:
+        """Shape of an input that may be absent. Raises UnknownShapeError where it is given and not known."""
+        return self.input(position) if self.has(position) else None
+
+    def output(self, position: int = 0) -> Shape:
+        """Raises UnknownShapeError."""
+        shape = self.outputs[position] if position < len(self.outputs) else None
+        if shape is None:
+            raise UnknownShapeError(_unknown("output", position, self.node.outputs))
+        return shape
+
+    def value(self, position: int) -> Array | None:
+        """The value of an input where it is given, small and known."""
+        return self.constant(position) if self.has(position) else None
+
+    def whole(self, name: str, default: int = 0) -> int:
         value = self.node.attributes.get(name)
-        return default if value is None else value
+        return value if isinstance(value, int) else default
+
+    def number(self, name: str, default: float) -> float:
+        value = self.node.attributes.get(name)
+        return value if isinstance(value, (int, float)) else default
+
+    def text(self, name: str, default: str = "") -> str:
+        value = self.node.attributes.get(name)
+        return value if isinstance(value, str) else default
+
+    def wholes(self, name: str) -> Shape:
+        """A list of integers; empty where the attribute is absent."""
+        value = self.node.attributes.get(name)
+        return value if isinstance(value, tuple) else ()
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.node.attributes.get(name)
+        return value if isinstance(value, tuple) else ()
 
 
 Translation: TypeAlias = Callable[[NodeCall], OpCall | tuple[str, Work]]
 """Either the operation that has a formula in engine.cost, or family and work at once where no other format has it."""
 
 _translations: dict[tuple[str, str], Translation] = {}
-_loaded = False
+_failed: set[str] = set()
+"""Operators whose translation has raised already: a slider tick repeats every node, the log needs it once."""
 
 
 def translates(*ops: str, domain: str = "") -> Callable[[Translation], Translation]:
@@ -56,25 +121,63 @@ def translates(*ops: str, domain: str = "") -> Callable[[Translation], Translati
 
 def work(call: NodeCall) -> tuple[str, Work]:
     """(family, work) of one node; without a translation, or with unknown shapes, it is not counted."""
-    _load()
     node = call.node
-    translation = _translations.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
+    translation = _found(node.domain, node.op_type)
     if translation is None:
         return "other", Work(None, None, None, f"not counted: no formula for {node.label}")
-    if any(name and shape is None for name, shape in zip(node.outputs, call.outputs, strict=True)):
-        return "other", Work(None, None, None, "not counted: the shapes are not known")
-    found = translation(call)
+    try:
+        found = translation(call)
+    except UnknownShapeError as error:
+        return "other", Work(None, None, None, f"not counted: {error}")
+    except Exception as error:
+        return "other", _failure(node, call, error)
     return cost_of(found) if isinstance(found, OpCall) else found
 
 
+def known_operators() -> dict[tuple[str, str], Translation]:
+    """(domain, operator) → its translation, of everything that has a formula or a stated reason for having none."""
+    _load()
+    return dict(_translations)
+
+
+def explanation(domain: str, op_type: str) -> str:
+    """What is said of the formula of an operator: of the translation, and of the operation that it names."""
+    translation = _found(domain, op_type)
+    return inspect.cleandoc(translation.__doc__ or "") if translation is not None else ""
+
+
+def formula_of(op: str) -> str:
+    """What engine.cost says of one of its operations."""
+    return cost.explanation(op)
+
+
+def _found(domain: str, op_type: str) -> Translation | None:
+    if not _translations:
+        _load()
+    return _translations.get(("" if domain in STANDARD else domain, op_type))
+
+
 def _load() -> None:
-    global _loaded
-    if not _loaded:
-        for name in MODULES:
-            importlib.import_module(f"engine.onnx.translate.{name}")
-        _loaded = True
+    package = __name__.rpartition(".")[0]
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
 
 
-def shapes(values: tuple[Shape | None, ...]) -> tuple[Shape, ...]:
-    """Those that are known."""
-    return tuple(each for each in values if each is not None)
+def _failure(node: Node, call: NodeCall, error: Exception) -> Work:
+    """A node that does not follow its operator's definition, or a bug of ours: its row is lost, not the analysis."""
+    if node.label not in _failed:
+        _failed.add(node.label)
+        log.info(
+            "The formula of %s failed on %s, %s", node.label, call.inputs, node.attributes, exc_info=True
+        )
+    reason = (
+        f"not counted: the inputs or attributes do not fit {node.label} ({type(error).__name__}: {error})"
+    )
+    return Work(None, None, None, reason)
+
+
+def _unknown(kind: str, position: int, names: tuple[str, ...]) -> str:
+    name = names[position] if position < len(names) else ""
+    if not name:
+        return f"the {kind} at position {position + 1} is missing"
+    return f"the shape of {kind} {name!r} is not known"
