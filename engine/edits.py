@@ -12,7 +12,9 @@ from engine.errors import InputError
 from engine.graph import AttributeValue
 
 EDITABLE_FIELDS = ("stride", "padding", "dilation", "kernel_size")
-"""Fields of convolutions and pools that :class:`SetAttribute` can change."""
+"""Fields of PyTorch's convolutions and pools that :class:`SetAttribute` can change; ONNX nodes have their own."""
+
+Value: TypeAlias = int | float | str | tuple[int, ...]
 
 
 class RemoveLayer(Struct, frozen=True, tag="remove"):
@@ -26,7 +28,7 @@ class SetAttribute(Struct, frozen=True, tag="set"):
 
     layer: str
     field: str
-    value: int | str | tuple[int, ...]
+    value: Value
 
 
 Edit: TypeAlias = RemoveLayer | SetAttribute
@@ -65,7 +67,7 @@ def python_lines(edits: tuple[Edit, ...], convolutions: Collection[str] = ()) ->
     return lines
 
 
-def _new_weight(target: str, kernel: int | str | tuple[int, ...]) -> str:
+def _new_weight(target: str, kernel: Value) -> str:
     sizes = "*" + repr(kernel) if isinstance(kernel, tuple) else f"*[{kernel}] * ({target}.weight.dim() - 2)"
     return f"{target}.weight = nn.Parameter(torch.empty(*{target}.weight.shape[:2], {sizes}))"
 
@@ -81,9 +83,10 @@ def add_edit(edits: tuple[Edit, ...], new: Edit) -> tuple[Edit, ...]:
     return (*filter(survives, edits), new)
 
 
-def parse_set(text: str) -> SetAttribute:
+def parse_set(text: str, *, any_field: bool = False) -> SetAttribute:
     """``layer2.0.conv2.stride=1`` or ``conv1.kernel_size=3x3`` as an edit.
 
+    ``any_field``: the layers have others than EDITABLE_FIELDS, and values that are words and decimal numbers.
     Raises InputError when the text has no field, no value, or a field that cannot be edited.
     """
     target, separator, value = text.partition("=")
@@ -92,12 +95,26 @@ def parse_set(text: str) -> SetAttribute:
         raise InputError(
             f"--set {text!r} is not LAYER.FIELD=VALUE.", hint="For example: --set layer2.0.conv2.stride=1"
         )
+    if any_field:
+        return SetAttribute(layer, field, parse_any(value))
     if field not in EDITABLE_FIELDS:
         raise InputError(
             f"--set {text!r}: the field {field!r} cannot be edited.",
             hint=f"Fields that can: {', '.join(EDITABLE_FIELDS)}.",
         )
     return SetAttribute(layer, field, parse_value(value, where=f"--set {text!r}"))
+
+
+def parse_any(text: str) -> Value:
+    """``2``, ``2x1``, ``1e-5`` or a word as an attribute value: what is no number is a word."""
+    try:
+        return parse_value(text, where="")
+    except InputError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
 
 
 def parse_value(text: str, where: str) -> int | str | tuple[int, ...]:

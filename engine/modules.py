@@ -149,7 +149,7 @@ def _checked(edit: SetAttribute, module: nn.Module, rank: int) -> int | str | tu
     """The value as the module stores it: a tuple of ``rank`` for convolutions, whatever was given for pools."""
     value = edit.value
     where = f"{edit.layer}.{edit.field}"
-    if isinstance(value, str):
+    if isinstance(value, (str, float)):
         if edit.field == "padding" and value in ("same", "valid") and isinstance(module, CONVOLUTIONS[:3]):
             return value
         raise InputError(f"{where} cannot be {value!r}.", hint="Give whole numbers.", layer=edit.layer)

@@ -26,6 +26,17 @@ FAMILIES = (
 """Families of operations; each has one colour everywhere."""
 
 
+ONNX_LINES = ("import numpy", "from onnx import helper")
+"""Stand above the edits of an ONNX model, which is called ``model`` as onnx.load() gives it."""
+EVERY_GRAPH = (
+    "def every_graph(graph):",
+    "    yield graph",
+    "    for node in graph.node:",
+    "        for attribute in node.attribute:",
+    "            for body in [*attribute.graphs, *([attribute.g] if attribute.HasField('g') else [])]:",
+    "                yield from every_graph(body)",
+)
+"""Of an ONNX model with bodies."""
 EXPORTED_FROM = "# In the Python it was exported from; sizes written into the program do not follow."
 """Stands above the edits of an exported program."""
 
@@ -244,6 +255,8 @@ class Analysis(Struct, frozen=True):
     """What was measured of this configuration; None while nothing is."""
     layer_times: LayerTimes | None = None
     """What the measured columns of ``layers`` show: of this configuration, or of an earlier one (stale_times)."""
+    edit_lines: tuple[tuple[str, ...], ...] = ()
+    """Of an ONNX model: per edit of the configuration, Python that does the same to the file."""
     weight_uses: WeightUses | None = None
     """While the weights' zeros are not counted yet; None afterwards, and where they are random."""
 
@@ -258,7 +271,12 @@ class Analysis(Struct, frozen=True):
         return self.layer_times is not None and self.layer_times.configuration != self.configuration
 
     def python_lines(self, edits: tuple[Edit, ...] | None = None) -> list[str]:
-        """The edits (or others of the same model) as lines of Python for a module called ``model``."""
+        """The edits (or others of the same model) as lines of Python for a module called ``model``.
+
+        Of an ONNX model the engine knows the lines: those of edits that are not in this result are not there yet.
+        """
+        if self.model.format == "onnx":
+            return self._onnx_lines(self.configuration.edits if edits is None else edits)
         modules = self.modules
         convolutions = [
             p for p, a in zip(modules.path, modules.attributes, strict=True) if "in_channels" in a
@@ -266,6 +284,16 @@ class Analysis(Struct, frozen=True):
         lines = python_lines(self.configuration.edits if edits is None else edits, convolutions)
         # An exported program has no such attributes; the module that it was made from has.
         return [EXPORTED_FROM, *lines] if lines and self.model.format == "pt2" else lines
+
+    def _onnx_lines(self, edits: tuple[Edit, ...]) -> list[str]:
+        known = dict(zip(self.configuration.edits, self.edit_lines, strict=False))
+        lines: list[str] = []
+        for edit in edits:
+            lines += known.get(edit, (f"# {edit.layer}: known once it is analysed",))
+        if not lines:
+            return []
+        defined = EVERY_GRAPH if any("every_graph" in line for line in lines) else ()
+        return [*ONNX_LINES, *defined, *lines]
 
 
 def with_latency(analysis: Analysis, latency: Latency | None, earlier: LayerTimes | None = None) -> Analysis:

@@ -57,7 +57,7 @@ def run_model(
     make_weights(model, remade or {})
     forget_shapes(model)
     free_sizes(model, inputs)
-    folder = _point_at_files(model, document, remade or {})
+    folder = _point_at_files(model, document)
     return RunModel(model.SerializeToString(), folder, inputs)
 
 
@@ -84,7 +84,12 @@ def free_sizes(model: onnx.ModelProto, inputs: Collection[InputShape]) -> None:
 def forget_shapes(model: onnx.ModelProto) -> None:
     """Drop what the file says about shapes inside and at the end: it was true of other sizes or another graph."""
     for graph in graphs(model.graph):
+        # What the exporter wrote beside a value stays: it tells parameters from constants.
+        kept = [value for value in graph.value_info if value.metadata_props]
+        for value in kept:
+            value.ClearField("type")
         del graph.value_info[:]
+        graph.value_info.extend(kept)
     for output in model.graph.output:
         if output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
@@ -116,11 +121,10 @@ def tensors(model: onnx.ModelProto) -> Iterator[tuple[str, TensorProto]]:
                         yield node.output[0], attribute.t
 
 
-def location_of(document: Document, name: str, tensor: TensorProto) -> Location | None:
-    """Where the bytes of a tensor without values in ``document.model`` are; None for one that has its values."""
-    found = document.locations.get(name)
-    if found is not None or tensor.data_location != TensorProto.EXTERNAL:
-        return found
+def location_of(document: Document, tensor: TensorProto) -> Location | None:
+    """Where the bytes of a tensor of ``document.model`` are; None for one that has its values."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return None
     entries = {entry.key: entry.value for entry in tensor.external_data}
     length = (math.prod(tensor.dims) * BITS.get(dtype_name(tensor.data_type), 0) + 7) // 8
     return Location(
@@ -141,12 +145,12 @@ def point_at(tensor: TensorProto, file: str, offset: int, length: int) -> None:
         entry.key, entry.value = key, value
 
 
-def _point_at_files(model: onnx.ModelProto, document: Document, remade: Collection[str]) -> str:
+def _point_at_files(model: onnx.ModelProto, document: Document) -> str:
     """Every tensor of ``model`` whose values are in files; the folder that all of these are in."""
     found = [
         (tensor, location)
-        for name, tensor in tensors(model)
-        if name not in remade and (location := location_of(document, name, tensor)) is not None
+        for _, tensor in tensors(model)
+        if (location := location_of(document, tensor)) is not None
     ]
     real = {location.file: os.path.realpath(location.file) for _, location in found}
     folder = os.path.commonpath(

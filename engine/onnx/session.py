@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from threading import Event
 from typing import NamedTuple
 
+import msgspec
+
 from engine.configuration import Configuration
+from engine.edits import Edit
 from engine.errors import CancelledError, InputError, LayerError
 from engine.graph import InputShape, InputSpec
 from engine.onnx.assembly import Structure, build_analysis
 from engine.onnx.document import Document
+from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import input_specs
 from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.shapes import ShapeEngine
 from engine.open_model import FailedAnalysisError, KeptAnalyses, OpenModel
 from engine.results import Analysis, ModelInfo
+
+KEPT_STATES = 8
+"""Sets of edits of which graph and shapes' start are kept: undo and redo go between them."""
 
 
 class LoadedOnnx(NamedTuple):
@@ -23,6 +31,15 @@ class LoadedOnnx(NamedTuple):
 
     info: ModelInfo
     document: Document
+
+
+class _State:
+    """The document with one set of edits: what does not depend on the input sizes."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.structure = Structure(document)
+        self.shapes = ShapeEngine(document)
 
 
 class OnnxSession(OpenModel):
@@ -35,9 +52,9 @@ class OnnxSession(OpenModel):
         self.document = loaded.document
         self.specs: tuple[InputSpec, ...] = input_specs(loaded.document)
         self.watch = str(loaded.document.path)
-        self._structure = Structure(loaded.document)
-        self._shapes = ShapeEngine(loaded.document)
+        self._states: OrderedDict[tuple[Edit, ...], _State] = OrderedDict()
         self._kept = KeptAnalyses()
+        self._state(())
 
     def kept(self, configuration: Configuration) -> Analysis | None:
         return self._kept.get(configuration)
@@ -51,32 +68,54 @@ class OnnxSession(OpenModel):
         fast: bool = True,
     ) -> Analysis:
         """As OpenModel.analyze says."""
-        configuration = Configuration(
-            self.complete(configuration.inputs), configuration.edits, configuration.assumptions
-        )
+        configuration = msgspec.structs.replace(configuration, inputs=self.complete(configuration.inputs))
         known = self.kept(configuration) if fast else None
         if known is not None:
             return known
-        if configuration.edits:
-            raise InputError(f"{self.info.name} cannot be edited.")
-        if stop is not None and stop.is_set():
-            raise CancelledError()
+        state = self._state(configuration.edits)
+        _check(stop)
         try:
-            shapes = self._shapes.infer(configuration.inputs)
+            shapes = state.shapes.infer(configuration.inputs)
         except LayerError as error:
             raise FailedAnalysisError(error, None) from error
-        analysis = build_analysis(self.info, configuration, self._structure, shapes)
+        _check(stop)
+        analysis = build_analysis(self.info, configuration, state.structure, shapes)
+        if isinstance(state.document, EditedDocument):
+            analysis = msgspec.structs.replace(analysis, edit_lines=state.document.lines)
         if fast:
             self._kept.put(configuration, analysis)
         return analysis
 
+    def edited(self, edits: tuple[Edit, ...]) -> Document:
+        """The document with ``edits``. Raises InputError for one that does not fit."""
+        return self._state(edits).document
+
     def model_for_run(self, configuration: Configuration) -> RunModel:
         """What onnxruntime is given to run ``configuration``. Raises InputError for one that does not fit."""
-        return run_model(self.document, self.complete(configuration.inputs))
+        document = self.edited(configuration.edits)
+        remade = document.remade if isinstance(document, EditedDocument) else None
+        inputs = self.complete(configuration.inputs)
+        return run_model(document, inputs, edited=bool(configuration.edits), remade=remade)
+
+    def _state(self, edits: tuple[Edit, ...]) -> _State:
+        found = self._states.get(edits)
+        if found is None:
+            if edits and self.info.no_edits:
+                raise InputError(self.info.no_edits)
+            found = _State(edited(self.document, edits) if edits else self.document)
+            self._states[edits] = found
+        self._states.move_to_end(edits)
+        while len(self._states) > KEPT_STATES:
+            # The unedited state is compared with again and again, and holds no more than the others.
+            oldest = next(each for each in self._states if each)
+            del self._states[oldest]
+        return found
 
     @property
     def weight_bytes(self) -> int:
-        return sum(stored.bytes for stored in self.document.stored.values())
+        """Of all stored tensors, edits as last applied."""
+        document = self._states[next(reversed(self._states))].document
+        return sum(stored.bytes for stored in document.stored.values())
 
     @property
     def has_real_weights(self) -> bool:
@@ -92,3 +131,8 @@ class OnnxSession(OpenModel):
 
     def count_zeros(self, stop: Event) -> Iterator[None]:
         return iter(())
+
+
+def _check(stop: Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise CancelledError()
