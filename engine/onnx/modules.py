@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping, Set
 from msgspec.structs import replace
 
 from engine.graph import AttributeValue
+from engine.onnx.attributes import editable_fields, shown_attributes
 from engine.onnx.document import Document
+from engine.onnx.edits import EditedDocument, opsets
 from engine.onnx.graph import Node
+from engine.onnx.joins import is_within
 from engine.onnx.names import classes, parents
 from engine.onnx.parameters import Parameter
 from engine.results import Modules
@@ -35,6 +38,13 @@ class ModuleTable:
         self._class_of: dict[str, str] = {"": document.model.graph.name}
         self._parameters = parameters
         self._owned: dict[str, set[str]] = {"": set(unread)}
+        self._opsets = opsets(document)
+        self._stored = document.stored
+        self._removed: dict[str, Node | None] = {}
+        """Paths that edits took out, with the node that each was; None for a scope."""
+        nodes = list(nodes)
+        if isinstance(document, EditedDocument) and document.original is not None:
+            self._add_removed(document.original, document.removed, {node.path for node in nodes})
         for node in nodes:
             self._add(node)
             names = read.get(node.name, ())
@@ -66,8 +76,13 @@ class ModuleTable:
         return ("", *parents(path), path) if path else ("",)
 
     def _add(self, node: Node) -> None:
+        self._add_scopes(node.path, node)
+        self._node_of[node.path] = node
+
+    def _add_scopes(self, path: str, node: Node) -> None:
+        """Rows for ``path`` and what is around it; ``node`` is there and tells their classes."""
         written: dict[str, str] | None = None
-        for scope in (*parents(node.path), node.path):
+        for scope in (*parents(path), path):
             if scope not in self._row:
                 self._row[scope] = len(self._paths)
                 self._paths.append(scope)
@@ -76,7 +91,18 @@ class ModuleTable:
                     self._class_of[scope] = written.get(scope, "")
         if written and written.get(""):
             self._class_of[""] = written[""]
-        self._node_of[node.path] = node
+
+    def _add_removed(self, original: Document, removed: tuple[str, ...], there: Set[str]) -> None:
+        """Rows in the order that they had, of what edits took out too: it stays visible, and can be taken back."""
+        for node in original.graph.walk():
+            within = next((path for path in removed if is_within(node.path, path)), "")
+            if within:
+                self._removed.setdefault(within, None)
+                self._add_scopes(within, node)
+                if within == node.path:
+                    self._removed[within] = node
+            elif node.path in there:
+                self._add(node)
 
     def _table(self) -> Modules:
         paths, parameters = self._paths, self._parameters
@@ -89,29 +115,30 @@ class ModuleTable:
             params=tuple([sum([parameters[name].elements for name in names]) for names in owned]),
             weight_bytes=tuple([sum([parameters[name].bytes for name in names]) for names in owned]),
             untouched_params=(0,) * len(paths),
-            removed=(False,) * len(paths),
+            removed=tuple([path in self._removed for path in paths]),
             attributes=tuple([self._attributes(path) for path in paths]),
-            editable=((),) * len(paths),
+            editable=tuple([self._editable(path) for path in paths]),
         )
 
     def _class_name(self, path: str) -> str:
-        node = self._node_of.get(path)
+        node = self._shown(path)
         return node.label if node is not None else self._class_of.get(path, "")
 
-    def _attributes(self, path: str) -> dict[str, AttributeValue]:
+    def _shown(self, path: str) -> Node | None:
+        """The node whose facts the row shows: of a removed one those that it had."""
+        return self._removed[path] if path in self._removed else self._node_of.get(path)
+
+    def _editable(self, path: str) -> tuple[str, ...]:
         node = self._node_of.get(path)
+        return editable_fields(node, self._opsets) if node is not None and path not in self._removed else ()
+
+    def _attributes(self, path: str) -> dict[str, AttributeValue]:
+        node = self._shown(path)
         if node is None:
             return {}
-        shown: dict[str, AttributeValue] = {}
-        for name, value in node.attributes.items():
-            if isinstance(value, (int, float, str)) or _is_short_list(value):
-                shown[name] = value
-        return shown
-
-
-def _is_short_list(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) <= SHOWN_ITEMS
-        and all(isinstance(each, int) for each in value)
-    )
+        found = shown_attributes(node, self._opsets, self._stored)
+        return {
+            name: value
+            for name, value in found.items()
+            if not isinstance(value, tuple) or len(value) <= SHOWN_ITEMS
+        }
