@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,8 @@ from tests.gui.conftest import ANSWER_MS, READY_MS, dispose, open_model, wait_cu
 
 pytestmark = pytest.mark.expects_log
 
+MAPPED = 2**30
+"""Bytes of a file from which on its weights are mapped (engine.loaders.weights)."""
 SLOW_NET = """
 import time
 import torch
@@ -159,6 +163,61 @@ def test_a_configuration_that_kills_the_engine_is_given_up(
     qtbot.waitUntil(lambda: not recovering.busy and recovering.engine.state == "ready", timeout=READY_MS)
     recovering.undo_stack.undo()
     qtbot.waitUntil(lambda: recovering.is_current and recovering.failure is None, timeout=READY_MS)
+
+
+CUTTING_NET = """
+import os
+import torch
+from torch import nn
+
+class Cutting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear({inputs}, {outputs}, bias=False)
+
+    def forward(self, x):
+        x = torch.from_numpy(x.numpy())  # only a real run gets further
+        os.truncate("{file}", 4096)  # as another program might, while the weights are mapped
+        return self.linear(x)
+
+def build():
+    return Cutting(), (torch.zeros(1, {inputs}),)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cuts no file that is mapped")
+def test_weights_that_are_cut_while_they_are_mapped(
+    recovering: Workspace, theme: ThemeManager, settings: Settings, qtbot: QtBot, tmp_path: Path
+) -> None:
+    """A look at what is no longer there ends the engine (SIGBUS): the window says so and keeps what it has."""
+    inputs, outputs = 2**14, 2**14 + 1
+    file = tmp_path / "weights.safetensors"
+    size = 4 * inputs * outputs
+    assert size > MAPPED
+    entry = {"dtype": "F32", "shape": [outputs, inputs], "data_offsets": [0, size]}
+    header = json.dumps({"linear.weight": entry}).encode()
+    header += b" " * (-len(header) % 8)
+    with file.open("wb") as handle:
+        handle.write(struct.pack("<Q", len(header)) + header)
+        handle.truncate(8 + len(header) + size)
+    net = tmp_path / "net.py"
+    net.write_text(CUTTING_NET.format(inputs=inputs, outputs=outputs, file=file))
+    window = MainWindow(
+        recovering, Measuring(recovering, LatencyEngine(), settings), Selection(), theme, settings
+    )
+    qtbot.addWidget(window)
+    window.show()
+    recovering.open_source(f"{file}@{net}:build", trust=True)
+    qtbot.waitUntil(lambda: recovering.failure is not None, timeout=ANSWER_MS)
+    assert recovering.failure is not None and recovering.failure.error.kind == "real_run"
+    with qtbot.waitSignal(recovering.engine.crashed, timeout=ANSWER_MS):
+        recovering.allow_real_run()
+    with qtbot.waitSignal(recovering.open_failed, timeout=READY_MS):
+        pass
+    assert "weights.safetensors cannot be read" in window.banner.text.text()
+    assert "ended by a signal" in window.status.words.text()
+    open_model(qtbot, recovering, "torchvision:alexnet")
+    assert recovering.failure is None and not window.banner.isVisible()
 
 
 def test_cancelling_what_cannot_be_interrupted_replaces_the_engine(
