@@ -13,6 +13,7 @@ from engine import numbers
 from engine.edits import RemoveLayer
 from engine.graph import InputShape, Shape, elements
 from engine.metrics import METRIC, Metric, ratio
+from engine.reconciliation import Reconciliation, reconcile
 from engine.results import Analysis
 from engine.tree_values import Comparison, is_same
 
@@ -59,6 +60,8 @@ class Summary:
     """Changes of input, of assumed sizes, of the model itself."""
     python: tuple[str, ...]
     """The edits of the analysis; also given when nothing changed against the baseline."""
+    params: Reconciliation | None = None
+    """Why the parameters differ, where one of the two is an ONNX file and the other is not; said in circumstances."""
 
     @property
     def is_empty(self) -> bool:
@@ -102,12 +105,14 @@ def summarise(comparison: Comparison, count_mode: str) -> Summary:
     if baseline is None or is_same(analysis, baseline):
         return Summary((), (), (), (), python)
     parts = frontier(comparison, count_mode)
+    params = reconcile(analysis, baseline)
     return Summary(
         headline=headline(analysis, baseline, count_mode),
         where=tuple(_where(comparison, parts)),
         contributors=tuple(_contributors(parts, METRIC[count_mode])),
-        circumstances=tuple(_circumstances(analysis, baseline)),
+        circumstances=(*_circumstances(analysis, baseline), *([params.sentence] if params else [])),
         python=python,
+        params=params,
     )
 
 

@@ -16,6 +16,7 @@ from engine.export.icicle import icicle
 from engine.export.latency_words import latency_section
 from engine.export.measured import shown, timed, weighed
 from engine.metrics import METRIC, Number, column
+from engine.reconciliation import reconcile
 from engine.results import FAMILIES, Analysis, Layers
 from resources import read
 
@@ -99,6 +100,7 @@ def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
         "latency": latency_section(analysis, baseline),
         "latency_before": baseline is not None and baseline.layer_times is not None,
         "parameters": _parameters(analysis),
+        "reconciliation": reconcile(analysis, baseline),
         "metrics": shown(analysis, baseline),
         "conventions": summary.CONVENTIONS,
     }

@@ -9,5 +9,5 @@ from engine.results import Analysis
 
 @export_format("json", "Report for scripts and for this program (JSON)", ".json")
 def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
-    """The report of ``analysis`` alone: a baseline is its own file, so that each says one thing."""
-    return Report.from_analysis(analysis).to_json()
+    """The report of ``analysis``. A baseline is its own file; why an ONNX file has other parameters is said."""
+    return Report.from_analysis(analysis, baseline).to_json()

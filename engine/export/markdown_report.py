@@ -12,6 +12,7 @@ from engine.export.formats import export_format
 from engine.export.latency_words import latency_section
 from engine.export.measured import shown
 from engine.metrics import METRIC, column
+from engine.reconciliation import Reconciliation, reconcile
 from engine.results import Analysis
 
 TOP_ROWS = 20
@@ -29,7 +30,7 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
     parts.append(_latency(analysis, baseline))
     if analysis.configuration.edits:
         parts.append("## Edits\n\n" + _code(analysis.python_lines()))
-    parts += [_modules(analysis, baseline), _top(analysis, baseline), _parameters(analysis)]
+    parts += [_modules(analysis, baseline), _top(analysis, baseline), _parameters(analysis, baseline)]
     parts.append(_notes(analysis, baseline))
     # A lone surrogate (a file name that is not UTF-8) must not cost the report.
     return ("\n\n".join(filter(None, parts)) + "\n").encode("utf-8", "replace")
@@ -179,7 +180,7 @@ def _top(analysis: Analysis, baseline: Analysis | None) -> str:
         range(len(layers)), key=lambda row: (-(layers.macs[row] or 0), -layers.bytes_moved[row], row)
     )
     shown = order[:TOP_ROWS]
-    old = {} if baseline is None else dict(zip(baseline.layers.id, baseline.layers.macs, strict=True))
+    before = dict(summary.pair_rows(layers, baseline.layers if baseline is not None else None))
     header = ["Layer", "Operation", "Output", "Params", "MACs", "Share", "Activations"]
     more = {key: column(layers, key) for key in _WEIGHED_KEYS} if analysis.is_weighed else {}
     header += [METRIC[key].label for key in more]
@@ -198,13 +199,13 @@ def _top(analysis: Analysis, baseline: Analysis | None) -> str:
             *(numbers.exact_value(METRIC[key], values[row]) for key, values in more.items()),
         ]
         if baseline is not None:
-            id_ = layers.id[row]
-            cells.append(numbers.exact(old[id_]) if id_ in old else "new")
+            old = before[row]
+            cells.append(numbers.exact(baseline.layers.macs[old]) if old is not None else "new")
         rows.append(cells)
     return f"## Largest layers by MACs ({len(shown)} of {len(layers)})\n\n" + _table(header, 3, rows)
 
 
-def _parameters(analysis: Analysis) -> str:
+def _parameters(analysis: Analysis, baseline: Analysis | None) -> str:
     lines = []
     totals = analysis.totals
     frozen = totals.params - totals.trainable_params
@@ -217,7 +218,17 @@ def _parameters(analysis: Analysis) -> str:
         lines.append(f"- Shared, counted once: {', '.join(map(code, shared.names))} ({shared.params:,})")
     for untouched in analysis.untouched:
         lines.append(f"- Not used by this forward pass: {code(untouched.name)} ({untouched.params:,})")
-    return "## Parameters\n\n" + "\n".join(lines)
+    section = "## Parameters\n\n" + "\n".join(lines)
+    reconciliation = reconcile(analysis, baseline)
+    return section if reconciliation is None else f"{section}\n\n{_reconciled(reconciliation)}"
+
+
+def _reconciled(reconciliation: Reconciliation) -> str:
+    """From the parameters of the baseline to those of the model, line by line."""
+    rows = [["Baseline", "", f"{reconciliation.before:,}"]]
+    rows += [[text(line.what), text(line.where), line.change] for line in reconciliation.lines]
+    rows.append(["This model", "", f"{reconciliation.after:,}"])
+    return "Why the parameters differ:\n\n" + _table(["Reason", "Layers", "Parameters"], 2, rows)
 
 
 def _notes(analysis: Analysis, baseline: Analysis | None) -> str:

@@ -31,6 +31,7 @@ from engine.export.measured import (
 )
 from engine.graph import Assumption, AttributeValue, InputShape, Shape
 from engine.metrics import ratio
+from engine.reconciliation import Reconciliation, reconcile
 from engine.results import (
     FAMILIES,
     Analysis,
@@ -182,12 +183,14 @@ class Report(Struct, frozen=True, kw_only=True):
     set_assumptions: tuple[tuple[str, int], ...] = ()
     """Of the assumptions, (key, value) of those that the user set."""
     allow_real_run: bool = False
+    reconciliation: Reconciliation | None = None
+    """Why the parameters differ from the baseline's, where one is an ONNX file and the other is not."""
 
     @classmethod
-    def from_analysis(cls, analysis: Analysis) -> Self:
+    def from_analysis(cls, analysis: Analysis, baseline: Analysis | None = None) -> Self:
         """``analysis`` as a report; :meth:`to_analysis` gives it back, field by field.
 
-        What was measured of another configuration is left out.
+        What was measured of another configuration is left out; of a ``baseline`` only why parameters differ is told.
         """
         analysis = own(analysis)
         configuration, latency = analysis.configuration, analysis.latency
@@ -209,6 +212,7 @@ class Report(Struct, frozen=True, kw_only=True):
             mode=analysis.mode,
             set_assumptions=configuration.assumptions,
             allow_real_run=configuration.allow_real_run,
+            reconciliation=reconcile(analysis, baseline),
         )
 
     def to_analysis(self) -> Analysis:

@@ -28,24 +28,38 @@ Pair = tuple[int | None, int | None]
 def pair_rows(now: Layers, before: Layers | None) -> list[Pair]:
     """Every layer of either analysis once, matched by id, in execution order.
 
-    A layer that is only in ``before`` stands after the one that preceded it there.
+    A layer that runs another operation now (an ONNX file's ``Conv`` for ``conv2d``) is matched by its path, where it
+    is the only one there. A layer that is only in ``before`` stands after the one that preceded it there.
     """
     if before is None:
         return [(row, None) for row in range(len(now))]
+    before_ids = _ids_as_in(now, before)
     current = {id_: row for row, id_ in enumerate(now.id)}
     gone_after: dict[int | None, list[int]] = defaultdict(list)
     anchor: int | None = None
-    for row, id_ in enumerate(before.id):
+    for row, id_ in enumerate(before_ids):
         if id_ in current:
             anchor = current[id_]
         else:
             gone_after[anchor].append(row)
-    previous = {id_: row for row, id_ in enumerate(before.id)}
+    previous = {id_: row for row, id_ in enumerate(before_ids)}
     pairs: list[Pair] = [(None, row) for row in gone_after[None]]
     for row, id_ in enumerate(now.id):
         pairs.append((row, previous.get(id_)))
         pairs += [(None, gone) for gone in gone_after[row]]
     return pairs
+
+
+def _ids_as_in(now: Layers, before: Layers) -> list[str]:
+    """The ids of ``before``, with those of ``now`` for layers of one operation whose operation has another name."""
+    alone = Counter(now.path)
+    alone_before = Counter(before.path)
+    id_at = {path: id_ for path, id_ in zip(now.path, now.id, strict=True) if alone[path] == 1}
+    known = frozenset(now.id)
+    return [
+        id_at.get(path, id_) if id_ not in known and alone_before[path] == 1 else id_
+        for path, id_ in zip(before.path, before.id, strict=True)
+    ]
 
 
 def module_totals(analysis: Analysis, key: str) -> list[Number]:
