@@ -51,9 +51,9 @@ def _shape(value: Value) -> Shape:
 
 
 @rule(
-    "FastGelu", "BiasGelu", "Gelu", "QuickGelu", "BiasSoftmax", "BiasAdd", "SimplifiedLayerNormalization", "LayerNormalization",
-    "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "GroupNorm", "RotaryEmbedding", "Inverse", "ParametricSoftplus",
-    "ScaledTanh", "Affine", "ThresholdedRelu", "GemmaRotaryEmbedding", "BitmaskDropout", "RMSNormalization",
+    "FastGelu", "BiasGelu", "Gelu", "QuickGelu", "BiasSoftmax", "BiasAdd", "SimplifiedLayerNormalization", "Affine",
+    "LayerNormalization", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "GroupNorm", "RotaryEmbedding",
+    "Inverse", "ParametricSoftplus", "ScaledTanh", "ThresholdedRelu", "BitmaskDropout", "RMSNormalization",
 )  # fmt: skip
 def _same(node: Node, given: Given) -> Sequence[Value]:
     return [given[0]]
@@ -165,7 +165,7 @@ def _multi_head(node: Node, given: Given) -> Sequence[Value]:
 
 @rule("GroupQueryAttention")
 def _group_query(node: Node, given: Given) -> Sequence[Value]:
-    """Query ``(B, S, heads · size)``, or packed with keys and values; the caches grow by S where they are not shared."""
+    """Query ``(B, S, heads · size)``, or packed with keys and values; the caches grow by S."""
     query, heads, kv_heads = _shape(given[0]), node.attributes["num_heads"], node.attributes["kv_num_heads"]
     packed = len(given) < 2 or given[1].shape is None
     size = query[2] // (heads + 2 * kv_heads) if packed else query[2] // heads

@@ -72,6 +72,8 @@ class Graph:
     """Initializers and tensors of Constant nodes, by value name."""
     constants: dict[str, Array]
     """Values of the small ones among them."""
+    hollow: tuple[str, ...] = ()
+    """Those whose values are in no file."""
 
     def walk(self) -> Iterator[Node]:
         """Every node, those of bodies after the node that has them."""

@@ -1,4 +1,4 @@
-"""What is known of the values of a graph at one input size: shapes, dtypes, and the small values that sizes come from."""
+"""What is known of the values of a graph at one input size: shapes, dtypes, and the values that sizes come from."""
 
 from __future__ import annotations
 

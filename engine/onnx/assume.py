@@ -1,0 +1,250 @@
+"""Sizes that depend on the data: a stated assumption instead of a blank, which the user can set.
+
+What ``NonZero`` finds on n elements are at most n, and ``NonMaxSuppression`` keeps at most what it may: the default is
+that upper bound, as in engine.trace.assume. A size that is read from an input's value (``Reshape`` to a shape that the
+caller gives) is one number per element, at a default that is always valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy
+
+from engine.graph import Assumption, Shape, elements
+from engine.onnx.facts import GraphFacts
+from engine.onnx.graph import Array, Node
+from engine.onnx.values import GraphShapes
+
+NO_BOUND = 2**31 - 1
+MOST_TRIPS = 10_000
+MOST_NUMBERS = 16
+"""Elements of a value that a user is asked for."""
+FOUND = {
+    "NonZero": "elements found by NonZero",
+    "Unique": "distinct values",
+    "Compress": "elements selected by a mask",
+    "NonMaxSuppression": "boxes kept by NMS",
+    "StringSplit": "parts of the longest text",
+    "StringNormalizer": "texts that are kept",
+}
+
+
+class Assumptions:
+    """What was assumed in one pass; ``chosen`` are the values that the user set, by key."""
+
+    def __init__(self, chosen: Mapping[str, int]) -> None:
+        self._chosen = chosen
+        self.made: dict[str, Assumption] = {}
+        self.sizes = False
+        """Whether a size was assumed: contradictions after it may be the assumption's fault."""
+
+    def value(self, key: str, label: str, default: int, minimum: int, maximum: int) -> int:
+        """The value to use: the chosen one within the limits, else the default."""
+        value = min(max(self._chosen.get(key, default), minimum), maximum)
+        self.made[key] = Assumption(key, label, value, minimum, maximum)
+        return value
+
+    def is_chosen(self, key: str) -> bool:
+        return key in self._chosen
+
+    def size(self, key: str, label: str, default: int, minimum: int, maximum: int) -> int:
+        """As value, of a size."""
+        self.sizes = True
+        return self.value(key, label, default, minimum, maximum)
+
+
+# -- sizes that operators find in their data -------------------------------------------------------------------------
+
+
+def data_dependent(node: Node, shapes: GraphShapes, assumptions: Assumptions) -> dict[str, Shape]:
+    """Shapes of outputs by name, of an operator whose schema gives an upper bound; empty for any other."""
+    handler = _FINDERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    made = handler(node, shapes, assumptions) if handler is not None else ()
+    return {name: shape for name, shape in zip(node.outputs, made, strict=False) if name}
+
+
+def _found(node: Node, assumptions: Assumptions, bound: int) -> int:
+    label = f"{node.path or 'model'}: {FOUND[node.op_type]}"
+    return assumptions.size(f"{node.path}:{node.op_type}", label, bound, 0, bound)
+
+
+def _non_zero(node: Node, shapes: GraphShapes, assumptions: Assumptions) -> Sequence[Shape]:
+    x = shapes.of(node.inputs[0]).shape
+    return [(len(x), _found(node, assumptions, elements(x)))] if x is not None else []
+
+
+def _unique(node: Node, shapes: GraphShapes, assumptions: Assumptions) -> Sequence[Shape]:
+    x = shapes.of(node.inputs[0]).shape
+    if x is None:
+        return []
+    axis = node.attributes.get("axis")
+    length = elements(x) if axis is None else x[axis]
+    count = _found(node, assumptions, length)
+    kept = (count,) if axis is None else (*x[: axis % len(x)], count, *x[axis % len(x) + 1 :])
+    return [kept, (count,), (length,), (count,)]
+
+
+def _compress(node: Node, shapes: GraphShapes, assumptions: Assumptions) -> Sequence[Shape]:
+    x, mask = (shapes.of(name).shape for name in node.inputs)
+    if x is None:
+        return []
+    axis = node.attributes.get("axis")
+    length = elements(x) if axis is None else x[axis]
+    count = _found(node, assumptions, min(length, mask[0]) if mask else length)
+    return [(count,) if axis is None else (*x[: axis % len(x)], count, *x[axis % len(x) + 1 :])]
+
+
+def _nms(node: Node, shapes: GraphShapes, assumptions: Assumptions) -> Sequence[Shape]:
+    boxes, scores = (shapes.of(name).shape for name in node.inputs[:2])
+    if not boxes or not scores or len(boxes) != 3 or len(scores) != 3:
+        return []
+    most = shapes.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    per_class = boxes[1] if most is None else min(int(most.reshape(-1)[0]), boxes[1])
+    return [(_found(node, assumptions, max(per_class, 0) * scores[0] * scores[1]), 3)]
+
+
+def _string_split(node: Node, shapes: GraphShapes, assumptions: Assumptions) -> Sequence[Shape]:
+    x = shapes.of(node.inputs[0]).shape
+    if x is None:
+        return []
+    label = f"{node.path or 'model'}: {FOUND[node.op_type]}"
+    return [(*x, assumptions.size(f"{node.path}:{node.op_type}", label, 1, 0, MOST_TRIPS)), x]
+
+
+def _string_normalizer(node: Node, shapes: GraphShapes, assumptions: Assumptions) -> Sequence[Shape]:
+    x = shapes.of(node.inputs[0]).shape
+    return [(*x[:-1], _found(node, assumptions, x[-1]))] if x else []
+
+
+def _image_decoder(node: Node, shapes: GraphShapes, assumptions: Assumptions) -> Sequence[Shape]:
+    channels = 1 if node.attributes.get("pixel_format") == "Grayscale" else 3
+    sizes = [
+        assumptions.size(f"{node.path}:{each}", f"{node.path}: {each} of the decoded image", 224, 1, 65_536)
+        for each in ("height", "width")
+    ]
+    return [(*sizes, channels)]
+
+
+Finder: TypeAlias = Callable[[Node, GraphShapes, Assumptions], Sequence[Shape]]
+_FINDERS: dict[str, Finder] = {
+    "NonZero": _non_zero,
+    "Unique": _unique,
+    "Compress": _compress,
+    "NonMaxSuppression": _nms,
+    "StringSplit": _string_split,
+    "StringNormalizer": _string_normalizer,
+    "ImageDecoder": _image_decoder,
+}
+
+
+# -- sizes that are values of inputs ---------------------------------------------------------------------------------
+
+Defaults: TypeAlias = Callable[[Node, GraphShapes, int], Sequence[int]]
+"""(node, shapes, number of elements) → values that are always valid."""
+
+
+def missing_values(
+    facts: GraphFacts, node: Node, shapes: GraphShapes, assumptions: Assumptions
+) -> dict[str, Array]:
+    """Values by name that ``node`` needs for its output's shape and that nothing tells, as assumed."""
+    if node.domain not in ("", "ai.onnx"):
+        return {}
+    made: dict[str, Array] = {}
+    for position, name in enumerate(node.inputs):
+        defaults = _DEFAULTS.get((node.op_type, position))
+        value = shapes.of(name)
+        if defaults is None or not name or value.shape is None or elements(value.shape) > MOST_NUMBERS:
+            continue
+        if name not in made and shapes.constant(name) is None:
+            count = elements(value.shape)
+            numbers = list(defaults(node, shapes, count))[:count]
+            numbers += [1] * (count - len(numbers))
+            chosen = [
+                _number(facts, node, name, index if value.shape else None, number, assumptions)
+                for index, number in enumerate(numbers)
+            ]
+            made[name] = numpy.array(chosen, value.dtype or "int64").reshape(value.shape)
+    return made
+
+
+def _number(
+    facts: GraphFacts, node: Node, name: str, index: int | None, default: int, assumptions: Assumptions
+) -> int:
+    producer = facts.producers.get(name)
+    subject = name if producer is None else f"{producer.path}:{producer.op_type}"
+    key = subject if index is None else f"{subject}[{index}]"
+    what = "value of input" if producer is None else "value of"
+    label = f"{node.path or 'model'}: {what} {key}, which sets a size"
+    return assumptions.size(key, label, default, -NO_BOUND, NO_BOUND)
+
+
+def _ones(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    return [1] * count
+
+
+def _zeros(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    return [0] * count
+
+
+def _counting(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    return range(count)
+
+
+def _all_elements(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    x = shapes.of(node.inputs[0]).shape
+    return [elements(x) if x is not None else 1] + [1] * (count - 1)
+
+
+def _sizes(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    return shapes.of(node.inputs[0]).shape or [1] * count
+
+
+def _size_along(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    x = shapes.of(node.inputs[0]).shape
+    return [x[node.attributes.get("axis", -1)] if x else 1]
+
+
+def _boxes(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    x = shapes.of(node.inputs[0]).shape
+    return [x[1] if x and len(x) == 3 else 1]
+
+
+def _ends(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    return [NO_BOUND] * count
+
+
+def _single(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    """Dimensions of size 1, which can be squeezed."""
+    x = shapes.of(node.inputs[0]).shape or ()
+    return [axis for axis, size in enumerate(x) if size == 1]
+
+
+def _equal_parts(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    x = shapes.of(node.inputs[0]).shape
+    size = x[node.attributes.get("axis", 0)] if x else count
+    return [size // count] * (count - 1) + [size - size // count * (count - 1)] if count else []
+
+
+def _unpooled(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:
+    return shapes.of(node.inputs[0]).shape or ()
+
+
+_DEFAULTS: dict[tuple[str, int], Defaults] = {
+    ("Reshape", 1): _all_elements, ("Expand", 1): _ones, ("Tile", 1): _ones, ("ConstantOfShape", 0): _ones,
+    ("Range", 0): _zeros, ("Range", 1): _ones, ("Range", 2): _ones,
+    ("Slice", 1): _zeros, ("Slice", 2): _ends, ("Slice", 3): _counting, ("Slice", 4): _ones,
+    ("Pad", 1): _zeros, ("Pad", 3): _counting, ("Resize", 2): _ones, ("Resize", 3): _sizes,
+    ("Resize", 1): _ones, ("Upsample", 1): _ones,
+    ("TopK", 1): _size_along, ("OneHot", 1): _ones, ("Unsqueeze", 1): _counting, ("Squeeze", 1): _single,
+    ("Split", 1): _equal_parts, ("CenterCropPad", 1): _sizes, ("NonMaxSuppression", 2): _boxes,
+    ("Col2Im", 1): _ones, ("Col2Im", 2): _ones, ("AffineGrid", 1): _ones, ("MaxUnpool", 2): _unpooled,
+    ("DFT", 1): _sizes, ("DFT", 2): _ones, ("STFT", 1): _ones, ("STFT", 3): _ones,
+    ("HannWindow", 0): _ones, ("HammingWindow", 0): _ones, ("BlackmanWindow", 0): _ones,
+    ("MelWeightMatrix", 0): _ones, ("MelWeightMatrix", 1): _ones,
+    ("ReduceMax", 1): _counting, ("ReduceMin", 1): _counting, ("ReduceSum", 1): _counting,
+    ("ReduceMean", 1): _counting, ("ReduceProd", 1): _counting, ("ReduceL1", 1): _counting,
+    ("ReduceL2", 1): _counting, ("ReduceLogSum", 1): _counting, ("ReduceLogSumExp", 1): _counting,
+    ("ReduceSumSquare", 1): _counting,
+}  # fmt: skip
