@@ -104,9 +104,11 @@ class Contents(Struct, frozen=True):
 
     file: str
     kind: str
-    """``state dict``, ``checkpoint``, ``module``, ``torchscript``, ``exported program``, ``tensor`` or ``pickle``."""
+    """``state dict``, ``checkpoint``, ``module``, ``torchscript``, ``exported program``, ``onnx``, ``tensor`` or
+    ``pickle``."""
     format: str
-    """``torch.save``, ``torch.save (before 1.6)``, ``pickle``, ``TorchScript``, ``pt2``, ``safetensors`` …"""
+    """``torch.save``, ``torch.save (before 1.6)``, ``pickle``, ``TorchScript``, ``pt2``, ``safetensors``,
+    ``ONNX IR 8`` …"""
     size: int
     """Bytes, of all shards together."""
     producer: str = ""
@@ -118,6 +120,12 @@ class Contents(Struct, frozen=True):
     totals: tuple[PrefixTotal, ...] = ()
     operations: tuple[Operation, ...] = ()
     inputs: tuple[GraphInput, ...] = ()
+    opsets: tuple[tuple[str, int], ...] = ()
+    """Operator sets of an ONNX model: domain and version."""
+    functions: tuple[Operation, ...] = ()
+    """Functions that an ONNX model brings along, and how often its graph calls each."""
+    external: tuple[Entry, ...] = ()
+    """Files beside an ONNX model with values of its tensors; ``packed`` are the bytes that these take there."""
     classes: tuple[str, ...] = ()
     """Of a pickled or scripted module: its classes, the outermost first."""
     code: tuple[Entry, ...] = ()

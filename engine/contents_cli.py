@@ -21,9 +21,10 @@ from engine.matching import candidates
 from engine.sources import split_file
 
 SCHEMA = "misnomer-contents/1"
-NO_MODEL = ("tensor", "pickle")
-"""Kinds of files that hold no model. The weights of all others, also of TorchScript and of an exported program, can be
-opened with an architecture of the zoo, which runs nothing of the file."""
+NO_MODEL = ("tensor", "pickle", "onnx")
+"""Kinds of files that hold no weights of an architecture: no model, or one that is whole. The weights of all others,
+also of TorchScript and of an exported program, can be opened with an architecture of the zoo, which runs nothing of the
+file."""
 
 
 class Listing(Struct, frozen=True, kw_only=True):

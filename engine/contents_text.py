@@ -89,6 +89,12 @@ def _graph(contents: Contents) -> Iterator[_Section]:
     yield "Inputs", ["Name", "Dtype", "Shape"], inputs, set()
     operations = [[shown(each.name, _NAME), exact(each.count)] for each in contents.operations]
     yield "Operations", ["Name", "Times"], operations, {1}
+    opsets = [[shown(domain), str(version)] for domain, version in contents.opsets]
+    yield "Operator sets", ["Domain", "Version"], opsets, {1}
+    functions = [[shown(each.name, _NAME), exact(each.count)] for each in contents.functions]
+    yield "Functions", ["Name", "Calls"], functions, {1}
+    external = [[shown(each.name, _NAME), exact(each.size), exact(each.packed)] for each in contents.external]
+    yield "External data", ["File", "Bytes", "Of its tensors"], external, {1, 2}
 
 
 def _groups(contents: Contents) -> Iterator[_Section]:
@@ -110,15 +116,15 @@ def _groups(contents: Contents) -> Iterator[_Section]:
 
 
 def _tensors(contents: Contents) -> _Section:
-    rows, several = contents.tensors, len(contents.groups) > 1
+    rows, several, outside = contents.tensors, len(contents.groups) > 1, bool(contents.external)
     tensors = [
         [*([_path(contents.groups[group].path)] * several), shown(name, _NAME) or "(unnamed)", shape(sizes),
-         dtype, exact(amount)]
-        for group, name, sizes, dtype, amount in zip(
-            rows.group, rows.name, rows.shape, rows.dtype, rows.bytes, strict=True
+         dtype, exact(amount), *([shown(storage, _NAME)] * outside)]
+        for group, name, sizes, dtype, amount, storage in zip(
+            rows.group, rows.name, rows.shape, rows.dtype, rows.bytes, rows.storage, strict=True
         )
     ]  # fmt: skip
-    heads = [*(["Group"] * several), "Name", "Shape", "Dtype", "Bytes"]
+    heads = [*(["Group"] * several), "Name", "Shape", "Dtype", "Bytes", *(["Stored at"] * outside)]
     return "Tensors", heads, tensors, {several + 3}
 
 

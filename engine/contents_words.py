@@ -13,6 +13,7 @@ _KINDS = {
     "module": "a pickled module",
     "torchscript": "a TorchScript model",
     "exported program": "an exported program",
+    "onnx": "an ONNX model",
     "tensor": "a single tensor",
     "pickle": "a pickle without tensors",
 }

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import LoadError
+from engine.files.identify import is_onnx
 from engine.graph import InputShape
+from engine.loaders.folder_files import file_in
 from engine.open_model import OpenModel
-from engine.sources import is_file, split_file
+from engine.sources import CONFIGURATION, is_file, split_file
 
 if TYPE_CHECKING:
     from engine.loaders.options import LoadOptions
@@ -31,9 +34,16 @@ def open_model(source: str, options: LoadOptions, inputs: tuple[InputShape, ...]
 
 
 def onnx_path(source: str) -> Path | None:
-    """The file that ``source`` names, when that is an ONNX model by its content."""
+    """The file that ``source`` names, when that is an ONNX model by its content: itself, or alone in a folder."""
     if not is_file(source):
         return None
     file = split_file(source)
-    path = Path(file.path).expanduser()
-    return path if path.suffix == ".onnx" and path.is_file() and not file.architecture else None
+    if file.architecture or file.part:
+        return None
+    try:
+        path = Path(file.path).expanduser()
+        if path.is_dir():
+            path = path if (path / CONFIGURATION).exists() else Path(file_in(str(path)))
+        return path if is_onnx(path) else None
+    except (LoadError, RuntimeError, ValueError, OSError):
+        return None  # what is wrong with it, whoever opens it as something else will say

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
-from engine.files import safetensors
+from engine.errors import LoadError
+from engine.files import onnx, safetensors
 from engine.files.archive import LOCAL_MAGIC
 from engine.files.pickles import could_be_pickle, is_legacy, is_surely_pickle
-from engine.files.regions import Region
+from engine.files.regions import Region, open_file
 
 HEAD = 512
 
@@ -20,7 +22,7 @@ class Foreign(NamedTuple):
 
 
 UNKNOWN = Foreign(
-    "none of the kinds of model file that are known", "Give a file that PyTorch saved, or safetensors."
+    "none of the kinds of model file that are known", "Give a file that PyTorch saved, safetensors, or ONNX."
 )
 
 _OTHERS = (
@@ -32,6 +34,7 @@ _OTHERS = (
     ),
     (0, b"\x89HDF\r\n", "an HDF5 file, as Keras writes it", "Convert the model to PyTorch or ONNX."),
     (0, b"GGUF", "a GGUF file of llama.cpp", "Open the PyTorch weights it was made from."),
+    (4, b"ORTM", "in onnxruntime's own format (.ort)", "Open the ONNX model that it was made from."),
     (4, b"TFL3", "a TensorFlow Lite model", "Convert it to ONNX with tf2onnx."),
     (0, b"\x93NUMPY", "a numpy array", "Open the model it belongs to."),
     (0, b"\x1f\x8b", "compressed with gzip", "Unpack it first."),
@@ -70,20 +73,27 @@ def identify(region: Region) -> str | Foreign:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:9].lower() in (b"<!doctype", b"<html><he") or text[:5].lower() == b"<html":
         return Foreign("a web page", "The download went wrong: get the file itself, not the page about it.")
+    if _is_onnx_text(text):
+        return Foreign("an ONNX model as text", "Save it as .onnx: onnx.save(onnx.load(path), 'net.onnx').")
     if text.startswith(b"{"):
         return "json"
-    if looks_like_onnx(head):
+    if onnx.looks_right(region, head):
         return "onnx"
     if is_surely_pickle(head):
         return "pickle"
     return "perhaps pickle" if could_be_pickle(head) else UNKNOWN
 
 
-def looks_like_onnx(head: bytes) -> bool:
-    """A ModelProto begins with its ``ir_version`` (field 1, 1 to 30), then producer, graph or opset."""
-    return (
-        len(head) > 4
-        and head[0] == 0x08
-        and 1 <= head[1] <= 30
-        and head[2] in (0x12, 0x1A, 0x22, 0x2A, 0x32, 0x3A, 0x42)
-    )
+def is_onnx(path: Path) -> bool:
+    """Whether ``path`` is an ONNX model by its content; False also for what cannot be read."""
+    try:
+        with open_file(path) as region:
+            return identify(region) == "onnx"
+    except LoadError:
+        return False
+
+
+def _is_onnx_text(text: bytes) -> bool:
+    """The three ways of onnx to write a model for eyes: its own syntax, protobuf's, JSON."""
+    start = b"".join(text[:64].split())
+    return start.startswith((b"<ir_version:", b"ir_version:", b'{"irVersion"'))

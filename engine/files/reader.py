@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from engine.contents import Contents, Entry, shown
 from engine.errors import LoadError
-from engine.files import pt2, safetensors, shards, torchscript
+from engine.files import onnx, pt2, safetensors, shards, torchscript
 from engine.files.archive import Archive
 from engine.files.identify import UNKNOWN, Foreign, identify
 from engine.files.limits import MAX_RECORDS, Budget
@@ -81,8 +83,12 @@ def _read_region(region: Region, budget: Budget, places: Places | None) -> Conte
         contents = _pickle(region, kind, reading)
     elif kind == "safetensors":
         contents = _safetensors(region, reading)
-    else:
+    elif kind == "onnx":
+        contents = _onnx(region, reading)
+    elif isinstance(kind, Foreign):
         raise _refusal(region, kind)
+    else:
+        raise AssertionError(kind)
     if places is not None:
         places |= places_of(reading.stores)
     return contents
@@ -97,15 +103,8 @@ def _read_shard(places: Places | None, path: Path, budget: Budget) -> Contents:
     return contents
 
 
-def _refusal(region: Region, kind: str | Foreign) -> LoadError:
-    name = shown(region.file.name)
-    if isinstance(kind, Foreign):
-        return LoadError(f"{name} is {kind.what}.", hint=kind.advice, file=str(region.file))
-    return LoadError(
-        f"{name} is an ONNX model, and these are not opened yet.",
-        hint="Open the PyTorch model it was made from.",
-        file=str(region.file),
-    )
+def _refusal(region: Region, kind: Foreign) -> LoadError:
+    return LoadError(f"{shown(region.file.name)} is {kind.what}.", hint=kind.advice, file=str(region.file))
 
 
 def _zip(region: Region, reading: Reading) -> Contents:
@@ -206,6 +205,19 @@ def _safetensors(region: Region, reading: Reading) -> Contents:
     listing.add("", "model", rows)
     reading.stores.append(store)
     return _contents(region, "state dict", "safetensors", reading, listing, metadata=metadata)
+
+
+def _onnx(region: Region, reading: Reading) -> Contents:
+    listing = Listing()
+    model = onnx.read(region, reading.budget, listing)
+    for note in model.notes:
+        reading.note(note)
+    contents = _contents(
+        region, "onnx", f"ONNX IR {model.ir_version}", reading, listing,
+        producer=model.producer, operations=model.operations, inputs=model.inputs, opsets=model.opsets,
+        functions=model.functions, external=model.external, metadata=model.metadata,
+    )  # fmt: skip
+    return msgspec.structs.replace(contents, size=region.size + sum(each.size for each in model.external))
 
 
 def _version(archive: Archive, writer: str) -> str:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.contents import shown
 from engine.errors import LoadError, UnsupportedModelError
 from engine.files import Contents, describe, read
+from engine.files.identify import is_onnx
 from engine.loaders import check as check_source
 from engine.loaders.asking import agreed_module, agreed_program, agreed_script
 from engine.loaders.chosen_weights import chosen_weights
@@ -62,7 +64,7 @@ def load(source: str, options: LoadOptions) -> LoadedModel:
 def check(source: str, options: LoadOptions) -> None:
     """Raises what :func:`load` raises before it imports a framework or runs anything of the file."""
     file = _found(source)
-    if _is_configuration(file):
+    if _is_configuration(file) or (file == FileSource(file.path) and is_onnx(Path(file.path))):
         return
     contents, kind = _read(file)
     if OPENERS[kind] == STATE_DICT:
@@ -89,6 +91,13 @@ def _is_configuration(file: FileSource) -> bool:
 def _read(file: FileSource) -> tuple[Contents, str]:
     """What the file holds, and its kind, which has an opener. Raises LoadError, UnsupportedModelError."""
     contents = read(Path(file.path))
+    if contents.kind == "onnx":
+        raise UnsupportedModelError(
+            f"{shown(Path(file.path).name)} is an ONNX model, which has no parts and needs no architecture.",
+            hint="Open the file alone.",
+            file=file.path,
+            contents=contents,
+        )
     kind = "state dict" if file.architecture else _kind(contents)
     if kind not in OPENERS:
         raise UnsupportedModelError(

@@ -7,7 +7,6 @@ the middle of a run ends this process. Nothing is ever written to a file.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 from collections import Counter
@@ -22,6 +21,7 @@ from torch import Tensor
 from engine.contents import Contents, Group, shown
 from engine.errors import LoadError
 from engine.files import read
+from engine.files.digest import sha256
 from engine.files.places import Place, Places
 from engine.files.regions import Region, open_file
 from engine.graph import Shape, elements
@@ -30,10 +30,6 @@ MAPPED = 2**30
 """Bytes of the largest file that is read and not mapped."""
 LEAST_MAPPED = 2**20
 """Bytes of the smallest part of such a file that is mapped."""
-HASHED = 256 * 2**20
-"""Bytes of the largest file whose SHA-256 is worth the wait."""
-
-_STEP = 2**24
 
 DTYPES = {
     name: getattr(torch, name)
@@ -254,10 +250,4 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def sha256_of(contents: Contents) -> str | None:
     """Of a file that is one and not very large; None for others. Raises LoadError when it cannot be read."""
-    if contents.shards or contents.size > HASHED:
-        return None
-    with open_file(Path(contents.file)) as region:
-        whole = hashlib.sha256()
-        for start in range(0, region.size, _STEP):
-            whole.update(region.read(start, min(_STEP, region.size - start)))
-        return whole.hexdigest()
+    return None if contents.shards else sha256(Path(contents.file))

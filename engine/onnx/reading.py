@@ -77,8 +77,10 @@ def _damaged(name: str, what: str) -> LoadError:
 def _graph(proto: onnx.GraphProto, find: Find) -> Graph:
     stored: dict[str, StoredTensor] = {}
     constants: dict[str, Array] = {}
+    hollow = []
     for tensor in proto.initializer:
-        _keep(tensor, tensor.name, find, stored, constants)
+        if not _keep(tensor, tensor.name, find, stored, constants):
+            hollow.append(tensor.name)
     for sparse in proto.sparse_initializer:
         stored[sparse.values.name] = _sparse_facts(sparse, sparse.values.name)
     nodes = []
@@ -88,7 +90,8 @@ def _graph(proto: onnx.GraphProto, find: Find) -> Graph:
                 continue
         nodes.append(_node(node, find))
     given = [each.name for each in proto.input if each.name not in stored]
-    return Graph(nodes, tuple(given), tuple(each.name for each in proto.output), stored, constants)
+    outputs = tuple(each.name for each in proto.output)
+    return Graph(nodes, tuple(given), outputs, stored, constants, tuple(hollow))
 
 
 def _node(proto: onnx.NodeProto, find: Find) -> Node:
@@ -164,17 +167,22 @@ def _sparse_facts(sparse: onnx.SparseTensorProto, name: str) -> StoredTensor:
 
 def _keep(
     tensor: TensorProto, name: str, find: Find, stored: dict[str, StoredTensor], constants: dict[str, Array]
-) -> None:
+) -> bool:
+    """Note a tensor and, where they are few, its values; whether these are anywhere."""
     facts = tensor_facts(tensor, name)
     location = find(tensor, facts) if tensor.data_location == TensorProto.EXTERNAL else None
     stored[name] = StoredTensor(name, facts.dtype, facts.shape, location)
-    if location is None and any(map(partial(_has, tensor), _DATA)):
-        size = tensor_bytes(facts.shape, facts.dtype)
+    if location is not None:
+        return True
+    size = tensor_bytes(facts.shape, facts.dtype)
+    has_values = any(map(partial(_has, tensor), _DATA))
+    if has_values:
         if tensor.HasField("raw_data") and facts.dtype != "string" and len(tensor.raw_data) != size:
             held = f"{len(tensor.raw_data):,} bytes of values, where its shape takes {size:,}"
             raise _damaged(name, f"has {held}")
         if size <= KEPT_BYTES:
             constants[name] = array_of(tensor, name)
+    return has_values or not size
 
 
 def _has(tensor: TensorProto, field: str) -> bool:

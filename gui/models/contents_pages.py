@@ -17,6 +17,7 @@ KINDS = {
     "module": "Pickled module",
     "torchscript": "TorchScript",
     "exported program": "Exported program",
+    "onnx": "ONNX model",
     "tensor": "Single tensor",
     "pickle": "Pickle without tensors",
 }
