@@ -1,250 +1,433 @@
-"""Output shapes of operators that onnx has no schema of: onnxruntime's own (com.microsoft) and what its tools make.
+"""Output shapes of operators that onnx has no schema of: onnxruntime's own, and what its tools make.
 
-One function per operator, from the shapes that are known to those of the outputs. Source: docs/ContribOperators.md of
-onnxruntime.
+``contrib_outputs(node, shapes)``: one small rule per operator, from what is known of the inputs to what is known of the
+outputs. A rule that needs something unknown, or that the inputs do not fit, leaves the outputs unknown.
+Source: docs/ContribOperators.md of onnxruntime; tests run its kernels and compare.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from engine.graph import Shape
-from engine.onnx.graph import Node
+from engine.onnx.dtypes import dtype_name
+from engine.onnx.graph import Array, Node
 from engine.onnx.values import UNKNOWN, GraphShapes, Value
+from engine.onnx.windows import windows, with_channels
 
-Given: TypeAlias = Sequence[Value]
-Rule: TypeAlias = Callable[[Node, Given], Sequence[Value]]
+log = logging.getLogger(__name__)
 
-_rules: dict[str, Rule] = {}
-
-DOMAINS = frozenset({"com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"})
+MICROSOFT = "com.microsoft"
 
 
-def contrib_outputs(node: Node, shapes: GraphShapes) -> Sequence[Value] | None:
-    """Shapes and dtypes of the outputs; None for an operator without a rule here."""
-    rule = _rules.get(node.op_type) if node.domain in DOMAINS else None
+class _UnknownError(Exception):
+    """A rule needs what is not known."""
+
+
+class Given(NamedTuple):
+    """One node and what is known of its inputs."""
+
+    node: Node
+    values: tuple[Value, ...]
+    shapes: GraphShapes
+
+    def has(self, position: int) -> bool:
+        return position < len(self.node.inputs) and self.node.inputs[position] != ""
+
+    def shape(self, position: int = 0) -> Shape:
+        shape = self.values[position].shape if position < len(self.values) else None
+        if shape is None:
+            raise _UnknownError
+        return shape
+
+    def dtype(self, position: int = 0) -> str:
+        return self.values[position].dtype if position < len(self.values) else ""
+
+    def constant(self, position: int) -> Array:
+        found = self.shapes.constant(self.node.inputs[position]) if self.has(position) else None
+        if found is None:
+            raise _UnknownError
+        return found
+
+    def whole(self, name: str, default: int = 0) -> int:
+        value = self.node.attributes.get(name)
+        return value if isinstance(value, int) else default
+
+    def wholes(self, name: str) -> Shape:
+        value = self.node.attributes.get(name)
+        return value if isinstance(value, tuple) else ()
+
+
+Rule: TypeAlias = Callable[[Given], Sequence[Value]]
+
+_rules: dict[tuple[str, str], Rule] = {}
+
+
+def contrib_outputs(node: Node, shapes: GraphShapes) -> tuple[Value, ...] | None:
+    """What is known of the outputs of ``node``, in order; None where there is no rule for its operator."""
+    rule = _rules.get((node.domain, node.op_type))
     if rule is None:
         return None
+    unknown = (UNKNOWN,) * len(node.outputs)
     try:
-        return rule(node, [shapes.of(name) if name else UNKNOWN for name in node.inputs])
-    except (IndexError, TypeError, ValueError, ZeroDivisionError):
-        # An input whose shape is not known, or not what the operator takes.
-        return []
+        found = tuple(rule(Given(node, tuple([shapes.of(name) for name in node.inputs]), shapes)))
+    except _UnknownError:
+        return unknown
+    except (IndexError, ZeroDivisionError, ValueError, TypeError) as error:
+        log.info("%s does not fit its inputs: %r", node.label, error)
+        return unknown
+    return (found + unknown)[: len(node.outputs)]
 
 
-def rule(*ops: str) -> Callable[[Rule], Rule]:
-    """Register a rule for operators of these names."""
-
-    def register(function: Rule) -> Rule:
+def _of(*ops: str, domain: str = MICROSOFT) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
         for op in ops:
-            _rules[op] = function
-        return function
+            _rules[domain, op] = rule
+        return rule
 
     return register
 
 
-def _shape(value: Value) -> Shape:
-    if value.shape is None:
-        raise ValueError("unknown shape")
-    return value.shape
-
-
-@rule(
-    "FastGelu", "BiasGelu", "Gelu", "QuickGelu", "BiasSoftmax", "BiasAdd", "SimplifiedLayerNormalization", "Affine",
-    "LayerNormalization", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "GroupNorm", "RotaryEmbedding",
-    "Inverse", "ParametricSoftplus", "ScaledTanh", "ThresholdedRelu", "BitmaskDropout", "RMSNormalization",
+@_of(
+    "Gelu", "FastGelu", "BiasGelu", "QuickGelu", "ScaledSiLU", "BiasAdd", "BiasSoftmax", "BiasDropout", "GroupNorm",
+    "RotaryEmbedding", "GemmaRotaryEmbedding", "GatedRMSNorm", "BranchwiseRMSNorm", "GatedAdd", "Trilu", "Inverse",
+    "QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "QOrderedGelu", "QOrderedLayerNormalization", "MoE",
+    "QMoE", "SimplifiedLayerNormalization", "LayerNormalization", "RMSNormalization", "BitmaskDropout",
+    "DecoderAttention",
 )  # fmt: skip
-def _same(node: Node, given: Given) -> Sequence[Value]:
-    return [given[0]]
+@_of(
+    "SimplifiedLayerNormalization", "Affine", "Scale", "ImageScaler", "ParametricSoftplus", "ScaledTanh",
+    "MemcpyFromHost", "MemcpyToHost", domain="",
+)  # fmt: skip
+def _same(given: Given) -> list[Value]:
+    return [given.values[0]]
 
 
-@rule("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SkipGroupNorm")
-def _skip_norm(node: Node, given: Given) -> Sequence[Value]:
+@_of("QLinearAdd", "QLinearMul")
+def _joined(given: Given) -> list[Value]:
+    return [Value(_broadcast(given.shape(0), given.shape(3)), given.dtype())]
+
+
+@_of("QLinearWhere")
+def _selected(given: Given) -> list[Value]:
+    both = _broadcast(given.shape(1), given.shape(4))
+    return [Value(_broadcast(given.shape(0), both), given.dtype(1))]
+
+
+@_of("MulInteger")
+def _integer_product(given: Given) -> list[Value]:
+    return [Value(_broadcast(given.shape(0), given.shape(2)), "int32")]
+
+
+@_of("ComplexMul", "ComplexMulConj")
+def _complex_product(given: Given) -> list[Value]:
+    return [Value(_broadcast(given.shape(0), given.shape(1)), given.dtype())]
+
+
+@_of("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
+def _skip_norm(given: Given) -> list[Value]:
     """(output, mean, inverse deviation, sum of inputs): the statistics are of training only."""
-    x = _shape(given[0])
-    statistics = Value((*x[:-1], 1), "float32")
-    return [given[0], statistics, statistics, given[0]]
+    x = given.values[0]
+    statistics = Value((*given.shape()[:-1], 1), "float32")
+    return [x, statistics, statistics, x]
 
 
-@rule("QLinearAdd", "QLinearMul", "QLinearWhere")
-def _quantised_pair(node: Node, given: Given) -> Sequence[Value]:
-    first, second = (0, 3) if node.op_type != "QLinearWhere" else (1, 4)
-    return [Value(_broadcast(_shape(given[first]), _shape(given[second])), given[first].dtype)]
+@_of("SkipGroupNorm")
+def _skip_group_norm(given: Given) -> list[Value]:
+    return [given.values[0], given.values[0]]
 
 
-@rule("QuantizeLinear")
-def _quantize(node: Node, given: Given) -> Sequence[Value]:
-    return [Value(given[0].shape, given[2].dtype if len(given) > 2 and given[2].dtype else "uint8")]
+@_of("EmbedLayerNormalization", "QEmbedLayerNormalization")
+def _embedded(given: Given) -> list[Value]:
+    batch, length = given.shape()
+    dtype = given.dtype(2) if given.node.op_type == "EmbedLayerNormalization" else "float32"
+    out = Value((batch, length, given.shape(2)[1]), dtype)
+    return [out, Value((batch,), "int32"), out]
 
 
-@rule("DequantizeLinear")
-def _dequantize(node: Node, given: Given) -> Sequence[Value]:
-    return [Value(given[0].shape, given[1].dtype or "float32")]
+@_of("BiasSplitGelu")
+def _half(given: Given) -> list[Value]:
+    x = given.shape()
+    return [Value((*x[:-1], x[-1] // 2), given.dtype())]
 
 
-@rule("FusedMatMul", "TransposeMatMul")
-def _fused_matmul(node: Node, given: Given) -> Sequence[Value]:
-    a, b = _shape(given[0]), _shape(given[1])
-    if node.attributes.get("transA"):
-        a = (*a[:-2], a[-1], a[-2])
-    if node.attributes.get("transB"):
-        b = (*b[:-2], b[-1], b[-2])
-    return [Value(_matmul(a, b), given[0].dtype)]
+@_of("Attention", "QAttention", "DecoderMaskedSelfAttention")
+def _attention(given: Given) -> list[Value]:
+    """``(B, L, in)`` and the merged projection ``(in, d_q + d_k + d_v)``; the cache holds keys and values."""
+    (batch, length, _), heads = given.shape(), given.whole("num_heads", 1)
+    quantised = given.node.op_type == "QAttention"
+    sizes = given.wholes("qkv_hidden_sizes") or (given.shape(1)[1] // 3,) * 3
+    past_at = 8 if quantised else 4
+    before = given.shape(past_at)[3] if given.has(past_at) else 0
+    kept = before if given.whole("past_present_share_buffer") else before + length
+    dtype = given.dtype(3 if quantised else 0)
+    return [Value((batch, length, sizes[2]), dtype), Value((2, batch, heads, kept, sizes[0] // heads), dtype)]
 
 
-@rule("DynamicQuantizeMatMul", "MatMulIntegerToFloat")
-def _quantised_matmul(node: Node, given: Given) -> Sequence[Value]:
-    return [Value(_matmul(_shape(given[0]), _shape(given[1])), "float32")]
+@_of("QOrderedAttention")
+def _ordered_attention(given: Given) -> list[Value]:
+    return [Value((*given.shape()[:2], given.shape(7)[1]), given.dtype())]
 
 
-@rule("MatMulNBits", "MatMulBnb4", "MatMulFpQ4")
-def _packed_matmul(node: Node, given: Given) -> Sequence[Value]:
-    return [Value((*_shape(given[0])[:-1], node.attributes["N"]), given[0].dtype)]
+@_of("PackedAttention")
+def _packed_attention(given: Given) -> list[Value]:
+    sizes = given.wholes("qkv_hidden_sizes") or (given.shape(1)[1] // 3,) * 3
+    return [Value((given.shape()[0], sizes[2]), given.dtype())]
 
 
-@rule("QGemm")
-def _quantised_gemm(node: Node, given: Given) -> Sequence[Value]:
-    a, b = _shape(given[0]), _shape(given[3])
-    rows = a[1] if node.attributes.get("transA") else a[0]
-    columns = b[0] if node.attributes.get("transB") else b[1]
-    quantised = len(given) > 8 and given[8].dtype
-    return [Value((rows, columns), given[8].dtype if quantised else "float32")]
+@_of("PackedMultiHeadAttention")
+def _packed_multi_head(given: Given) -> list[Value]:
+    query = given.shape()
+    width = given.shape(2)[1] if given.has(2) else query[1] * query[3]
+    return [Value((query[0], width), given.dtype())]
 
 
-@rule("FusedGemm")
-def _fused_gemm(node: Node, given: Given) -> Sequence[Value]:
-    a, b = _shape(given[0]), _shape(given[1])
-    rows = a[1] if node.attributes.get("transA") else a[0]
-    return [Value((rows, b[0] if node.attributes.get("transB") else b[1]), given[0].dtype)]
-
-
-@rule("Attention", "QAttention", "PackedAttention")
-def _attention(node: Node, given: Given) -> Sequence[Value]:
-    """``(B, S, hidden)`` and the projection ``(in, 3 · hidden)``; the present keys and values with all heads."""
-    x, weight = _shape(given[0]), _shape(given[1])
-    sizes = node.attributes.get("qkv_hidden_sizes")
-    hidden = sizes[2] if sizes else weight[1] // 3
-    dtype = given[0].dtype if node.op_type != "QAttention" else given[3].dtype
-    heads = node.attributes["num_heads"]
-    position = 4 if node.op_type == "Attention" else 8
-    past = given[position].shape if len(given) > position else None
-    total = x[1] + (past[3] if past is not None else 0)
-    return [Value((*x[:-1], hidden), dtype), Value((2, x[0], heads, total, hidden // heads), dtype)]
-
-
-@rule("MultiHeadAttention", "DecoderMaskedMultiHeadAttention")
-def _multi_head(node: Node, given: Given) -> Sequence[Value]:
-    """Query ``(B, S, hidden)`` or packed ``(B, S, heads, 3, size)``; keys and values in both layouts."""
-    query, heads = _shape(given[0]), node.attributes["num_heads"]
-    dtype = given[0].dtype
-    if len(query) == 5:
-        batch, length, _, _, size = query
-        return [Value((batch, length, heads * size), dtype)]
-    batch, length, hidden = query
-    value = given[2].shape if len(given) > 2 else None
-    key = given[1].shape if len(given) > 1 else None
-    if value is None:
-        width, value_size = hidden, hidden // heads
-    elif len(value) == 4:
-        width, value_size = value[1] * value[3], value[3]
-    else:
-        width, value_size = value[-1], value[-1] // heads
-    made = [Value((batch, length, width), dtype)]
-    if key is None:
-        return made
-    fresh = key[2] if len(key) == 4 else key[1]
-    past = given[6].shape if len(given) > 6 else None
-    total = fresh + (past[2] if past is not None else 0)
+@_of("MultiHeadAttention", "DecoderMaskedMultiHeadAttention")
+def _multi_head(given: Given) -> list[Value]:
+    """Query ``(B, L, d)``, or with key and value ``(B, L, N, 3, E)``; keys of two layouts, cached ones of one."""
+    query, heads = given.shape(), given.whole("num_heads", 1)
+    past_at = 5 if given.node.op_type.startswith("Decoder") else 6
+    past = given.shape(past_at)[2] if given.has(past_at) else 0
+    batch, keys = query[0], query[1]
+    width = query[2] * query[4] if len(query) == 5 else query[2] if given.has(1) else query[2] // 3
+    value_width = width
+    if given.has(1):
+        key = given.shape(1)
+        keys = key[2] if len(key) == 4 else key[1]
+        past = 0 if len(key) == 4 else past
+    if given.has(2):
+        value = given.shape(2)
+        value_width = value[1] * value[3] if len(value) == 4 else value[2]
+    kept = past if given.whole("past_present_share_buffer") and past else past + keys
+    dtype = given.dtype()
     return [
-        *made,
-        Value((batch, heads, total, hidden // heads), dtype),
-        Value((batch, heads, total, value_size), dtype),
+        Value((batch, query[1], value_width), dtype),
+        Value((batch, heads, kept, width // heads), dtype),
+        Value((batch, heads, kept, value_width // heads), dtype),
+        Value((batch, heads, query[1], past + keys), dtype),
     ]
 
 
-@rule("GroupQueryAttention")
-def _group_query(node: Node, given: Given) -> Sequence[Value]:
-    """Query ``(B, S, heads · size)``, or packed with keys and values; the caches grow by S."""
-    query, heads, kv_heads = _shape(given[0]), node.attributes["num_heads"], node.attributes["kv_num_heads"]
-    packed = len(given) < 2 or given[1].shape is None
-    size = query[2] // (heads + 2 * kv_heads) if packed else query[2] // heads
-    past = given[3].shape if len(given) > 3 else None
-    total = query[1] + (past[2] if past is not None else 0)
-    cache = Value((query[0], kv_heads, total, size), given[0].dtype)
-    return [Value((query[0], query[1], heads * size), given[0].dtype), cache, cache]
+@_of("GroupQueryAttention")
+def _group_query(given: Given) -> list[Value]:
+    """Query ``(B, L, N · E)``, or packed with keys and values; the caches grow by L."""
+    (batch, length, width), heads = given.shape(), given.whole("num_heads", 1)
+    kv_heads = given.whole("kv_num_heads", 1)
+    size = width // heads if given.has(1) else width // (heads + 2 * kv_heads)
+    past = given.shape(3)[2] if given.has(3) else 0
+    cache = Value((batch, kv_heads, past + length, size), given.dtype(3 if given.has(3) else 0))
+    return [Value((batch, length, heads * size), given.dtype()), cache, cache]
 
 
-@rule("EmbedLayerNormalization")
-def _embed(node: Node, given: Given) -> Sequence[Value]:
-    ids, table = _shape(given[0]), _shape(given[2])
-    made = Value((*ids, table[-1]), given[2].dtype)
-    return [made, Value((ids[0],), "int32"), made]
+@_of("PagedAttention")
+def _paged(given: Given) -> list[Value]:
+    tokens, width = given.shape()
+    heads, kv_heads = given.whole("num_heads", 1), given.whole("kv_num_heads", 1)
+    out = width if given.has(1) else width // (heads + 2 * kv_heads) * heads
+    return [Value((tokens, out), given.dtype()), given.values[3], given.values[4]]
 
 
-@rule("QLinearGlobalAveragePool")
-def _global_pool(node: Node, given: Given) -> Sequence[Value]:
-    x = _shape(given[0])
-    if node.attributes.get("channels_last"):
-        return [Value((x[0], *(1,) * (len(x) - 2), x[-1]), given[0].dtype)]
-    return [Value((*x[:2], *(1,) * (len(x) - 2)), given[0].dtype)]
+@_of("LinearAttention")
+def _linear_attention(given: Given) -> list[Value]:
+    query, value = given.shape(), given.shape(2)
+    q_heads, kv_heads = given.whole("q_num_heads", 1), given.whole("kv_num_heads", 1)
+    d_k, d_v = query[2] // q_heads, value[2] // kv_heads
+    out = Value((*query[:2], max(q_heads, kv_heads) * d_v), given.dtype())
+    return [out, Value((query[0], kv_heads, d_k, d_v), given.dtype())]
 
 
-@rule("QLinearConcat")
-def _concat(node: Node, given: Given) -> Sequence[Value]:
+@_of("CausalConvWithState")
+def _causal_conv(given: Given) -> list[Value]:
+    """The state holds what the last taps reach back to; in another layout, or as a window, it is not known here."""
+    x, taps = given.values[0], given.shape(1)
+    if len(taps) != 3 or given.whole("channels_last") or given.whole("state_window"):
+        return [x]
+    state = (taps[2] - 1) * given.whole("dilation", 1)
+    return [x, Value((*given.shape()[:2], state), x.dtype)]
+
+
+@_of("RelativePositionBias")
+def _position_bias(given: Given) -> list[Value]:
+    lengths = [int(given.constant(at).ravel()[0]) for at in (1, 2)]
+    return [Value((1, given.shape()[1], *lengths), given.dtype())]
+
+
+@_of("GatedRelativePositionBias")
+def _gated_position_bias(given: Given) -> list[Value]:
+    batch, length = given.shape(6 if given.has(6) else 0)[:2]
+    return [Value((batch, given.whole("num_heads", 1), length, length), given.dtype())]
+
+
+@_of("FusedMatMul", "TransposeMatMul", "FusedMatMulActivation", "GemmFastGelu")
+def _matmul(given: Given) -> list[Value]:
+    left = _transposed(given.shape(0), given.whole("transA"), given.whole("transBatchA"))
+    right = _transposed(given.shape(1), given.whole("transB"), given.whole("transBatchB"))
+    return [Value(_product(left, right), given.dtype())]
+
+
+@_of("FusedGemm", "QGemm", "GemmFloat8")
+def _gemm(given: Given) -> list[Value]:
+    quantised = given.node.op_type == "QGemm"
+    left, right = given.shape(0), given.shape(3 if quantised else 1)
+    rows = left[1 if given.whole("transA") else 0]
+    columns = right[0 if given.whole("transB") else 1]
+    dtype = given.dtype()
+    if quantised:
+        dtype = given.dtype(8) if given.has(8) else "float32"
+    return [Value((rows, columns), dtype)]
+
+
+@_of("MatMulNBits", "MatMulBnb4", "MatMulBlockQuantizedFp4Weight", "MatMulBlockQuantizedFp8Weight")
+def _packed_matmul(given: Given) -> list[Value]:
+    columns = given.whole("N")
+    if not columns:
+        raise _UnknownError
+    return [Value((*given.shape()[:-1], columns), given.dtype())]
+
+
+@_of("MatMulFpQ4")
+def _blob_matmul(given: Given) -> list[Value]:
+    right = tuple(int(size) for size in given.constant(2))
+    return [Value(_product(given.shape(), right), given.dtype())]
+
+
+@_of("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger16")
+def _integer_matmul(given: Given) -> list[Value]:
+    dtype = {"MatMulInteger16": "int32", "MatMulIntegerToFloat": given.dtype(2)}
+    return [Value(_product(given.shape(0), given.shape(1)), dtype.get(given.node.op_type, given.dtype()))]
+
+
+@_of("QOrderedMatMul")
+def _ordered_matmul(given: Given) -> list[Value]:
+    return [Value(_product(given.shape(0), given.shape(2)), given.dtype())]
+
+
+@_of("CDist")
+def _distances(given: Given) -> list[Value]:
+    return [Value((given.shape(0)[0], given.shape(1)[0]), given.dtype())]
+
+
+@_of("FusedConv", "NhwcConv", "NhwcFusedConv", "QLinearConv", "NhwcMaxPool", "QLinearAveragePool")
+@_of("Conv", "MaxPool", "AveragePool", domain="com.ms.internal.nhwc")
+@_of("Conv", "MaxPool", "AveragePool", domain="com.microsoft.nchwc")
+def _windows(given: Given) -> list[Value]:
+    op, x = given.node.op_type, given.shape()
+    last = op.startswith("Nhwc") or given.node.domain.endswith("nhwc") or bool(given.whole("channels_last"))
+    weight = given.shape(3 if op == "QLinearConv" else 1) if "Conv" in op else None
+    kernel = weight[2:] if weight is not None else given.wholes("kernel_shape")
+    sizes = windows(x[1:-1] if last else x[2:], kernel, given.node.attributes)
+    channels = weight[0] if weight is not None else x[-1] if last else x[1]
+    # A quantised convolution writes numbers of its output's zero point's dtype.
+    dtype = given.dtype(7) if op == "QLinearConv" else given.dtype()
+    return [Value(with_channels(x[0], sizes, channels, last=last), dtype)]
+
+
+@_of("QLinearGlobalAveragePool")
+@_of("GlobalAveragePool", "GlobalMaxPool", domain="com.ms.internal.nhwc")
+@_of("GlobalAveragePool", "GlobalMaxPool", domain="com.microsoft.nchwc")
+def _whole_planes(given: Given) -> list[Value]:
+    x = given.shape()
+    last = bool(given.whole("channels_last")) or given.node.domain.endswith("nhwc")
+    return [
+        Value(with_channels(x[0], (1,) * (len(x) - 2), x[-1] if last else x[1], last=last), given.dtype())
+    ]
+
+
+@_of("QLinearConcat")
+def _concatenated(given: Given) -> list[Value]:
     """After the output's scale and zero point, three inputs per part."""
-    parts = [_shape(value) for value in given[2::3]]
-    axis = node.attributes["axis"] % len(parts[0])
-    total = sum(part[axis] for part in parts)
-    return [Value((*parts[0][:axis], total, *parts[0][axis + 1 :]), given[2].dtype)]
+    parts = [given.shape(at) for at in range(2, len(given.node.inputs), 3)]
+    axis = given.whole("axis") % len(parts[0])
+    total = sum([part[axis] for part in parts])
+    return [Value((*parts[0][:axis], total, *parts[0][axis + 1 :]), given.dtype(2))]
 
 
-@rule("FusedConv", "NhwcFusedConv", "QLinearConv", "NhwcConv")
-def _conv(node: Node, given: Given) -> Sequence[Value]:
-    position = 3 if node.op_type == "QLinearConv" else 1
-    x, weight = _shape(given[0]), _shape(given[position])
-    last = bool(node.attributes.get("channels_last")) or node.op_type.startswith("Nhwc")
-    spatial = x[1:-1] if last else x[2:]
-    kernel = node.attributes.get("kernel_shape") or (weight[1:-1] if last else weight[2:])
-    sizes = tuple(_window(node, spatial, kernel, axis) for axis in range(len(spatial)))
-    shape = (x[0], *sizes, weight[0]) if last else (x[0], weight[0], *sizes)
-    return [Value(shape, given[0].dtype)]
+@_of("QLinearReduceMean", "ReduceSumInteger")
+def _reduced(given: Given) -> list[Value]:
+    x = given.shape()
+    axes = {axis % len(x) for axis in given.wholes("axes")} or set(range(len(x)))
+    kept = bool(given.whole("keepdims", 1))
+    sizes = [1 if axis in axes else size for axis, size in enumerate(x) if kept or axis not in axes]
+    mean = given.node.op_type == "QLinearReduceMean"
+    return [Value(tuple(sizes), given.dtype() if mean else dtype_name(given.whole("data_type")))]
 
 
-@rule("QLinearAveragePool", "NhwcMaxPool")
-def _pool(node: Node, given: Given) -> Sequence[Value]:
-    x = _shape(given[0])
-    last = bool(node.attributes.get("channels_last")) or node.op_type == "NhwcMaxPool"
-    spatial = x[1:-1] if last else x[2:]
-    sizes = tuple(
-        _window(node, spatial, node.attributes["kernel_shape"], axis) for axis in range(len(spatial))
-    )
-    return [Value((x[0], *sizes, x[-1]) if last else (*x[:2], *sizes), given[0].dtype)]
+@_of("QuantizeLinear", "DequantizeLinear", "QuantizeWithOrder", "DequantizeWithOrder")
+def _quantised(given: Given) -> list[Value]:
+    dtypes = {
+        "QuantizeLinear": given.dtype(2) if given.has(2) else "uint8",
+        "QuantizeWithOrder": "int8",
+    }
+    return [Value(given.shape(), dtypes.get(given.node.op_type, given.dtype(1) or "float32"))]
 
 
-def _window(node: Node, spatial: Shape, kernel: Shape, axis: int) -> int:
-    """Output size along one spatial axis."""
-    count = len(spatial)
-    stride = (node.attributes.get("strides") or (1,) * count)[axis]
-    dilation = (node.attributes.get("dilations") or (1,) * count)[axis]
-    pads = node.attributes.get("pads") or (0,) * (2 * count)
-    auto = node.attributes.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        return -(-spatial[axis] // stride)
-    room = spatial[axis] + (pads[axis] + pads[axis + count] if auto != "VALID" else 0)
-    room -= dilation * (kernel[axis] - 1) + 1
-    return (-(-room // stride) if node.attributes.get("ceil_mode") else room // stride) + 1
+@_of("DynamicQuantizeLSTM")
+def _lstm(given: Given) -> list[Value]:
+    (steps, batch, _), recurrence = given.shape(), given.shape(2)
+    directions, hidden = recurrence[0], recurrence[1]
+    state = Value((directions, batch, hidden), given.dtype())
+    return [Value((steps, directions, batch, hidden), given.dtype()), state, state]
 
 
-def _broadcast(a: Shape, b: Shape) -> Shape:
-    length = max(len(a), len(b))
-    first, second = (1,) * (length - len(a)) + a, (1,) * (length - len(b)) + b
-    return tuple(y if x == 1 else x for x, y in zip(first, second, strict=True))
+@_of("GatherBlockQuantized")
+def _gathered(given: Given) -> list[Value]:
+    table, axis = list(given.shape()), given.whole("gather_axis")
+    if given.dtype() == "uint8":
+        table[-1] *= 8 // given.whole("bits", 4)
+    axis %= len(table)
+    return [Value((*table[:axis], *given.shape(1), *table[axis + 1 :]), given.dtype(2))]
 
 
-def _matmul(a: Shape, b: Shape) -> Shape:
-    if len(a) == 1:
-        return (*b[:-2], b[-1]) if len(b) > 1 else ()
-    if len(b) == 1:
-        return a[:-1]
-    return (*_broadcast(a[:-2], b[:-2]), a[-2], b[-1])
+@_of("TorchEmbedding")
+def _rows(given: Given) -> list[Value]:
+    return [Value((*given.shape(1), given.shape(0)[1]), given.dtype())]
+
+
+@_of("ExpandDims")
+def _expanded(given: Given) -> list[Value]:
+    x, axis = given.shape(), int(given.constant(1).ravel()[0])
+    at = axis if axis >= 0 else axis + len(x) + 1
+    return [Value((*x[:at], 1, *x[at:]), given.dtype())]
+
+
+@_of("GridSample")
+def _sampled(given: Given) -> list[Value]:
+    return [Value((*given.shape()[:2], *given.shape(1)[1:-1]), given.dtype())]
+
+
+@_of("CropAndResize")
+def _cropped(given: Given) -> list[Value]:
+    sizes = tuple(int(size) for size in given.constant(3))
+    return [Value((given.shape(1)[0], given.shape()[1], *sizes), given.dtype())]
+
+
+def _transposed(shape: Shape, rows: int, batch: int) -> Shape:
+    """An operand of FusedMatMul as it is multiplied: ``batch`` moves the first dimension before the last one."""
+    if len(shape) < 2:
+        return shape
+    sizes = [*shape[1:-1], shape[0], shape[-1]] if batch else list(shape)
+    if rows:
+        sizes[-2:] = sizes[:-3:-1]
+    return tuple(sizes)
+
+
+def _product(left: Shape, right: Shape) -> Shape:
+    """Of a matrix product as numpy.matmul has it."""
+    if len(left) == 1:
+        return (*right[:-2], *right[-1:]) if len(right) > 1 else ()
+    if len(right) == 1:
+        return left[:-1]
+    return (*_broadcast(left[:-2], right[:-2]), left[-2], right[-1])
+
+
+def _broadcast(left: Shape, right: Shape) -> Shape:
+    rank = max(len(left), len(right))
+    pairs = zip((1,) * (rank - len(left)) + left, (1,) * (rank - len(right)) + right, strict=True)
+    sizes = []
+    for one, other in pairs:
+        if one != other and 1 not in (one, other):
+            raise ValueError(f"{left} and {right} do not broadcast")
+        sizes.append(other if one == 1 else one)
+    return tuple(sizes)

@@ -85,7 +85,7 @@ class Propagation:
         return all(array is not None for _, array in found)
 
     def _infer(self, facts: GraphFacts, node: Node, shapes: GraphShapes) -> None:
-        found = contrib_outputs(node, shapes) if node.domain else None
+        found = contrib_outputs(node, shapes)
         if found is not None:
             for name, value in zip(node.outputs, found, strict=False):
                 if name and value.shape is not None:
