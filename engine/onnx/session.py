@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
@@ -13,14 +14,19 @@ from engine.configuration import Configuration
 from engine.edits import Edit
 from engine.errors import CancelledError, InputError, LayerError
 from engine.graph import InputShape, InputSpec
+from engine.guard import NotEnoughMemoryError, check_memory
 from engine.onnx.assembly import Structure, build_analysis
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import input_specs
 from engine.onnx.run_model import RunModel, run_model
+from engine.onnx.save import Wanted, save
 from engine.onnx.shapes import ShapeEngine
+from engine.onnx.weights import reader
+from engine.onnx.zeros import count_zeros
 from engine.open_model import FailedAnalysisError, KeptAnalyses, OpenModel
 from engine.results import Analysis, ModelInfo
+from engine.sparsity import with_zeros
 
 KEPT_STATES = 8
 """Sets of edits of which graph and shapes' start are kept: undo and redo go between them."""
@@ -38,7 +44,7 @@ class _State:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.structure = Structure(document)
+        self.structure = Structure(document, reader(document))
         self.shapes = ShapeEngine(document)
 
 
@@ -46,6 +52,8 @@ class OnnxSession(OpenModel):
     """An open ONNX file."""
 
     kind = "onnx"
+    runtime_has_weights: bool = False
+    """Set by whoever makes a runtime load the model: the weights are in memory then."""
 
     def __init__(self, loaded: LoadedOnnx, inputs: tuple[InputShape, ...] = ()) -> None:
         self.info = loaded.info
@@ -54,10 +62,15 @@ class OnnxSession(OpenModel):
         self.watch = str(loaded.document.path)
         self._states: OrderedDict[tuple[Edit, ...], _State] = OrderedDict()
         self._kept = KeptAnalyses()
+        self._zeros: dict[str, int] | None = None
         self._state(())
 
     def kept(self, configuration: Configuration) -> Analysis | None:
-        return self._kept.get(configuration)
+        analysis = self._kept.get(configuration)
+        if analysis is not None and self._zeros is not None and analysis.weight_uses is not None:
+            analysis = with_zeros(analysis, self._zeros)
+            self._kept.put(configuration, analysis)
+        return analysis
 
     def analyze(
         self,
@@ -79,9 +92,11 @@ class OnnxSession(OpenModel):
         except LayerError as error:
             raise FailedAnalysisError(error, None) from error
         _check(stop)
-        analysis = build_analysis(self.info, configuration, state.structure, shapes)
+        analysis = build_analysis(self.info, configuration, state.structure, shapes, follow_weights=True)
         if isinstance(state.document, EditedDocument):
-            analysis = msgspec.structs.replace(analysis, edit_lines=state.document.lines)
+            analysis = _edited(analysis, state.document)
+        if self._zeros is not None:
+            analysis = with_zeros(analysis, self._zeros)
         if fast:
             self._kept.put(configuration, analysis)
         return analysis
@@ -96,6 +111,37 @@ class OnnxSession(OpenModel):
         remade = document.remade if isinstance(document, EditedDocument) else None
         inputs = self.complete(configuration.inputs)
         return run_model(document, inputs, edited=bool(configuration.edits), remade=remade)
+
+    def save(
+        self,
+        configuration: Configuration,
+        path: str,
+        *,
+        replace: bool = False,
+        fix_sizes: bool = False,
+        stop: Event | None = None,
+        progress: Callable[[int, int | None, str], None] = lambda done, total, what: None,
+    ) -> str:
+        """As OpenModel.save says. Raises InputError and LayerError for what cannot be analysed."""
+        stop = stop or Event()
+        inputs = self.complete(configuration.inputs)
+        configuration = msgspec.structs.replace(configuration, inputs=inputs)
+        try:
+            analysis = self.analyze(configuration, stop=stop)
+        except FailedAnalysisError as failed:
+            raise failed.error from failed.error.__cause__
+        document = self.edited(configuration.edits)
+        shapes = analysis.output_shapes if len(analysis.output_shapes) == len(document.graph.outputs) else ()
+        wanted = Wanted(document, configuration.edits, inputs, shapes, Path(path), replace, fix_sizes)
+
+        def obstacle() -> str:
+            try:
+                check_memory(self, configuration, stop)
+            except NotEnoughMemoryError as error:
+                return error.message
+            return ""
+
+        return save(wanted, obstacle, stop, progress)
 
     def _state(self, edits: tuple[Edit, ...]) -> _State:
         found = self._states.get(edits)
@@ -119,18 +165,32 @@ class OnnxSession(OpenModel):
 
     @property
     def has_real_weights(self) -> bool:
-        return False
+        return self.runtime_has_weights
 
     @property
     def counts_zeros(self) -> bool:
-        return False
+        return True
 
     @property
     def zeros(self) -> dict[str, int] | None:
-        return None
+        return self._zeros
 
     def count_zeros(self, stop: Event) -> Iterator[None]:
-        return iter(())
+        """As OpenModel.count_zeros says; LoadError where the file changed."""
+        found: dict[str, int] = {}
+        for name, zeros in count_zeros(self.document, self._state(()).structure.params, stop):
+            if name:
+                found[name] = zeros
+            yield
+        self._zeros = found
+
+
+def _edited(analysis: Analysis, document: EditedDocument) -> Analysis:
+    """``analysis`` with what the edits are and which weights they made anew."""
+    uses = analysis.weight_uses
+    if uses is not None:
+        uses = msgspec.structs.replace(uses, remade=tuple(document.remade))
+    return msgspec.structs.replace(analysis, edit_lines=document.lines, weight_uses=uses)
 
 
 def _check(stop: Event | None) -> None:
