@@ -9,7 +9,7 @@ from threading import Event
 from typing import ClassVar
 
 from engine.configuration import Configuration
-from engine.errors import EngineError
+from engine.errors import EngineError, ExportError
 from engine.graph import InputShape, InputSpec
 from engine.input_specs import complete
 from engine.results import Analysis, ModelInfo
@@ -72,6 +72,26 @@ class OpenModel(ABC):
         Raises InputError for a request that does not fit the model, FailedAnalysisError when the model stops at a
         layer, RealRunRequiredError when only a real run could answer, CancelledError when ``stop`` is set.
         """
+
+    def save(
+        self,
+        configuration: Configuration,
+        path: str,
+        *,
+        replace: bool = False,
+        fix_sizes: bool = False,
+        stop: Event | None = None,
+        progress: Callable[[int, int | None, str], None] = lambda done, total, what: None,
+    ) -> str:
+        """Write the model with the edits of ``configuration`` and its weights; returns what to know about the file.
+
+        ``replace``: the file that is open may be replaced; ``fix_sizes``: input sizes that it leaves open are fixed.
+        Raises ExportError with nothing written, CancelledError soon after ``stop`` is set.
+        """
+        raise ExportError(
+            f"{self.info.name} cannot be saved as a model: only ONNX files can.",
+            hint="The edits as Python do the same to the source it came from.",
+        )
 
     @property
     @abstractmethod

@@ -52,6 +52,8 @@ from engine.protocol import (
     ReportOpened,
     Request,
     Sampled,
+    Saved,
+    SaveModel,
     Weighed,
     ZooListing,
 )
@@ -255,6 +257,8 @@ class Server:
 
             write_report(request.path, request.format, request.analysis, request.baseline)
             return Exported(request.id, request.path)
+        if isinstance(request, SaveModel):
+            return self._save(request)
         if isinstance(request, OpenReport):
             from engine.export import read_report
 
@@ -273,6 +277,26 @@ class Server:
         if isinstance(request, (MeasureLayers, MeasureOps, Compare)):
             return self._measure_more(request)
         raise InputError(f"The engine does not answer {type(request).__name__}.")
+
+    def _save(self, request: SaveModel) -> Event:
+        last = 0.0
+
+        def progress(done: int, total: int | None, what: str) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            if total is None or now - last >= PROGRESS_INTERVAL_S:
+                last = now
+                self.send(Progress(request.id, done, total, what))
+
+        note = self._require_session().save(
+            request.configuration,
+            request.path,
+            replace=request.replace,
+            fix_sizes=request.fix_sizes,
+            stop=self._inbox.interrupt,
+            progress=progress,
+        )
+        return Saved(request.id, request.path, note)
 
     def _open(self, request: Open) -> Event:
         from engine.guard import limited_memory, memory_errors

@@ -71,14 +71,27 @@ def overrides_sizes(model: onnx.ModelProto, inputs: Collection[InputShape]) -> b
     )
 
 
-def free_sizes(model: onnx.ModelProto, inputs: Collection[InputShape]) -> None:
-    """Set the fixed sizes of graph inputs to those of ``inputs``; open ones stay open."""
+def free_sizes(model: onnx.ModelProto, inputs: Collection[InputShape]) -> bool:
+    """Set the fixed sizes of graph inputs to those of ``inputs``; open ones stay open. Whether any was another."""
+    changed = overrides_sizes(model, inputs)
     given = {each.name: each.shape for each in inputs}
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
         for dim, size in zip(dims, given.get(value.name, ()), strict=False):
             if dim.HasField("dim_value"):
                 dim.dim_value = size
+    return changed
+
+
+def fix_sizes(model: onnx.ModelProto, inputs: Collection[InputShape]) -> None:
+    """Set every size of graph inputs to that of ``inputs``, the open ones too."""
+    given = {each.name: each.shape for each in inputs}
+    for value in model.graph.input:
+        if value.name in given and value.type.HasField("tensor_type"):
+            shape = value.type.tensor_type.shape
+            del shape.dim[:]
+            for size in given[value.name]:
+                shape.dim.add().dim_value = size
 
 
 def forget_shapes(model: onnx.ModelProto) -> None:

@@ -1,0 +1,290 @@
+"""Saving an edited ONNX model with its weights: checked, run once, and only then put where it was asked for."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+from onnx import checker, shape_inference
+
+from engine.contents import shown
+from engine.edits import Edit, RemoveLayer
+from engine.errors import CancelledError, EngineError, ExportError
+from engine.export.files import reason
+from engine.graph import InputShape, Shape
+from engine.numbers import size as size_words
+from engine.onnx.document import Document
+from engine.onnx.edit_lines import text
+from engine.onnx.edits import EditedDocument
+from engine.onnx.run_model import (
+    FOLDER_ENTRY,
+    RunModel,
+    fix_sizes,
+    forget_shapes,
+    free_sizes,
+    make_weights,
+    run_model,
+    seeded_inputs,
+)
+from engine.onnx.runtime import onnxruntime
+from engine.onnx.weight_files import LARGEST_FILE, Weights
+from engine.version import version
+
+SUFFIX = ".onnx"
+SPARE = 16 * 2**20
+"""Bytes that a disk keeps free beyond what is written."""
+EDITS_KEY, VERSION_KEY = "misnomer.edits", "misnomer.version"
+
+Progress = Callable[[int, int | None, str], None]
+
+
+class Wanted(NamedTuple):
+    """What to save, and where."""
+
+    document: Document
+    edits: tuple[Edit, ...]
+    inputs: tuple[InputShape, ...]
+    outputs: tuple[Shape, ...]
+    """Of the graph's outputs at ``inputs``; empty where they are not known."""
+    path: Path
+    replace: bool = False
+    fix_sizes: bool = False
+
+
+def save(wanted: Wanted, obstacle: Callable[[], str], stop: threading.Event, progress: Progress) -> str:
+    """Write the model; returns what the user should know about it, as sentences.
+
+    ``obstacle`` tells why it cannot be run here, or ``""``. Raises ExportError with nothing written, InputError where
+    new weights are too large, CancelledError soon after ``stop`` is set.
+    """
+    target = Path(os.path.realpath(wanted.path))
+    model = _model(wanted)
+    weights = Weights(model, wanted.document)
+    data_name = ""
+    if weights.are_outside or weights.bytes + model.ByteSize() > LARGEST_FILE:
+        data_name = _data_name(target)
+    _check_target(wanted, target, data_name, weights)
+    _check_space(target, weights.bytes + model.ByteSize())
+    with _writing(target) as folder:
+        written = folder / target.name
+
+        def report(done: int) -> None:
+            progress(done, weights.bytes, f"Writing {target.name}")
+
+        report(0)
+        if data_name:
+            weights.write_beside(written, data_name, stop, report)
+        else:
+            weights.write_inside(written, stop, report)
+        notes = [*_checked(wanted, written, progress), *_tried(wanted, written, obstacle, stop, progress)]
+        if stop.is_set():
+            raise CancelledError()
+        for name in filter(None, (data_name, target.name)):
+            os.replace(folder / name, target.parent / name)
+    if data_name:
+        notes.insert(0, f"Its weights are in {data_name} beside it.")
+    return " ".join(notes)
+
+
+def _model(wanted: Wanted) -> onnx.ModelProto:
+    """The message to write, its large tensors still pointing at the files that have them."""
+    document = wanted.document
+    model = onnx.ModelProto()
+    model.CopyFrom(document.model)
+    if isinstance(document, EditedDocument):
+        make_weights(model, document.remade)
+    if wanted.fix_sizes:
+        fix_sizes(model, wanted.inputs)
+    elif not free_sizes(model, wanted.inputs) and not wanted.edits:
+        return _signed(model, wanted)
+    forget_shapes(model)
+    return _signed(_with_shapes(model, wanted.outputs), wanted)
+
+
+def _with_shapes(model: onnx.ModelProto, outputs: tuple[Shape, ...]) -> onnx.ModelProto:
+    """``model`` with the shapes that onnx infers; an output of which it says nothing has the rank it was seen with."""
+    try:
+        inferred = shape_inference.infer_shapes(model)
+    except Exception:  # shapes inside are for readers; what they are is known without them
+        inferred = model
+    for value, shape in zip(inferred.graph.output, outputs, strict=False):
+        tensor = value.type.tensor_type
+        if value.type.HasField("tensor_type") and not tensor.HasField("shape"):
+            tensor.shape.SetInParent()
+            for _ in shape:
+                tensor.shape.dim.add()
+    for kept in [each for each in inferred.graph.value_info if not each.HasField("type")]:
+        inferred.graph.value_info.remove(kept)
+    return inferred
+
+
+def _signed(model: onnx.ModelProto, wanted: Wanted) -> onnx.ModelProto:
+    """With what was edited, and by what."""
+    kept = [each for each in model.metadata_props if each.key not in (EDITS_KEY, VERSION_KEY)]
+    earlier = next((each.value for each in model.metadata_props if each.key == EDITS_KEY), "")
+    edits = "\n".join(filter(None, (earlier, *map(edit_words, wanted.edits))))
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    for key, value in ((VERSION_KEY, version()), (EDITS_KEY, edits)):
+        if value:
+            model.metadata_props.add(key=key, value=value)
+    return model
+
+
+def edit_words(edit: Edit) -> str:
+    """``remove maxpool``, ``set conv1.strides=1x1``: as the command line has it."""
+    if isinstance(edit, RemoveLayer):
+        return f"remove {edit.layer}"
+    return f"set {edit.layer}.{edit.field}={text(edit.value)}"
+
+
+# -- where it goes -----------------------------------------------------------------------------------------------
+
+
+def _data_name(target: Path) -> str:
+    """Name of the file for the weights: not one of another model that is there already."""
+    name, number = f"{target.name}.data", 2
+    while not target.exists() and (target.parent / name).exists():
+        name = f"{target.name}.{number}.data"
+        number += 1
+    return name
+
+
+def _check_target(wanted: Wanted, target: Path, data_name: str, weights: Weights) -> None:
+    if target.suffix.lower() != SUFFIX:
+        raise ExportError(
+            f"{wanted.path.name} does not end in {SUFFIX}, by which an ONNX model is known.",
+            hint=f"Call it {wanted.path.stem}{SUFFIX}.",
+        )
+    if not target.parent.is_dir():
+        raise ExportError(f"{target} cannot be written: there is no folder {target.parent}.")
+    if target.is_dir():
+        raise ExportError(f"{target} is a folder.")
+    opened = {wanted.document.path.resolve(), *weights.files}
+    hit = next((each for each in (target, target.parent / data_name) if each.resolve() in opened), None)
+    if hit is not None and not wanted.replace:
+        raise ExportError(
+            f"{hit.name} belongs to the model that is open; saving there would replace it.",
+            hint="Choose another name.",
+            file=str(hit),
+        )
+
+
+def _check_space(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if needed + SPARE > free:
+        raise ExportError(
+            f"{target.name} needs {size_words(needed)}; {size_words(free)} are free on that disk.",
+            hint="Free some space, or save elsewhere.",
+        )
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` for what is being written; afterwards it is gone with all that is in it."""
+    try:
+        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:64]}-"))
+    except OSError as error:
+        raise ExportError(f"{target} cannot be written: {reason(error)}.", file=str(target)) from error
+    try:
+        yield folder
+    except OSError as error:
+        raise ExportError(f"{target} cannot be written: {reason(error)}.", file=str(target)) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# -- whether it is right -----------------------------------------------------------------------------------------
+
+
+def _checked(wanted: Wanted, path: Path, progress: Progress) -> Iterator[str]:
+    """Raises ExportError for what onnx.checker finds; what it finds in the opened file too is only told."""
+    progress(0, None, f"Checking {path.name}")
+    found = _complaint(path)
+    if not found:
+        return
+    if not _complaint(wanted.document.path):
+        raise ExportError(f"The edited model does not pass onnx.checker: {found}")
+    yield f"onnx.checker finds something in it, as in the file that was opened: {found}"
+
+
+def _complaint(path: Path) -> str:
+    try:
+        checker.check_model(str(path))
+    except checker.ValidationError as error:
+        return shown(" ".join(str(error).split()), 300)
+    return ""
+
+
+def _tried(
+    wanted: Wanted, path: Path, obstacle: Callable[[], str], stop: threading.Event, progress: Progress
+) -> Iterator[str]:
+    """Run the file once. Raises ExportError where the edits are why it does not run."""
+    if stop.is_set():
+        raise CancelledError()
+    progress(0, None, f"Running {path.name} once")
+    why = obstacle()
+    if why:
+        yield f"It was not run: {why}"
+        return
+    try:
+        _run(RunModel(str(path), "", wanted.inputs), stop)
+    except CancelledError:
+        raise
+    except EngineError as error:
+        yield f"It was not run: {error.message}"
+    except Exception as error:  # onnxruntime's own, of many kinds
+        found = shown(" ".join(str(error).split()), 300)
+        original = wanted.document.original if isinstance(wanted.document, EditedDocument) else None
+        if original is not None and _runs(original, wanted.inputs, stop):
+            raise ExportError(f"The edited model does not run in onnxruntime: {found}") from error
+        yield f"onnxruntime runs neither it nor the file that was opened: {found}"
+
+
+def _runs(document: Document, inputs: tuple[InputShape, ...], stop: threading.Event) -> bool:
+    try:
+        _run(run_model(document, inputs), stop)
+    except CancelledError:
+        raise
+    except Exception:  # onnxruntime's own; whether it runs is the question
+        return False
+    return True
+
+
+def _run(given: RunModel, stop: threading.Event) -> None:
+    """One forward pass, which ``stop`` ends between two nodes."""
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    if given.folder:
+        options.add_session_config_entry(FOLDER_ENTRY, given.folder)
+    session = runtime.InferenceSession(given.model, options, providers=["CPUExecutionProvider"])
+    run_options = runtime.RunOptions()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            if stop.is_set():
+                run_options.terminate = True
+                return
+
+    threading.Thread(target=watch, name="cancelling a run", daemon=True).start()
+    try:
+        session.run(None, seeded_inputs(given.inputs), run_options)
+    except Exception:
+        if stop.is_set():
+            raise CancelledError() from None
+        raise
+    finally:
+        done.set()
+        # The file is open as long as the session is there, and on Windows cannot be moved.
+        del session
+        gc.collect()
