@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -44,16 +45,33 @@ class Place(NamedTuple):
 
 
 def give_paths(graph: Graph) -> None:
-    """Set ``path`` of every node; paths are unique."""
-    nodes = list(graph.walk())
-    places = _one_layer_per_module(nodes, _owned(graph, nodes, [place(node) for node in nodes]))
+    """Set ``path`` of every node; paths are unique. Nodes of a body are below the node that has it."""
+    _give(graph, Place("", ""), "", Tensors(graph, computed(graph)), _Taken())
+
+
+def _give(graph: Graph, control: Place, within: str, tensors: Tensors, taken: _Taken) -> None:
+    """Paths of the nodes of one graph; it is the body at ``within`` of a node that is at ``control``."""
+    nodes = graph.nodes
+    places = _one_layer_per_module(nodes, _owned(nodes, [place(node) for node in nodes], tensors))
+    if within:
+        places = [Place(_below(each.scope, control.scope, within), each.leaf) for each in places]
     used = Counter([each.scope for each in places])
-    scopes = {around for scope in used for around in (*parents(scope), scope)}
     inner = {around for scope in used for around in parents(scope)}
-    taken = _Taken(scopes)
-    for node, (scope, leaf) in zip(nodes, places, strict=True):
-        alone = bool(scope) and used[scope] == 1 and scope not in inner
+    taken.add(inner, used)
+    for node, found in zip(nodes, places, strict=True):
+        scope, leaf = found
+        alone = bool(scope) and scope != within and used[scope] == 1 and scope not in inner
         node.path = scope if alone else taken.unique(f"{scope}.{leaf}" if scope else leaf)
+        for attribute, body in node.subgraphs.items():
+            branch = attribute.removesuffix("_branch")
+            below = f"{node.path}.{_part(branch)}" if len(node.subgraphs) > 1 else node.path
+            _give(body, found, below, tensors, taken)
+
+
+def _below(scope: str, around: str, within: str) -> str:
+    """The scope of a node in a body, which may repeat the scope around the node that has the body."""
+    inner = scope.removeprefix(around).lstrip(".") if is_within(scope, around) else scope
+    return f"{within}.{inner}" if inner else within
 
 
 def place(node: Node) -> Place:
@@ -138,9 +156,8 @@ def _part(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _owned(graph: Graph, nodes: list[Node], places: list[Place]) -> list[Place]:
+def _owned(nodes: list[Node], places: list[Place], tensors: Tensors) -> list[Place]:
     """``places``, where the owner of a node's weight tells more than its name."""
-    tensors = Tensors(graph, computed(graph))
     place_of = {}
     readers: dict[str, list[Node]] = {}
     for node, found in zip(nodes, places, strict=True):
@@ -154,7 +171,7 @@ def _owned(graph: Graph, nodes: list[Node], places: list[Place]) -> list[Place]:
         after = readers.get(node.outputs[0], ())
         if len(after) == 1 and after[0].op_type == "Add" and after[0].name in tensors.uses:
             theirs, mine = place_of[after[0].name], place_of[node.name]
-            if theirs.scope != mine.scope and _is_within(theirs.scope, mine.scope):
+            if theirs.scope != mine.scope and is_within(theirs.scope, mine.scope):
                 place_of[node.name] = Place(theirs.scope, mine.leaf)
     return [place_of[node.name] for node in nodes]
 
@@ -172,13 +189,13 @@ def _by_weight(node: Node, found: Place, tensors: Tensors) -> Place:
         layer = _scope(tuple(layer.split(".")))
         folded = "FuseBatchNorm" in node.metadata.get("pkg.onnxscript.rewriter.rule_name", "")
         again = _AGAIN.match(found.scope)
-        if folded or _is_within(layer, found.scope) or (again and again[1] == layer):
+        if folded or is_within(layer, found.scope) or (again and again[1] == layer):
             return Place(layer, found.leaf)
         return found
     return found
 
 
-def _is_within(inner: str, outer: str) -> bool:
+def is_within(inner: str, outer: str) -> bool:
     return not outer or inner == outer or inner.startswith(f"{outer}.")
 
 
@@ -207,9 +224,12 @@ def _one_layer_per_module(nodes: list[Node], places: list[Place]) -> list[Place]
 class _Taken:
     """Names that are given away, and how to make another from a name that is."""
 
-    def __init__(self, names: set[str]) -> None:
-        self._names = set(names)
+    def __init__(self) -> None:
+        self._names: set[str] = set()
         self._next: dict[str, int] = {}
+
+    def add(self, *names: Iterable[str]) -> None:
+        self._names.update(*names)
 
     def unique(self, name: str) -> str:
         number, found = self._next.get(name, 1), name

@@ -89,7 +89,7 @@ _MADE_UP = re.compile(
     re.IGNORECASE,
 )
 """Names that exporters give to tensors that they computed or that have no name in the model."""
-_MODULE_TENSOR = re.compile(r"(?!\d)\w+(?:\.\w+)+$")
+_MODULE_TENSOR = re.compile(r"[^\W\d][^\s./:]*(?:\.[^\s./:]+)+$")
 """``layer1.0.conv1.weight``."""
 
 
