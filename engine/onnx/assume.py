@@ -13,9 +13,11 @@ from typing import TypeAlias
 import numpy
 
 from engine.graph import Assumption, Shape, elements
+from engine.onnx.dtypes import NUMBERS
 from engine.onnx.facts import GraphFacts
+from engine.onnx.folding import can_fold, numpy_dtype
 from engine.onnx.graph import Array, Node
-from engine.onnx.values import GraphShapes
+from engine.onnx.values import GraphShapes, Value
 
 NO_BOUND = 2**31 - 1
 MOST_TRIPS = 10_000
@@ -148,36 +150,75 @@ Defaults: TypeAlias = Callable[[Node, GraphShapes, int], Sequence[int]]
 def missing_values(
     facts: GraphFacts, node: Node, shapes: GraphShapes, assumptions: Assumptions
 ) -> dict[str, Array]:
-    """Values by name that ``node`` needs for its output's shape and that nothing tells, as assumed."""
-    if node.domain not in ("", "ai.onnx"):
-        return {}
+    """Values by name that ``node`` needs for its output's shape and that nothing tells, as assumed.
+
+    What is computed from small inputs of the graph is not among them: these inputs are assumed instead.
+    """
     made: dict[str, Array] = {}
-    for position, name in enumerate(node.inputs):
+    for position, name in enumerate(node.inputs if node.domain in ("", "ai.onnx") else ()):
         defaults = _DEFAULTS.get((node.op_type, position))
         value = shapes.of(name)
         if defaults is None or not name or value.shape is None or elements(value.shape) > MOST_NUMBERS:
             continue
-        if name not in made and shapes.constant(name) is None:
-            count = elements(value.shape)
-            numbers = list(defaults(node, shapes, count))[:count]
-            numbers += [1] * (count - len(numbers))
-            chosen = [
-                _number(facts, node, name, index if value.shape else None, number, assumptions)
-                for index, number in enumerate(numbers)
-            ]
-            made[name] = numpy.array(chosen, value.dtype or "int64").reshape(value.shape)
+        if name in made or shapes.constant(name) is not None:
+            continue
+        if name in facts.producers and assume_inputs(facts, name, shapes, assumptions):
+            continue
+        numbers = list(defaults(node, shapes, elements(value.shape)))
+        made[name] = _assumed(facts, node.path, name, value, numbers, assumptions)
     return made
 
 
-def _number(
-    facts: GraphFacts, node: Node, name: str, index: int | None, default: int, assumptions: Assumptions
-) -> int:
+def assume_inputs(facts: GraphFacts, name: str, shapes: GraphShapes, assumptions: Assumptions) -> bool:
+    """Assume the values of the small inputs that ``name`` is computed from; whether its value is known then."""
+    leaves = _open_inputs(facts, name, shapes)
+    for leaf in leaves:
+        shapes.constants[leaf] = _assumed(facts, "", leaf, shapes.of(leaf), [], assumptions)
+    if leaves:
+        shapes.forget()
+    return bool(leaves) and shapes.constant(name) is not None
+
+
+def _open_inputs(facts: GraphFacts, name: str, shapes: GraphShapes) -> list[str]:
+    """Inputs of this graph whose values decide that of ``name``; empty where something else does too."""
+    leaves: list[str] = []
+    waiting, seen = [name], set[str]()
+    while waiting:
+        current = waiting.pop()
+        if not current or current in seen or shapes.constant(current) is not None:
+            continue
+        seen.add(current)
+        node = facts.producers.get(current)
+        if node is not None and can_fold(node) and node.op_type not in ("Shape", "Size"):
+            waiting.extend(node.inputs)
+        elif node is None and current in facts.given and shapes.outer is None and _is_few(shapes, current):
+            leaves.append(current)
+        else:
+            return []
+    return leaves
+
+
+def _is_few(shapes: GraphShapes, name: str) -> bool:
+    shape = shapes.of(name).shape
+    return shape is not None and elements(shape) <= MOST_NUMBERS
+
+
+def _assumed(
+    facts: GraphFacts, path: str, name: str, value: Value, defaults: list[int], assumptions: Assumptions
+) -> Array:
+    """``defaults`` are made longer by ones."""
+    shape = value.shape or ()
     producer = facts.producers.get(name)
     subject = name if producer is None else f"{producer.path}:{producer.op_type}"
-    key = subject if index is None else f"{subject}[{index}]"
-    what = "value of input" if producer is None else "value of"
-    label = f"{node.path or 'model'}: {what} {key}, which sets a size"
-    return assumptions.size(key, label, default, -NO_BOUND, NO_BOUND)
+    what = "input" if producer is None else "value of"
+    numbers = []
+    for index in range(elements(shape)):
+        key = f"{subject}[{index}]" if shape else subject
+        label = f"{path or 'model'}: {what} {key}, which sets sizes"
+        default = defaults[index] if index < len(defaults) else 1
+        numbers.append(assumptions.size(key, label, default, -NO_BOUND, NO_BOUND))
+    dtype = "int64" if value.dtype in ("", "string") else value.dtype
+    return numpy.array(numbers, numpy_dtype(NUMBERS[dtype])).reshape(shape)
 
 
 def _ones(node: Node, shapes: GraphShapes, count: int) -> Sequence[int]:

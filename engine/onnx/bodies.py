@@ -14,11 +14,11 @@ import numpy
 import onnx
 
 from engine.graph import Shape
-from engine.onnx.assume import MOST_TRIPS
+from engine.onnx.assume import MOST_TRIPS, assume_inputs
 from engine.onnx.contradictions import NodeError
 from engine.onnx.facts import GraphFacts
 from engine.onnx.graph import Array, Node
-from engine.onnx.values import GraphShapes, Value
+from engine.onnx.values import UNKNOWN, GraphShapes, Value
 
 if TYPE_CHECKING:
     from engine.onnx.propagation import Propagation
@@ -91,24 +91,32 @@ class _Loop:
     def run(self) -> None:
         if self.body is None:
             return
-        carried = [self.shapes.of(name) for name in self.node.inputs[2:]]
+        carried = [self.propagation.type_of(self.shapes, name) for name in self.node.inputs[2:]]
         inner = self._run_once(carried)
-        made = [inner.of(name) for name in self.body.graph.outputs[1 : 1 + len(carried)]]
-        if any(a.shape != b.shape for a, b in zip(carried, made, strict=False)):
+        names = self.body.graph.outputs[1 : 1 + len(carried)]
+        steady = [self._kept(inner, name, type) for name, type in zip(names, carried, strict=False)]
+        if steady != carried:
             # What changes in the first trip has no one shape.
-            carried = [
-                a if a.shape == b.shape else Value(None, a.dtype) for a, b in zip(carried, made, strict=False)
-            ]
-            inner = self._run_once(carried)
+            inner = self._run_once(steady)
         inner.trips = self._trips(inner)
-        self._outputs(inner, carried)
+        self._outputs(inner, len(carried))
 
-    def _run_once(self, carried: Sequence[Value]) -> GraphShapes:
+    def _kept(self, inner: GraphShapes, name: str, before: bytes) -> bytes:
+        """The type that a carried value has in every trip."""
+        types = self.propagation.types
+        made, known = inner.of(name), types.read(before) if before else UNKNOWN
+        if known.shape is None or made.shape == known.shape:
+            return before
+        return types.write(Value(None, known.dtype))
+
+    def _run_once(self, carried: Sequence[bytes]) -> GraphShapes:
         assert self.body is not None
         inner = self.body.empty_shapes(self.shapes)
         given = self.body.graph.inputs
-        for name, value in zip(given, [Value((), "int64"), Value((), "bool"), *carried], strict=False):
-            self.propagation.set(inner, name, _or_declared(self.propagation, self.body, name, value))
+        for name, value in zip(given, (Value((), "int64"), Value((), "bool")), strict=False):
+            self.propagation.set(inner, name, value)
+        for name, encoded in zip(given[2:], carried, strict=False):
+            hand_in(self.propagation, self.body, inner, name, encoded)
         if len(given) > 1:
             inner.constants[given[1]] = numpy.array(True)
         self.shapes.bodies[self.node.name, "body"] = inner
@@ -117,6 +125,9 @@ class _Loop:
 
     def _trips(self, inner: GraphShapes) -> int:
         assert self.body is not None
+        name = self._name(0)
+        if name and self.shapes.constant(name) is None:
+            assume_inputs(self.facts, name, self.shapes, self.propagation.assumptions)
         most = self._value(0)
         condition = self._value(1)
         if condition is not None and not condition.reshape(-1)[0]:
@@ -135,14 +146,14 @@ class _Loop:
             count if known and count is not None else MOST_TRIPS,
         )
 
-    def _outputs(self, inner: GraphShapes, carried: Sequence[Value]) -> None:
+    def _outputs(self, inner: GraphShapes, carried: int) -> None:
         assert self.body is not None
         names = self.body.graph.outputs[1:]
         for position, (outer_name, inner_name) in enumerate(zip(self.node.outputs, names, strict=False)):
             if not outer_name:
                 continue
             value = inner.of(inner_name)
-            if position < len(carried):
+            if position < carried:
                 _note(self.propagation, self.shapes, outer_name, inner, inner_name)
             elif value.shape is not None:
                 self.propagation.set(self.shapes, outer_name, Value((inner.trips, *value.shape), value.dtype))
@@ -181,7 +192,7 @@ def _scan(propagation: Propagation, facts: GraphFacts, node: Node, shapes: Graph
     inner = body.empty_shapes(shapes)
     slices = [_without(value, axis) for value, axis in zip(sequences, axes, strict=False)]
     for name, value in zip(body.graph.inputs, [*states, *slices], strict=False):
-        propagation.set(inner, name, _or_declared(propagation, body, name, value))
+        hand_in(propagation, body, inner, name, propagation.types.write(value) if value.dtype else b"")
     shapes.bodies[node.name, "body"] = inner
     propagation.run(body, inner)
     if length is None or batch is None:
@@ -221,31 +232,29 @@ def _sequence_map(propagation: Propagation, facts: GraphFacts, node: Node, shape
         return
     inner = body.empty_shapes(shapes)
     for name, outer_name in zip(body.graph.inputs, node.inputs, strict=False):
-        value = shapes.of(outer_name)
-        if value.dtype == "sequence":
-            value = _element(propagation, shapes, outer_name)
-        propagation.set(inner, name, _or_declared(propagation, body, name, value))
+        encoded = propagation.type_of(shapes, outer_name)
+        if shapes.of(outer_name).dtype == "sequence":
+            encoded = onnx.TypeProto.FromString(encoded).sequence_type.elem_type.SerializeToString()
+        hand_in(propagation, body, inner, name, encoded)
     label = f"{node.path}: length of the sequence that SequenceMap goes through"
     inner.trips = propagation.assumptions.value(f"{node.path}.trips", label, 1, 0, MOST_TRIPS)
     shapes.bodies[node.name, "body"] = inner
     propagation.run(body, inner)
     for name, inner_name in zip(node.outputs, body.graph.outputs, strict=False):
         if name:
-            element = onnx.TypeProto.FromString(propagation.types.write(inner.of(inner_name)))
+            element = onnx.TypeProto.FromString(propagation.type_of(inner, inner_name))
             kind = onnx.helper.make_sequence_type_proto(element)
             propagation.note(shapes, name, kind.SerializeToString())
 
 
-def _element(propagation: Propagation, shapes: GraphShapes, name: str) -> Value:
-    encoded = propagation.type_of(shapes, name)
-    return propagation.types.read(
-        onnx.TypeProto.FromString(encoded).sequence_type.elem_type.SerializeToString()
-    )
-
-
-def _or_declared(propagation: Propagation, body: GraphFacts, name: str, value: Value) -> Value:
-    """``value``, with the dtype that the body declares where none is known."""
-    return value if value.dtype else Value(value.shape, body.declared(name, propagation.types).dtype)
+def hand_in(
+    propagation: Propagation, body: GraphFacts, inner: GraphShapes, name: str, encoded: bytes
+) -> None:
+    """``name``, an input of the body, has that type; with nothing known, the dtype that the body declares."""
+    if encoded:
+        propagation.note(inner, name, encoded)
+    else:
+        propagation.set(inner, name, Value(None, body.declared(name, propagation.types).dtype))
 
 
 def _hand_out(
@@ -266,5 +275,5 @@ def _note(
     value = inner.of(inner_name)
     if value.shape is not None:
         propagation.set(shapes, outer_name, value)
-    else:
-        propagation.note(shapes, outer_name, propagation.type_of(inner, inner_name))
+    elif encoded := propagation.type_of(inner, inner_name):
+        propagation.note(shapes, outer_name, encoded)

@@ -240,7 +240,7 @@ def _squeeze(node: Node, opset: int, inputs: Inputs) -> Any:
 
 @folds("Cast")
 def _cast(node: Node, opset: int, inputs: Inputs) -> Any:
-    return inputs[0].astype(_numpy_dtype(_attribute(node, "to", 0)))
+    return inputs[0].astype(numpy_dtype(_attribute(node, "to", 0)))
 
 
 @folds("CastLike")
@@ -248,7 +248,8 @@ def _cast_like(node: Node, opset: int, inputs: Inputs) -> Any:
     return inputs[0].astype(inputs[1].dtype)
 
 
-def _numpy_dtype(number: int) -> Any:
+def numpy_dtype(number: int) -> Any:
+    """Of an ONNX element type, by its number; small floats are those of ml_dtypes."""
     name = NAMES[number]
     return numpy.dtype(
         name if hasattr(numpy, name) or name == "bool" else onnx.helper.tensor_dtype_to_np_dtype(number)

@@ -8,7 +8,7 @@ depends on data gets a stated assumption; control flow is followed into its bodi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,8 @@ from engine.onnx.facts import GraphFacts
 from engine.onnx.folding import Folder, as_tensor
 from engine.onnx.graph import Graph, Node
 from engine.onnx.prepared import TypeReader
-from engine.onnx.values import NO_TENSOR, GraphShapes, Value
+from engine.onnx.standard_shapes import WRONG, standard_outputs
+from engine.onnx.values import NO_TENSOR, UNKNOWN, GraphShapes, Value
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Propagation:
             try:
                 if node.subgraphs:
                     bodies.follow(self, facts, node, shapes)
+                if node.op_type in WRONG:
+                    shapes.values.update(dict.fromkeys(node.outputs, UNKNOWN))
                 if is_blank(node, shapes):
                     if complaints and node.name in complaints:
                         raise contradictions.refusal(facts, node, shapes, complaints[node.name])
@@ -64,14 +67,21 @@ class Propagation:
                 raise
 
     def _fill(self, facts: GraphFacts, node: Node, shapes: GraphShapes, folder: Folder) -> None:
-        self._infer(facts, node, shapes)
+        if node.op_type not in WRONG:
+            self._infer(facts, node, shapes)
         if not is_blank(node, shapes) or self._evaluated(node, shapes):
             return
+        self._set_known(node, shapes, standard_outputs(node, shapes))
+        if not is_blank(node, shapes):
+            return
+        before = len(self.assumptions.made)
         values = assume.missing_values(facts, node, shapes, self.assumptions)
-        if values:
-            shapes.constants.update(values)
+        shapes.constants.update(values)
+        if values or len(self.assumptions.made) > before:
             folder.forget()
-            self._infer(facts, node, shapes)
+            if node.op_type not in WRONG:
+                self._infer(facts, node, shapes)
+            self._set_known(node, shapes, standard_outputs(node, shapes))
         if is_blank(node, shapes):
             for name, shape in assume.data_dependent(node, shapes, self.assumptions).items():
                 self.set(shapes, name, Value(shape, shapes.of(name).dtype))
@@ -87,15 +97,17 @@ class Propagation:
     def _infer(self, facts: GraphFacts, node: Node, shapes: GraphShapes) -> None:
         found = contrib_outputs(node, shapes)
         if found is not None:
-            for name, value in zip(node.outputs, found, strict=False):
-                if name and value.shape is not None:
-                    self.set(shapes, name, value)
+            self._set_known(node, shapes, found)
             return
         proto = facts.nodes.get(node.outputs)
         if proto is None:
             return
         try:
             outputs = self._node_outputs(facts, proto, shapes)
+        except ValueError as error:
+            # A type that is not known at all.
+            log.debug("%s: %s", node.name, error)
+            return
         except inference.InferenceError as error:
             words = str(error)
             if contradictions.is_follow_up(words) or self.assumptions.sizes:
@@ -105,6 +117,11 @@ class Propagation:
         for name, encoded in outputs.items():
             self.note(shapes, name, encoded)
 
+    def _set_known(self, node: Node, shapes: GraphShapes, found: Sequence[Value]) -> None:
+        for name, value in zip(node.outputs, found, strict=False):
+            if name and value.shape is not None:
+                self.set(shapes, name, value)
+
     def _node_outputs(
         self, facts: GraphFacts, proto: onnx.NodeProto, shapes: GraphShapes
     ) -> dict[str, bytes]:
@@ -113,7 +130,7 @@ class Propagation:
         if schema is None:
             return {}
         names = [name for name in dict.fromkeys(proto.input) if name]
-        types = {name: self.type_of(shapes, name) for name in names}
+        types = {name: encoded for name in names if (encoded := self.type_of(shapes, name))}
         data = {name: tensor for name in names if (tensor := _data(shapes, name)) is not None}
         made: dict[str, bytes] = schema._infer_node_outputs(
             facts.node_bytes(proto), types, data, {}, self.opsets, onnx.IR_VERSION
@@ -157,14 +174,14 @@ class Propagation:
         shapes.partial.pop(name, None)
 
     def type_of(self, shapes: GraphShapes, name: str) -> bytes:
-        """What is known of the type of ``name``, as protobuf."""
+        """What is known of the type of ``name``, as protobuf; empty for nothing."""
         value = shapes.of(name)
         around: GraphShapes | None = shapes if value.shape is None else None
         while around is not None:
             if name in around.partial:
                 return around.partial[name]
             around = around.outer
-        return self.types.write(value)
+        return self.types.write(value) if value.dtype and value.dtype not in NO_TENSOR else b""
 
 
 def is_blank(node: Node, shapes: GraphShapes) -> bool:

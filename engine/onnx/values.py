@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from engine.graph import Assumption, Shape
 from engine.onnx.graph import Array
@@ -22,6 +21,14 @@ UNKNOWN = Value(None, "")
 NO_TENSOR = frozenset({"sequence", "optional", "map", "sparse"})
 
 
+class Folds(Protocol):
+    """engine.onnx.folding.Folder: a value by name, None where it is not known."""
+
+    def __call__(self, name: str) -> Array | None: ...
+
+    def forget(self) -> None: ...
+
+
 @dataclass
 class GraphShapes:
     """Of one graph; ``bodies`` by (node name, attribute) of its control-flow nodes, which see its values too."""
@@ -37,8 +44,8 @@ class GraphShapes:
     """False for the branch of an If that does not run: none of its nodes do."""
     partial: dict[str, bytes] = field(default_factory=dict)
     """Types, as protobuf, of values of which the rank or some sizes are known."""
-    folds: Callable[[str], Array | None] | None = None
-    """Evaluates a value of this graph that follows from known ones."""
+    folds: Folds | None = None
+    """Evaluates values of this graph that follow from known ones."""
 
     def of(self, name: str) -> Value:
         """What is known of the value ``name``, here or in a graph around this one."""
@@ -46,6 +53,11 @@ class GraphShapes:
         if found is None and self.outer is not None:
             return self.outer.of(name)
         return found or UNKNOWN
+
+    def forget(self) -> None:
+        """A value became known: what could not be evaluated may be now."""
+        if self.folds is not None:
+            self.folds.forget()
 
     def constant(self, name: str) -> Array | None:
         """The value itself, where it is small and follows from constants and sizes."""
