@@ -88,7 +88,7 @@ class OnnxSession(OpenModel):
         state = self._state(configuration.edits)
         _check(stop)
         try:
-            shapes = state.shapes.infer(configuration.inputs)
+            shapes = state.shapes.infer(configuration.inputs, dict(configuration.assumptions))
         except LayerError as error:
             raise FailedAnalysisError(error, None) from error
         _check(stop)
