@@ -22,6 +22,7 @@ from engine.measurement import (
 from engine.open_model import OpenModel
 
 if TYPE_CHECKING:
+    from engine.onnx.session import OnnxSession
     from engine.session import Session
 
 T = TypeVar("T")
@@ -160,7 +161,20 @@ def _torch_threads() -> int:
     return torch.get_num_threads()
 
 
+def _onnx(model: OpenModel, threads: int, runtime: RuntimeOptions) -> Backend:
+    from engine.latency.onnx_backend import OnnxBackend
+
+    return OnnxBackend(cast("OnnxSession", model), threads, runtime)
+
+
+def _onnx_threads() -> int:
+    from engine.latency.circumstances import physical_cores
+
+    return physical_cores()
+
+
 _KINDS: dict[str, _Kind] = {
     "torch": _Kind(_torch, _torch_threads),
+    "onnx": _Kind(_onnx, _onnx_threads),
 }
 """By OpenModel.kind."""

@@ -14,12 +14,13 @@ from engine.configuration import Configuration
 from engine.errors import CancelledError
 from engine.latency.attribution import divide, how, match_rows, shares, without_hooks
 from engine.latency.collector import collect_young, no_collection
+from engine.latency.disturbed import enough_undisturbed, layer_flags, least_disturbed, preempted_flags
 from engine.latency.module_timer import PassTimes, hook_cost, time_modules
 from engine.latency.noise import CPU_TICK_S, RunQueue
 from engine.latency.ops import Executed, OpPass, op_cost, op_pass
 from engine.latency.passes import paced, timed
 from engine.latency.side_effects import SideEffects
-from engine.measurement import UNDISTURBED_DELAY, Flag, LayerTimes
+from engine.measurement import LayerTimes
 from engine.results import Layers
 from engine.session import RealModel, Session
 from engine.statistics import median
@@ -29,8 +30,6 @@ T = TypeVar("T")
 REPEATS = (5, 40)
 ENOUGH = 15
 """Rounds, unless other programs disturbed most of them and there is time for more."""
-UNDISTURBED = 3
-"""So many passes in which the threads hardly waited for a core are enough to leave the others out."""
 BUDGET_S = 2.5
 OP_REPEATS = (2, 3)
 OP_BUDGET_S = 0.5
@@ -39,8 +38,6 @@ CPU_EVERY = 3
 CPU_RESOLUTION = 1e-4
 """Seconds; a CPU clock that ticks more slowly says nothing about layers."""
 WARMUPS = 2
-COVERAGE = (0.9, 1.1)
-OVERHEAD = 1.1
 
 has_cpu_clock = CPU_TICK_S <= CPU_RESOLUTION
 
@@ -56,23 +53,7 @@ class Passes(NamedTuple):
 
     @property
     def enough(self) -> bool:
-        return len(self.wall) >= ENOUGH and _undisturbed(self.plain_s) and _undisturbed(self.wall)
-
-
-def _undisturbed(passes: Sequence[tuple[T, float]]) -> bool:
-    return sum(waiting <= UNDISTURBED_DELAY for _, waiting in passes) >= UNDISTURBED
-
-
-def least_disturbed(passes: Sequence[tuple[T, float]]) -> list[T]:
-    """The undisturbed passes where there are enough of them, else the half that waited least.
-
-    Choosing by the waiting, which is not the model's doing, makes no layer faster than it is.
-    """
-    undisturbed = [one for one, waiting in passes if waiting <= UNDISTURBED_DELAY]
-    half = (len(passes) + 1) // 2
-    if len(undisturbed) >= min(UNDISTURBED, half):
-        return undisturbed
-    return [one for one, _ in sorted(passes, key=lambda each: each[1])[:half]]
+        return len(self.wall) >= ENOUGH and enough_undisturbed(self.plain_s) and enough_undisturbed(self.wall)
 
 
 def layer_times(session: Session, configuration: Configuration, threads: int, stop: Event) -> LayerTimes:
@@ -155,17 +136,9 @@ def summarize(configuration: Configuration, threads: int, layers: Layers, passes
         end_to_end_s=median(plain_s),
         repeats=len(timed_passes),
     )
-    return msgspec.structs.replace(result, flags=_disturbed(passes) + _flags(result))
-
-
-def _disturbed(passes: Passes) -> tuple[Flag, ...]:
-    if _undisturbed(passes.wall) and _undisturbed(passes.plain_s):
-        return ()
-    waiting = [share for _, share in (*passes.wall, *passes.plain_s)]
-    count = sum(share > UNDISTURBED_DELAY for share in waiting)
-    if not count:
-        return ()  # a slow model had no time for more
-    return (Flag("preempted", f"the threads waited for a core in {count} of {len(waiting)} passes"),)
+    return msgspec.structs.replace(
+        result, flags=preempted_flags(passes.wall, passes.plain_s) + layer_flags(result)
+    )
 
 
 def _medians(passes: Sequence[PassTimes], hook_s: float) -> dict[str, float]:
@@ -216,13 +189,3 @@ def _op_seconds(passes: Sequence[OpPass], row_of: Mapping[Executed, str]) -> dic
     for (path, row), per_pass in sums.items():
         result.setdefault(path, {})[row] = median(per_pass)
     return result
-
-
-def _flags(times: LayerTimes) -> tuple[Flag, ...]:
-    flags: list[Flag] = []
-    low, high = COVERAGE
-    if not low <= times.coverage <= high:
-        flags.append(Flag("coverage", f"the layers add up to {times.coverage:.0%} of the forward pass"))
-    if times.overhead > OVERHEAD:
-        flags.append(Flag("overhead", f"timed, the forward pass took {times.overhead:.2f} times as long"))
-    return tuple(flags)

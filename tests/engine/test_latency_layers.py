@@ -15,7 +15,8 @@ from engine.edits import RemoveLayer
 from engine.errors import CancelledError
 from engine.latency import layer_times, op_times
 from engine.latency.attribution import ALONE, BY_OPERATIONS, DID_NOT_RUN, divide, match_rows, shares
-from engine.latency.layers import Passes, both_times, least_disturbed, summarize
+from engine.latency.disturbed import least_disturbed
+from engine.latency.layers import Passes, both_times, summarize
 from engine.latency.module_timer import PassTimes, hook_cost, time_modules
 from engine.latency.ops import Executed, OpPass, op_pass
 from engine.latency.passes import paced

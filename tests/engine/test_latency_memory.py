@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from engine.api import open_session
 from engine.errors import CancelledError
-from engine.latency import memory, memory_readings
-from engine.latency.memory import allocator_peak, peak_of, process_growth
+from engine.latency import memory_readings, process_memory
+from engine.latency.memory import allocator_peak, peak_of
+from engine.latency.process_memory import process_growth
 from engine.measurement import MemoryReadings
 
 MIB = 2**20
@@ -81,7 +82,7 @@ def test_the_process_grows_by_what_is_written() -> None:
 def test_a_kernel_that_cannot_reset_the_peak_is_a_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(memory, "SELF", tmp_path)
+    monkeypatch.setattr(process_memory, "SELF", tmp_path)
     (tmp_path / "status").write_text("Name:\tpython\n")
     reasons: list[str] = []
     assert process_growth(lambda: None, reasons) is None

@@ -1,0 +1,97 @@
+"""A second session of the same options that profiles: which kernels it has, whose work they do, how long each takes."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import onnx
+
+from engine.configuration import Configuration
+from engine.guard import memory_errors
+from engine.latency.onnx_ready import ReadyOnnx, ready
+from engine.latency.onnx_sessions import create, give_up_others, session_options
+from engine.onnx.fusion import Fusion, fusion, kernels_of
+from engine.onnx.profile import RunProfile, read_profile
+
+if TYPE_CHECKING:
+    from engine.latency.onnx_backend import OnnxBackend
+
+log = logging.getLogger(__name__)
+
+GRAPH, WEIGHTS = "optimised.onnx", "optimised.data"
+EXTERNAL_BYTES = "1024"
+"""Weights above go into a file of their own, which nobody reads."""
+MOST_EVENTS = 400_000
+"""Kernels that are profiled in all: some 0.7 KB of JSON each; onnxruntime keeps a million at most."""
+
+
+class Profiled:
+    """A session that profiles every run until :meth:`end`."""
+
+    def __init__(self, prepared: ReadyOnnx, fusion: Fusion, session: object, folder: Path) -> None:
+        self.forward = prepared.forward
+        self.fusion = fusion
+        self._session = session
+        self._folder = folder
+
+    @property
+    def most_runs(self) -> int:
+        kernels = sum(len(group.kernels) for group in self.fusion.groups) + len(self.fusion.inserted)
+        return max(1, MOST_EVENTS // max(kernels, 1))
+
+    def end(self) -> tuple[RunProfile, ...]:
+        """All runs so far, in order; there can be no more."""
+        file = Path(self._session.end_profiling())  # type: ignore[attr-defined]
+        try:
+            return read_profile(file)
+        finally:
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) -> Iterator[Profiled]:
+    """Makes the session, in a folder that is gone afterwards. Raises what onnx_sessions.create does."""
+    model, run = backend.session, backend.run_model(configuration)
+    give_up_others(model, backend.key(configuration))
+    folder = Path(tempfile.mkdtemp(prefix="misnomer-"))
+    session = None
+    try:
+        options = session_options(backend.threads, backend.runtime, run.folder)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(folder / "profile")
+        writes = _has_room(folder, model.weight_bytes)
+        if writes:
+            options.optimized_model_filepath = str(folder / GRAPH)
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", WEIGHTS
+            )
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_min_size_in_bytes", EXTERNAL_BYTES
+            )
+        with memory_errors(model.info.name):
+            session = create(model, run, options, backend.device, stop)
+            (folder / WEIGHTS).unlink(missing_ok=True)
+            graph = model.edited(configuration.edits).graph
+            kernels = kernels_of(onnx.load(folder / GRAPH, load_external_data=False).graph) if writes else ()
+            with ready(model, session, configuration, stop) as prepared:
+                yield Profiled(prepared, fusion(graph, kernels), session, folder)
+    finally:
+        # Its profile is written when it goes.
+        del session
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_room(folder: Path, weights: int) -> bool:
+    """For the optimised graph, with which onnxruntime writes all weights."""
+    free = shutil.disk_usage(folder).free
+    if free > 2 * weights + 2**28:
+        return True
+    log.info("No room for the optimised graph: %d bytes are free", free)
+    return False

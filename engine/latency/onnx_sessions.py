@@ -1,0 +1,221 @@
+"""onnxruntime sessions of an open model: made with chosen options, kept, and given up before memory is short."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from engine.errors import (
+    CancelledError,
+    EngineError,
+    LayerError,
+    LoadError,
+    UnsupportedModelError,
+    is_out_of_memory,
+)
+from engine.guard import Need, NotEnoughMemoryError, free_bytes, require
+from engine.measurement import OrtLevel, RuntimeOptions
+from engine.onnx.run_model import FOLDER_ENTRY, RunModel
+from engine.onnx.runtime import onnxruntime
+from engine.onnx.session import OnnxSession
+
+KEPT = 2
+"""What is on the screen and its baseline; each has all weights."""
+LOOK_EVERY_S = 0.02
+"""How often the watch looks whether to stop: a wake-up takes some 10 µs."""
+_LEVELS: dict[OrtLevel, str] = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disable": "ORT_DISABLE_ALL",
+}
+_PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+"""Device → execution provider."""
+
+
+class Key(NamedTuple):
+    """What a session is made for. Sizes that the file leaves open may change within one."""
+
+    model: str | bytes
+    folder: str
+    threads: int
+    options: RuntimeOptions
+
+
+def devices() -> tuple[str, ...]:
+    """Devices whose execution providers this onnxruntime has, ``cpu`` first."""
+    available = onnxruntime().get_available_providers()
+    return tuple(sorted(device for device, provider in _PROVIDERS.items() if provider in available))
+
+
+def providers(device: str) -> list[str]:
+    """Execution providers for ``device``; the CPU's takes what the first cannot. Raises UnsupportedModelError."""
+    available = onnxruntime().get_available_providers()
+    provider = _PROVIDERS.get(device, "")
+    if provider not in available:
+        raise UnsupportedModelError(
+            f"This onnxruntime cannot run on {device!r}: it has {', '.join(available)}.",
+            hint="Install onnxruntime-gpu for cuda, or measure on the cpu.",
+        )
+    return list(dict.fromkeys((provider, _PROVIDERS["cpu"])))
+
+
+def session_options(threads: int, options: RuntimeOptions, folder: str = "") -> Any:
+    """SessionOptions with everything set that decides times, also where it is the default."""
+    ort = onnxruntime()
+    made = ort.SessionOptions()
+    made.intra_op_num_threads = threads
+    made.inter_op_num_threads = 1
+    made.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    made.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[options.level])
+    made.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
+    made.add_session_config_entry("session.inter_op.allow_spinning", str(int(options.spinning)))
+    if folder:
+        made.add_session_config_entry(FOLDER_ENTRY, folder)
+    return made
+
+
+@contextmanager
+def watched(stop: Event, end: Any) -> Iterator[None]:
+    """Calls ``end()`` from another thread soon after ``stop`` is set, while this is open."""
+    done = Event()
+
+    def watch() -> None:
+        while not done.wait(LOOK_EVERY_S):
+            if stop.is_set():
+                end()
+                return
+
+    thread = threading.Thread(target=watch, name="stop watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def create(model: OnnxSession, run: RunModel, options: Any, device: str, stop: Event) -> Any:
+    """A new InferenceSession. Raises CancelledError soon after ``stop`` is set, NotEnoughMemoryError, LoadError."""
+    name = model.info.name
+    require(Need(model.weight_bytes), name)
+    if stop.is_set():
+        raise CancelledError()
+    ort = onnxruntime()
+    with watched(stop, lambda: options.set_load_cancellation_flag(True)):
+        try:
+            return ort.InferenceSession(run.model, options, providers=providers(device))
+        except EngineError:
+            raise
+        except Exception as error:  # onnxruntime's own have no common base
+            if stop.is_set():
+                raise CancelledError() from error
+            raise _load_error(model, error) from error
+
+
+_sessions: WeakKeyDictionary[OnnxSession, OrderedDict[Key, Any]] = WeakKeyDictionary()
+
+
+def kept(model: OnnxSession, key: Key) -> Any | None:
+    """The session if it is there."""
+    return _sessions.get(model, OrderedDict()).get(key)
+
+
+def session_of(model: OnnxSession, run: RunModel, key: Key, stop: Event) -> Any:
+    """The session for ``key``, made if it is not there; the longest unused is given up for it."""
+    found = _sessions.setdefault(model, OrderedDict())
+    if key not in found:
+        while len(found) >= KEPT:
+            found.popitem(last=False)
+        options = session_options(key.threads, key.options, key.folder)
+        found[key] = create(model, run, options, key.options.device, stop)
+    found.move_to_end(key)
+    model.runtime_has_weights = True
+    return found[key]
+
+
+def give_up_others(model: OnnxSession, key: Key) -> None:
+    """Before a session that is used once: what is neither it nor this one leaves its memory."""
+    found = _sessions.get(model, OrderedDict())
+    for other in [each for each in found if each != key]:
+        del found[other]
+
+
+# -- what onnxruntime says when it fails -------------------------------------------------------------------------
+
+
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
+_NODE = re.compile(r"(?:Name:|node with name |Node \()'?([^')]+)['\)]")
+_STATUS = re.compile(r"Status Message: (.*)", re.DOTALL)
+_PATH = re.compile(r"^\S*\.(?:cc|h):\d+ \S.*?\) ")
+
+
+def run_error(model: OnnxSession, names: Mapping[str, str], error: BaseException) -> EngineError:
+    """What stopped a run, by the node that onnxruntime names; ``names`` has their layers."""
+    if _out_of_memory(error):
+        return _memory_error(model)
+    node = _node(error)
+    where = names.get(node, node)
+    at = f" at {where}" if where else ""
+    return LayerError(
+        f"onnxruntime stopped{at} in {model.info.name}: {_sentence(error)}", layer=names.get(node, "")
+    )
+
+
+def _load_error(model: OnnxSession, error: BaseException) -> EngineError:
+    if _out_of_memory(error):
+        return _memory_error(model)
+    kind = _CODE.match(str(error))
+    made: type[LoadError | UnsupportedModelError] = LoadError
+    if kind is not None and kind[1] == "NOT_IMPLEMENTED":
+        made = UnsupportedModelError
+    return made(
+        f"onnxruntime cannot load {model.info.name}: {_sentence(error)}",
+        hint="Its analysis needs no runtime and goes on without it.",
+        file=str(model.document.path),
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return is_out_of_memory(error) or "Failed to allocate memory" in text or "bad allocation" in text
+
+
+def _memory_error(model: OnnxSession) -> EngineError:
+    free = f"{free_bytes() / 2**20:,.0f} MiB are free"
+    return NotEnoughMemoryError(
+        f"{model.info.name} needed more memory than there is; {free}.",
+        hint="Close other programs, make the input or the batch smaller.",
+    )
+
+
+def _node(error: BaseException) -> str:
+    found = _NODE.search(str(error))
+    return found[1] if found else ""
+
+
+def _sentence(error: BaseException) -> str:
+    """The first line of what matters, without onnxruntime's own file names."""
+    text = _CODE.sub("", str(error))
+    status = _STATUS.search(text)
+    line = (status[1] if status else text).strip().splitlines()[:1]
+    words = _PATH.sub("", line[0]) if line else type(error).__name__
+    return words.rstrip(".") + "."
+
+
+SPINS_S = 0.05
+
+
+def wait_for_spinning(threads: int, options: RuntimeOptions, stop: Event) -> None:
+    """Until the pool of a session that has just run has gone to sleep: another's would share its cores.
+
+    Measured with two threads: a pool spins 25 to 34 ms after a run. Raises CancelledError.
+    """
+    if threads > 1 and options.spinning and stop.wait(SPINS_S):
+        raise CancelledError()
