@@ -41,7 +41,7 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
         help="x=1x3x224x224; the name may be left out when the model has one input")  # fmt: skip
     add("--set", action="append", default=[], dest="sets", metavar="LAYER.FIELD=VALUE",
         help="change a layer: --set layer2.0.conv2.stride=1")  # fmt: skip
-    add("--remove", action="append", default=[], metavar="LAYER", help="replace a layer by identity")
+    add("--remove", action="append", default=[], metavar="LAYER", help="take a layer out")
     add("--assume", action="append", default=[], metavar="KEY=VALUE",
         help="set a size that depends on the data: --assume rpn:nms=100")  # fmt: skip
     add("--trust", action="store_true", help="agree to run the code of SOURCE")
@@ -58,8 +58,8 @@ def _window(arguments: list[str]) -> int:
         "each has its --help.",
     )
     parser.add_argument("source", nargs="?", metavar="SOURCE",
-        help="torchvision:NAME, timm:NAME, a model file or folder, WEIGHTS@ARCHITECTURE, file.py:callable or a "
-        "report.json")  # fmt: skip
+        help="torchvision:NAME, timm:NAME, a model file (.onnx, .pt2, .pt …) or folder, WEIGHTS@ARCHITECTURE, "
+        "file.py:callable or a report.json")  # fmt: skip
     _model_arguments(parser)
     options = _options(parser.parse_args(arguments))
     if options is None:
@@ -102,6 +102,7 @@ def _options(parsed: argparse.Namespace) -> Options | None:
     """The options of the window; None (after a sentence on stderr) when one of them makes no sense."""
     from engine.edits import Edit, RemoveLayer, add_edit, parse_set
     from engine.errors import EngineError
+    from engine.opening import onnx_path
     from gui.opening import Plan, parse_inputs
 
     edits: tuple[Edit, ...] = ()
@@ -112,8 +113,9 @@ def _options(parsed: argparse.Namespace) -> Options | None:
             from engine.cli import parse_assumption
 
             assumptions = tuple(sorted(parse_assumption(text) for text in parsed.assume))
+        any_field = bool(parsed.sets) and parsed.source is not None and onnx_path(parsed.source) is not None
         for text in parsed.sets:
-            edits = add_edit(edits, parse_set(text))
+            edits = add_edit(edits, parse_set(text, any_field=any_field))
     except EngineError as error:
         _complain(error.info().sentence)
         return None

@@ -1,37 +1,40 @@
-"""The engine as one Python call: ``engine.analyze(module_or_source, inputs=…, edits=…) -> Report``."""
+"""The engine as one Python call: ``engine.analyze(module_or_source, inputs=…, edits=…) -> Report``.
+
+Torch is imported for what needs it: not for an ONNX file.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
-from typing import Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 
-import torch
-from torch import Tensor, nn
+import numpy
 
 from engine.configuration import Configuration
 from engine.edits import Edit
-from engine.errors import EngineError, InputError, UnsupportedModelError
+from engine.errors import EngineError, InputError
 from engine.export.report import Report
 from engine.graph import InputShape
 from engine.guard import NotEnoughMemoryError
-from engine.loaders.guess import guess_binding
-from engine.loaders.inputs import InputBinding, bind_example
-from engine.loaders.loaded import LoadedModel, LoadOptions
-from engine.loaders.zeros import zeros_of
+from engine.loaders.options import LoadOptions
 from engine.measurement import Latency, Tier
 from engine.open_model import FailedAnalysisError, OpenModel
 from engine.opening import open_model
-from engine.results import Analysis, ModelInfo, with_latency
-from engine.session import Session
+from engine.results import Analysis, with_latency
 from engine.sparsity import with_zeros
 
-Inputs: TypeAlias = (
-    Tensor | Sequence[int] | Sequence[Tensor] | Sequence[InputShape] | Mapping[str, Sequence[int] | Tensor]
-)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    Given: TypeAlias = Tensor | NDArray[Any]
+    Inputs: TypeAlias = (
+        Given | Sequence[int] | Sequence[Given] | Sequence[InputShape] | Mapping[str, Sequence[int] | Given]
+    )
 
 LIVE_DETAILS_S = 0.2
 """A forward pass that takes longer is measured as a whole only, in the tier ``live``."""
@@ -51,9 +54,10 @@ def analyze(
 ) -> Report:
     """All costs of ``model`` at ``inputs`` with ``edits`` applied.
 
-    ``model`` is a source (``"torchvision:resnet50"``, ``"net.py:build"``) or a module in memory, which stays as it is.
-    ``inputs``: one shape ``(1, 3, 224, 224)``, one tensor or a sequence of them (the positional arguments of forward),
-    a mapping from input name to shape or tensor, or InputShapes. Left out: the source's own default.
+    ``model`` is a source (``"torchvision:resnet50"``, ``"net.onnx"``, ``"net.py:build"``) or a module in memory, which
+    stays as it is. ``inputs``: one shape ``(1, 3, 224, 224)``, one tensor or array or a sequence of them (the
+    positional arguments of forward), a mapping from input name to shape or tensor, or InputShapes. Left out: the
+    source's own default.
     Where the weights have values, zeros in them are counted too: ``report.totals.sparsity``, ``nonzero_macs``.
     ``assumptions`` set data-dependent sizes by key. ``trust`` is the consent to run the source's code.
     ``latency="cpu"`` measures as well, in this process, with ``threads`` (0: torch's default) and as thoroughly as
@@ -128,7 +132,11 @@ def open_session(model: nn.Module | str, inputs: Inputs = (), *, trust: bool = F
     """A session on ``model``; ``inputs`` help where it does not say what its inputs are."""
     if isinstance(model, str):
         return open_model(model, LoadOptions(trust=trust), input_shapes(inputs))
-    return Session(_in_memory(model, inputs), input_shapes(inputs))
+    from engine.in_memory import in_memory
+    from engine.session import Session
+
+    shapes = input_shapes(inputs)
+    return Session(in_memory(model, inputs), shapes)
 
 
 def analyze_columns(
@@ -168,19 +176,25 @@ def analyze_columns(
 
 def input_shapes(inputs: Inputs) -> tuple[InputShape, ...]:
     """Any accepted form of inputs as InputShapes; names are empty where none was given."""
-    if isinstance(inputs, Tensor):
+    if _is_tensor(inputs):
         return (_shape_of("", inputs),)
     if isinstance(inputs, Mapping):
         return tuple(_shape_of(name, value) for name, value in inputs.items())
     items: list[Any] = list(inputs)
-    if items and all(isinstance(item, SupportsIndex) and not isinstance(item, Tensor) for item in items):
+    if items and all(isinstance(item, SupportsIndex) and not _is_tensor(item) for item in items):
         items = [operator.index(item) for item in items]
         return (InputShape("", tuple(items), ""),)
     return tuple(item if isinstance(item, InputShape) else _shape_of("", item) for item in items)
 
 
+def _is_tensor(value: object) -> bool:
+    """Whether it is a tensor or an array; torch has not been imported where nobody has a tensor."""
+    torch = sys.modules.get("torch")
+    return isinstance(value, numpy.ndarray) or (torch is not None and isinstance(value, torch.Tensor))
+
+
 def _shape_of(name: str, value: Any) -> InputShape:
-    if isinstance(value, Tensor):
+    if _is_tensor(value):
         return InputShape(name, tuple(value.shape), str(value.dtype).removeprefix("torch."))
     try:
         return InputShape(name, tuple(operator.index(size) for size in value), "")
@@ -188,65 +202,3 @@ def _shape_of(name: str, value: Any) -> InputShape:
         raise InputError(
             f"Input {name!r} is {value!r}, which is no shape and no tensor.", hint="Give (1, 3, 224, 224)."
         ) from error
-
-
-def _in_memory(module: nn.Module, inputs: Inputs) -> LoadedModel:
-    """``module`` as a loaded model; a copy on meta is analysed, so neither its weights nor its mode change."""
-    try:
-        memo: dict[int, Any] = {}
-        for parameter in module.parameters():
-            meta = torch.empty_like(parameter, device="meta")
-            memo[id(parameter)] = nn.Parameter(meta, requires_grad=parameter.requires_grad)
-        for tensor in (*module.buffers(), *_computed(module)):
-            memo[id(tensor)] = torch.empty_like(tensor, device="meta", requires_grad=False)
-        shadow = copy.deepcopy(module, memo).eval()
-    except Exception as error:
-        raise UnsupportedModelError(
-            f"{type(module).__name__} cannot be copied to analyse it: {error}",
-            hint="Call a module with lazy parameters once first; or give its source: net.py:build.",
-        ) from error
-    info = ModelInfo(
-        name=type(module).__name__, source="module", format="module", class_name=type(module).__name__
-    )
-    return LoadedModel(
-        info,
-        shadow,
-        _binding(shadow, inputs),
-        lambda: copy.deepcopy(module, {id(each): each.detach().clone() for each in _computed(module)}).cpu(),
-        count_zeros=lambda stop: zeros_of(module, stop),
-    )
-
-
-def _computed(module: nn.Module) -> list[Tensor]:
-    """Attributes that an earlier forward pass or a hook computed, such as a pruned weight: deepcopy refuses them."""
-    values = [value for part in module.modules() for value in vars(part).values()]
-    nested = [each for value in values if isinstance(value, list) for each in value]
-    return [each for each in (*values, *nested) if isinstance(each, Tensor) and not each.is_leaf]
-
-
-def _binding(module: nn.Module, inputs: Inputs) -> InputBinding | None:
-    """Inputs from tensors or shapes; a shape without dtype has that of the model's first layer."""
-    guessed = guess_binding(module)
-    default = getattr(torch, guessed.specs[0].dtype) if guessed is not None else _weight_dtype(module)
-
-    def on_meta(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return torch.empty_like(value, device="meta")
-        return torch.empty(_shape_of("", value).shape, dtype=default, device="meta")
-
-    if isinstance(inputs, Tensor):
-        return bind_example(module, (on_meta(inputs),), {})
-    if isinstance(inputs, Mapping):
-        return bind_example(module, (), {name: on_meta(value) for name, value in inputs.items()})
-    items: list[Any] = list(inputs)
-    if not items:
-        return guessed
-    if all(isinstance(item, SupportsIndex) and not isinstance(item, Tensor) for item in items):
-        return bind_example(module, (on_meta(items),), {})
-    if all(isinstance(item, InputShape) for item in items):
-        return None  # Session binds them by name
-    return bind_example(module, tuple(on_meta(item) for item in items), {})
-
-
-def _weight_dtype(module: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), torch.float32)

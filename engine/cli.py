@@ -37,6 +37,7 @@ from engine.loaders import check
 from engine.loaders.options import LoadOptions
 from engine.measured_summary import paired, ratio_words, verdict_words
 from engine.measurement import MAX_THREADS, Tier
+from engine.opening import onnx_path
 from engine.results import Analysis, Totals
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Request(Struct, frozen=True):
     threads: int = 0
     """0: torch's default."""
     tier: Tier = "settled"
+    save_model: str | None = None
+    """Where to write the edited ONNX model."""
 
 
 def main(argv: Sequence[str], *, own_process: bool = False) -> int:
@@ -177,14 +180,17 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "source",
         metavar="SOURCE",
-        help="torchvision:NAME, timm:NAME, a model file or folder, WEIGHTS@ARCHITECTURE or file.py:callable",
+        help="torchvision:NAME, timm:NAME, a model file (.onnx, .pt2, .pt …) or folder, WEIGHTS@ARCHITECTURE or "
+        "file.py:callable",
     )
     add("--input", action="append", default=[], metavar="NAME=SHAPE[:dtype]",
         help="x=1x3x224x224 or tokens=1x128:int64; the name may be left out for a single input")  # fmt: skip
-    add("--set", action="append", default=[], metavar="LAYER.FIELD=VALUE", dest="edits", type=_set,
-        help="change a layer: --set layer2.0.conv2.stride=1")  # fmt: skip
+    add("--set", action="append", default=[], metavar="LAYER.FIELD=VALUE", dest="edits", type=_Set,
+        help="change a layer: --set layer2.0.conv2.stride=1, of an ONNX file --set conv1.strides=1x1")  # fmt: skip
     add("--remove", action="append", metavar="LAYER", dest="edits", type=RemoveLayer,
-        help="replace a layer by identity: --remove maxpool")  # fmt: skip
+        help="take a layer out: --remove maxpool")  # fmt: skip
+    add("--save-model", metavar="FILE.onnx",
+        help="write an ONNX model with its edits and weights, checked and run once")  # fmt: skip
     add("--assume", action="append", default=[], metavar="KEY=VALUE",
         help="set a size that depends on the data")  # fmt: skip
     add("--format", choices=list(FORMATS), help="default: by the ending of -o, else md")
@@ -211,15 +217,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _set(text: str) -> Edit:
-    return parse_set(text)
+class _Set(Struct, frozen=True):
+    """A ``--set`` as it was written: which fields there are depends on the source."""
+
+    text: str
+
+
+def _edits(options: argparse.Namespace) -> tuple[Edit, ...]:
+    edits: tuple[Edit, ...] = ()
+    given = options.edits or ()
+    any_field = any(isinstance(edit, _Set) for edit in given) and onnx_path(options.source) is not None
+    for edit in given:
+        edits = add_edit(edits, parse_set(edit.text, any_field=any_field) if isinstance(edit, _Set) else edit)
+    return edits
 
 
 def _request(options: argparse.Namespace) -> Request:
     """The options, checked. Raises EngineError for the first that is wrong."""
-    edits: tuple[Edit, ...] = ()
-    for edit in options.edits or ():
-        edits = add_edit(edits, edit)
+    edits = _edits(options)
     format = options.format or (format_of(options.output) if options.output else "md")
     conditions = tuple(parse_condition(text) for text in options.fail_if)
     _check_measuring(options, conditions)
@@ -237,6 +252,7 @@ def _request(options: argparse.Namespace) -> Request:
         latency=bool(options.latency),
         threads=options.threads or 0,
         tier=options.tier or "settled",
+        save_model=options.save_model,
     )
 
 
@@ -289,6 +305,11 @@ def parse_assumption(text: str) -> tuple[str, int]:
 
 def _report(request: Request) -> int:
     check(request.source, LoadOptions(trust=request.trust))
+    if request.save_model and onnx_path(request.source) is None:
+        raise InputError(
+            "--save-model is for ONNX files: nothing else is saved as a model.",
+            hint="The report has the edits as Python.",
+        )
     against = read_report(request.against) if request.against else None
     if against is None and not request.edits:
         for condition in request.conditions:
@@ -372,9 +393,22 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
             if any(condition.needs_reference for condition in request.conditions):
                 raise
             _complain(f"No comparison with the unedited model, which stops: {_sentence(error)}")
+    if request.save_model:
+        _save_model(request.save_model, session, analysis)
     if request.latency:
         return _measured(request, session, analysis, baseline)
     return analysis, baseline
+
+
+def _save_model(path: str, session: OpenModel, analysis: Analysis) -> None:
+    """Write the edited model; what there is to know about it goes where errors go."""
+
+    def progress(done: int, total: int | None, what: str) -> None:
+        _progress(f"{what} {done / total:.0%}" if total else what)
+
+    with _progress_line():
+        note = session.save(analysis.configuration, path, progress=progress)
+    _complain(f"Saved {path}. {note}".strip())
 
 
 def _measured(
