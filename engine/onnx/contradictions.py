@@ -35,8 +35,8 @@ class NodeError(LayerError):
 
     shapes: Shapes | None = None
     """All that was inferred; the node itself and what follows it are not to be shown."""
-    before: int = 0
-    """How many nodes of the main graph come before the one that refuses, or that has it in a body."""
+    node: str = ""
+    """Name of the node of the main graph that refuses its inputs, or has the one that does in a body."""
 
 
 class Mismatch(NamedTuple):
@@ -224,7 +224,10 @@ def _conv(node: Node, shapes: GraphShapes, given: Sizes, made: Sizes) -> Mismatc
 
 @checks("QLinearConv")
 def _qlinear_conv(node: Node, shapes: GraphShapes, given: Sizes, made: Sizes) -> Mismatch | None:
-    return _convolution(node, given[0], given[3], made[0])
+    x, out = given[0], made[0]
+    if node.attributes.get("channels_last"):
+        x, out = (shape and (shape[0], shape[-1], *shape[1:-1]) for shape in (x, out))
+    return _convolution(node, x, given[3], out)
 
 
 def _convolution(node: Node, x: Shape | None, weight: Shape | None, made: Shape | None) -> Mismatch | None:
