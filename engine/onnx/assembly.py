@@ -226,12 +226,14 @@ def build_analysis(
     shapes: Shapes,
     *,
     follow_weights: bool = False,
+    until: str = "",
 ) -> Analysis:
     """The result of one configuration.
 
-    ``follow_weights`` adds how each row uses which weight, for the zeros in them.
+    ``follow_weights`` adds how each row uses which weight, for the zeros in them. ``until`` is the name of a node of
+    the main graph that refuses its inputs: it and what follows have no rows.
     """
-    rows = _Rows(structure.document.opset, follow_weights)
+    rows = _Rows(structure.document.opset, follow_weights, until)
     peak = rows.add_graph(structure.plan, shapes.main, 1)
     layers = rows.layers()
     untouched = structure.unread
@@ -270,8 +272,9 @@ def build_analysis(
 class _Rows:
     """Columns of rows as they are added, graph by graph."""
 
-    def __init__(self, opset: int, follow_weights: bool) -> None:
+    def __init__(self, opset: int, follow_weights: bool, until: str) -> None:
         self.executed: list[tuple[Plan, int]] = []
+        self._until = until
         self._opset = opset
         self._follow = follow_weights
         self._works: list[Work] = []
@@ -294,6 +297,8 @@ class _Rows:
         alive = peak = around
         for plan, step in zip(graph.plans, graph.schedule.steps, strict=True):
             node = plan.node
+            if node.name == self._until:
+                break
             given = [of(name) for name in node.inputs]
             made = [of(name) for name in node.outputs]
             for name, value in zip(node.outputs, made, strict=True):

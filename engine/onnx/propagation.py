@@ -50,7 +50,7 @@ class Propagation:
         """
         folder = Folder(facts.producers, shapes, self.opsets.get("", 1))
         shapes.folds = folder
-        for index, node in enumerate(facts.graph.nodes):
+        for node in facts.graph.nodes:
             try:
                 if node.subgraphs:
                     bodies.follow(self, facts, node, shapes)
@@ -63,7 +63,7 @@ class Propagation:
                 if contradictions.is_checked(node) and not self.assumptions.sizes:
                     contradictions.check(facts, node, shapes)
             except NodeError as error:
-                error.before = index
+                error.node = node.name
                 raise
 
     def _fill(self, facts: GraphFacts, node: Node, shapes: GraphShapes, folder: Folder) -> None:

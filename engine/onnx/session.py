@@ -12,7 +12,7 @@ import msgspec
 
 from engine.configuration import Configuration
 from engine.edits import Edit
-from engine.errors import CancelledError, InputError, LayerError
+from engine.errors import CancelledError, InputError
 from engine.graph import InputShape, InputSpec
 from engine.guard import NotEnoughMemoryError, check_memory
 from engine.onnx.assembly import Structure, build_analysis
@@ -21,7 +21,7 @@ from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import input_specs
 from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.save import Wanted, save
-from engine.onnx.shapes import ShapeEngine
+from engine.onnx.shapes import NodeError, ShapeEngine
 from engine.onnx.weights import reader
 from engine.onnx.zeros import count_zeros
 from engine.open_model import FailedAnalysisError, KeptAnalyses, OpenModel
@@ -89,8 +89,8 @@ class OnnxSession(OpenModel):
         _check(stop)
         try:
             shapes = state.shapes.infer(configuration.inputs, dict(configuration.assumptions))
-        except LayerError as error:
-            raise FailedAnalysisError(error, None) from error
+        except NodeError as error:
+            raise FailedAnalysisError(error, self._partial(configuration, state, error)) from error
         _check(stop)
         analysis = build_analysis(self.info, configuration, state.structure, shapes, follow_weights=True)
         if isinstance(state.document, EditedDocument):
@@ -100,6 +100,12 @@ class OnnxSession(OpenModel):
         if fast:
             self._kept.put(configuration, analysis)
         return analysis
+
+    def _partial(self, configuration: Configuration, state: _State, error: NodeError) -> Analysis | None:
+        """The rows before the node that refuses its inputs."""
+        if error.shapes is None:
+            return None
+        return build_analysis(self.info, configuration, state.structure, error.shapes, until=error.node)
 
     def edited(self, edits: tuple[Edit, ...]) -> Document:
         """The document with ``edits``. Raises InputError for one that does not fit."""
