@@ -16,9 +16,11 @@ from engine.errors import CancelledError, InputError
 from engine.graph import InputShape, InputSpec
 from engine.guard import NotEnoughMemoryError, check_memory
 from engine.onnx.assembly import Structure, build_analysis
+from engine.onnx.contradictions import NodeError
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import input_specs
+from engine.onnx.partial import partial_analysis
 from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.save import Wanted, save
 from engine.onnx.shapes import NodeError, ShapeEngine
