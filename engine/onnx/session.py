@@ -16,11 +16,9 @@ from engine.errors import CancelledError, InputError
 from engine.graph import InputShape, InputSpec
 from engine.guard import NotEnoughMemoryError, check_memory
 from engine.onnx.assembly import Structure, build_analysis
-from engine.onnx.contradictions import NodeError
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import input_specs
-from engine.onnx.partial import partial_analysis
 from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.save import Wanted, save
 from engine.onnx.shapes import NodeError, ShapeEngine
@@ -107,7 +105,8 @@ class OnnxSession(OpenModel):
         """The rows before the node that refuses its inputs."""
         if error.shapes is None:
             return None
-        return build_analysis(self.info, configuration, state.structure, error.shapes, until=error.node)
+        found = build_analysis(self.info, configuration, state.structure, error.shapes, until=error.node)
+        return _edited(found, state.document) if isinstance(state.document, EditedDocument) else found
 
     def edited(self, edits: tuple[Edit, ...]) -> Document:
         """The document with ``edits``. Raises InputError for one that does not fit."""
