@@ -1,0 +1,283 @@
+"""An ONNX file in the main window, through the real engine: open, resize, edit, save, open again; no code runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+    QToolButton,
+    QWidget,
+)
+from pytestqt.qtbot import QtBot
+
+from gui.main_window import FILTERS, MainWindow
+from gui.settings import Settings
+from gui.workspace import Workspace
+from tests.gui.conftest import ANSWER_MS, open_model, wait_current
+
+CHANNELS, CLASSES, SIZE = 8, 4, 224
+"""SIZE is what an open height and width begin with."""
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two convolutions with a pool between them, a norm and a classifier, at an open batch, height and width."""
+    random = numpy.random.default_rng(0)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(random.standard_normal(shape).astype(numpy.float32), name)
+
+    three = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["input", "w1"], ["a"], "/stem/conv/Conv", **three),
+        helper.make_node("Relu", ["a"], ["b"], "/stem/relu/Relu"),
+        helper.make_node("MaxPool", ["b"], ["c"], "/pool/MaxPool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node(
+            "Conv", ["c", "w2"], ["d"], "/body/conv/Conv", auto_pad="SAME_UPPER", kernel_shape=[3, 3]
+        ),
+        helper.make_node("InstanceNormalization", ["d", "s", "t"], ["e"], "/body/norm/InstanceNormalization"),
+        helper.make_node("GlobalAveragePool", ["e"], ["f"], "/mean/GlobalAveragePool"),
+        helper.make_node("Flatten", ["f"], ["g"], "/Flatten"),
+        helper.make_node("Gemm", ["g", "w3"], ["output"], "/head/Gemm", transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, "height", "width"])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", CLASSES])],
+        [
+            weight("w1", CHANNELS, 3, 3, 3),
+            weight("w2", CHANNELS, CHANNELS, 3, 3),
+            weight("s", CHANNELS),
+            weight("t", CHANNELS),
+            weight("w3", CLASSES, CHANNELS),
+        ],
+    )
+    path = tmp_path_factory.mktemp("onnx") / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture
+def opened(window: MainWindow, qtbot: QtBot, net: Path, tmp_path: Path) -> MainWindow:
+    """A window with a copy of the file."""
+    shutil.copy(net, tmp_path / "net.onnx")
+    open_model(qtbot, window.workspace, str(tmp_path / "net.onnx"))
+    wait_current(qtbot, window.workspace)
+    return window
+
+
+def macs(height: int, width: int, *, pooled: bool = True, stride: int = 1) -> int:
+    """Of the net at batch 1."""
+    first = CHANNELS * 3 * 9 * (height // stride) * (width // stride)
+    shrunk = stride * (2 if pooled else 1)
+    return first + CHANNELS * CHANNELS * 9 * (height // shrunk) * (width // shrunk) + CHANNELS * CLASSES
+
+
+def total(workspace: Workspace) -> int:
+    assert workspace.analysis is not None
+    return workspace.analysis.totals.macs
+
+
+def part(window: MainWindow, kind: type[QWidget], name: str) -> QWidget:
+    found = window.findChild(kind, name)
+    assert found is not None, name
+    return found
+
+
+def test_opens_without_a_question_and_says_what_it_is(opened: MainWindow) -> None:
+    workspace = opened.workspace
+    assert "*.onnx" in FILTERS
+    assert workspace.model is not None and workspace.model.format == "onnx"
+    assert opened.windowTitle() == "net — Misnomer"
+    assert total(workspace) == macs(SIZE, SIZE)
+    assert workspace.symbols() == ["batch", "height", "width"]
+    mode = part(opened, QLabel, "status_mode")
+    assert isinstance(mode, QLabel) and mode.text() == "shapes inferred"
+    coverage = part(opened, QToolButton, "status_coverage")
+    assert isinstance(coverage, QToolButton) and coverage.text().startswith("100")
+    assert opened.layers.view.index_of("stem").isValid()
+
+
+def test_slider_moves_the_numbers(opened: MainWindow, qtbot: QtBot) -> None:
+    slider = part(opened, QSlider, "slider_height")
+    assert isinstance(slider, QSlider)
+    with qtbot.waitSignal(opened.workspace.analysis_changed, timeout=ANSWER_MS):
+        slider.setValue(128)
+    wait_current(qtbot, opened.workspace)
+    assert total(opened.workspace) == macs(128, 128)
+
+
+def test_attributes_are_edited_in_place(opened: MainWindow, qtbot: QtBot) -> None:
+    workspace = opened.workspace
+    opened.selection.set_current("stem.conv:Conv")
+    field = opened.inspector.findChild(QSpinBox, "attribute_strides_0")
+    other = opened.inspector.findChild(QSpinBox, "attribute_strides_1")
+    assert field is not None and other is not None
+    field.setValue(2)
+    other.setValue(2)
+    wait_current(qtbot, workspace)
+    assert total(workspace) == macs(SIZE, SIZE, stride=2)
+    assert workspace.analysis is not None and any(
+        "strides" in line for line in workspace.analysis.python_lines()
+    )
+    field.setValue(1)
+    other.setValue(1)
+    wait_current(qtbot, workspace)
+    assert workspace.configuration is not None and not workspace.configuration.edits
+
+
+def test_words_and_decimal_numbers_are_edited_too(opened: MainWindow, qtbot: QtBot) -> None:
+    workspace = opened.workspace
+    opened.selection.set_current("body.conv:Conv")
+    words = opened.inspector.findChild(QComboBox, "attribute_auto_pad_text")
+    assert words is not None and words.currentText() == "SAME_UPPER"
+    words.setCurrentText("VALID")
+    words.textActivated.emit("VALID")
+    wait_current(qtbot, workspace)
+    half = SIZE // 2 - 2
+    whole = macs(SIZE, SIZE) - CHANNELS * CHANNELS * 9 * ((SIZE // 2) ** 2 - half * half)
+    assert total(workspace) == whole
+    opened.selection.set_current("body.norm:InstanceNormalization")
+    line = opened.inspector.findChild(QLineEdit, "attribute_epsilon_line")
+    assert line is not None and line.text() == "1e-05"
+    line.selectAll()
+    qtbot.keyClicks(line, "0.001")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    wait_current(qtbot, workspace)
+    assert workspace.failure is None
+    assert workspace.configuration is not None
+    assert [(edit.layer, edit.field) for edit in workspace.configuration.edits] == [  # type: ignore[union-attr]
+        ("body.conv", "auto_pad"),
+        ("body.norm", "epsilon"),
+    ]
+
+
+def test_a_layer_is_removed_and_restored(opened: MainWindow, qtbot: QtBot) -> None:
+    workspace = opened.workspace
+    opened.selection.set_current("pool:MaxPool")
+    remove = part(opened, QPushButton, "inspector_remove")
+    qtbot.mouseClick(remove, Qt.MouseButton.LeftButton)
+    wait_current(qtbot, workspace)
+    assert total(workspace) == macs(SIZE, SIZE, pooled=False)
+    assert opened.layers.view.index_of("pool").isValid(), "it stays, as removed"
+    qtbot.mouseClick(remove, Qt.MouseButton.LeftButton)
+    wait_current(qtbot, workspace)
+    assert total(workspace) == macs(SIZE, SIZE)
+
+
+def choose(qtbot: QtBot, window: MainWindow, action: QAction, path: Path) -> None:
+    """Trigger ``action`` and type ``path`` into its file dialog; a question whether to replace it is agreed to."""
+    action.trigger()
+    dialog = window.findChild(QFileDialog)
+    assert dialog is not None
+    dialog.setOption(QFileDialog.Option.DontConfirmOverwrite)
+    line = dialog.findChild(QLineEdit)
+    assert line is not None
+    line.setText(str(path))
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+
+
+def test_the_edited_model_is_saved_and_opens_with_the_same_numbers(
+    opened: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    workspace = opened.workspace
+    workspace.remove_layer("pool")
+    wait_current(qtbot, workspace)
+    action = opened.actions_.save_model
+    assert action.isEnabled() and action.text() == "Edited model (.onnx)…"
+    with qtbot.waitSignal(workspace.saved, timeout=ANSWER_MS):
+        choose(qtbot, opened, action, tmp_path / "smaller.onnx")
+    assert opened.saved.isVisible() and "smaller.onnx" in opened.saved.text.text()
+    onnx.checker.check_model(str(tmp_path / "smaller.onnx"))
+    with qtbot.waitSignal(workspace.model_changed, timeout=ANSWER_MS):
+        qtbot.mouseClick(opened.saved.open, Qt.MouseButton.LeftButton)
+    wait_current(qtbot, workspace)
+    assert workspace.model is not None and workspace.model.name == "smaller"
+    assert total(workspace) == macs(SIZE, SIZE, pooled=False)
+    assert workspace.symbols() == ["batch", "height", "width"], "what the file leaves open stays so"
+    assert not opened.saved.isVisible()
+
+
+def test_sizes_are_written_when_asked(opened: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    workspace = opened.workspace
+    workspace.set_sizes({"height": 64})
+    wait_current(qtbot, workspace)
+    assert opened.actions_.save_fixed.text() == "Copy of the model at these sizes (.onnx)…"
+    with qtbot.waitSignal(workspace.saved, timeout=ANSWER_MS):
+        choose(qtbot, opened, opened.actions_.save_fixed, tmp_path / "fixed.onnx")
+    given = onnx.load(tmp_path / "fixed.onnx").graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_value for dim in given] == [1, 3, 64, 64]
+
+
+def test_the_file_that_is_open_is_replaced_only_after_a_question(
+    opened: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    workspace, path = opened.workspace, tmp_path / "net.onnx"
+    before = path.read_bytes()
+    choose(qtbot, opened, opened.actions_.save_model, path)
+    question = opened.findChild(QMessageBox, "replace_dialog")
+    assert question is not None
+    cancel = next(button for button in question.buttons() if button.objectName() == "replace_no")
+    qtbot.mouseClick(cancel, Qt.MouseButton.LeftButton)
+    assert not workspace.busy and path.read_bytes() == before
+
+
+def test_what_cannot_be_saved_says_why(window: MainWindow, qtbot: QtBot) -> None:
+    action = window.actions_.save_model
+    assert not action.isEnabled() and action.toolTip() == "Open an ONNX model first."
+    open_model(qtbot, window.workspace, "torchvision:squeezenet1_1")
+    assert not action.isEnabled() and action.toolTip().startswith("Only ONNX models")
+
+
+def test_a_changed_file_is_opened_again(opened: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    workspace, path = opened.workspace, tmp_path / "net.onnx"
+    assert workspace.watched == str(path)
+    model = onnx.load(path)
+    pool = next(node for node in model.graph.node if node.op_type == "MaxPool")
+    next(attribute for attribute in pool.attribute if attribute.name == "strides").ints[:] = [1, 1]
+    with qtbot.waitSignal(workspace.reloaded, timeout=ANSWER_MS):
+        onnx.save(model, path)
+    wait_current(qtbot, workspace)
+    rest = CHANNELS * CHANNELS * 9 * (SIZE - 1) ** 2
+    assert total(workspace) == CHANNELS * 3 * 9 * SIZE**2 + rest + CHANNELS * CLASSES
+
+
+def test_a_damaged_file_gives_a_sentence(window: MainWindow, qtbot: QtBot, net: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    path.write_bytes(net.read_bytes()[:200])
+    with qtbot.waitSignal(window.workspace.open_failed, timeout=ANSWER_MS):
+        window.workspace.open_source(str(path))
+    error = window.banner.error
+    assert error is not None and error.kind != "bug" and "half.onnx" in window.banner.text.text()
+
+
+def test_options_of_the_runtime_are_offered_for_onnx_alone(
+    opened: MainWindow, qtbot: QtBot, settings: Settings
+) -> None:
+    button, measuring = opened.toolbar.threads, opened.measuring
+    names = {action.objectName(): action for action in button.menu().actions()}
+    assert names["ort_level_all"].isVisible() and names["ort_level_all"].isChecked()
+    names["ort_level_basic"].trigger()
+    names["ort_spinning"].trigger()
+    assert (measuring.runtime.level, measuring.runtime.spinning) == ("basic", False)
+    assert "optimisations basic, not spinning" in button.toolTip()
+    assert settings.text("measuring/ort_level") == "basic"
+    open_model(qtbot, opened.workspace, "torchvision:squeezenet1_1")
+    assert not names["ort_level_all"].isVisible() and not names["ort_spinning"].isVisible()
+    assert measuring.runtime.level == "all", "of no concern to torch"
