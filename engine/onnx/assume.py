@@ -289,3 +289,5 @@ _DEFAULTS: dict[tuple[str, int], Defaults] = {
     ("ReduceL2", 1): _counting, ("ReduceLogSum", 1): _counting, ("ReduceLogSumExp", 1): _counting,
     ("ReduceSumSquare", 1): _counting,
 }  # fmt: skip
+READ_VALUES = frozenset(op for op, _ in _DEFAULTS)
+"""Operators whose output's shape depends on the value of an input."""

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 import numpy
 import onnx
 
+from engine.graph import elements
 from engine.onnx.dtypes import NAMES
 from engine.onnx.graph import Array, Node
 from engine.onnx.values import GraphShapes
@@ -145,7 +146,7 @@ class Folder:
 
     def _is_small(self, name: str) -> bool:
         shape = self._shapes.of(name).shape
-        return shape is not None and int(numpy.prod(shape, dtype=numpy.float64)) <= MOST_ELEMENTS
+        return shape is not None and elements(shape) <= MOST_ELEMENTS
 
 
 def _by_reference(node: Node, opset: int, inputs: Inputs) -> Any:

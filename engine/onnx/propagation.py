@@ -131,11 +131,13 @@ class Propagation:
             return {}
         names = [name for name in dict.fromkeys(proto.input) if name]
         types = {name: encoded for name in names if (encoded := self.type_of(shapes, name))}
-        data = {name: tensor for name in names if (tensor := _data(shapes, name)) is not None}
+        is_function = schema.has_function or schema.has_context_dependent_function
+        data: dict[str, bytes] = {}
+        if is_function or domain or proto.op_type in assume.READ_VALUES:
+            data = {name: tensor for name in names if (tensor := _data(shapes, name)) is not None}
         made: dict[str, bytes] = schema._infer_node_outputs(
             facts.node_bytes(proto), types, data, {}, self.opsets, onnx.IR_VERSION
         )
-        is_function = schema.has_function or schema.has_context_dependent_function
         if is_function and any(self.types.read(encoded).shape is None for encoded in made.values()):
             return self._function_outputs(proto, types, data)
         return made
