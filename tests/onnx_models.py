@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
+import numpy.typing
+import onnx
 import torch
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 
@@ -56,4 +61,34 @@ def export(
             opset_version=opset or (18 if dynamo else 17),
             **options,
         )
+    return path
+
+
+def hand_made(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Sequence[str],
+    weights: Mapping[str, numpy.typing.NDArray[Any]],
+    *,
+    opset: int = 18,
+    contrib: bool = False,
+) -> Path:
+    """A graph of ``nodes`` written to ``path``; ``inputs`` are float32 unless their name ends in ``ids`` (int64)."""
+    graph = helper.make_graph(
+        list(nodes),
+        "hand made",
+        [
+            helper.make_tensor_value_info(
+                name, onnx.TensorProto.INT64 if name.endswith("ids") else onnx.TensorProto.FLOAT, list(shape)
+            )
+            for name, shape in inputs.items()
+        ],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    if contrib:
+        opsets.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
     return path

@@ -238,7 +238,7 @@ def build_analysis(
     layers = rows.layers()
     untouched = structure.unread
     calls = None
-    if structure.has_bodies:
+    if structure.has_bodies or until:
         touched = {name for plan, _ in rows.executed for name in plan.read}
         untouched = tuple([name for name in structure.params if name not in touched])
         calls = _module_calls(structure, rows)
@@ -304,19 +304,22 @@ class _Rows:
             for name, value in zip(node.outputs, made, strict=True):
                 sizes[name] = _bytes(value)
             small = plan.is_size and sum(map(_elements, made)) <= SIZE_ELEMENTS
-            for name in step.makes:
-                if small:
-                    sizes[name] = 0
-                alive += sizes[name]
+            if small:
+                sizes.update(dict.fromkeys(node.outputs, 0))
+            written = sum([sizes[name] for name in step.writes])
+            alive += written
             row = len(self.executed)
             self._add(plan, trips, shapes, given, made, sizes, small)
-            self._written.append(0 if small else sum([sizes[name] for name in step.writes]) * trips)
+            self._written.append(written * trips)
             inside = alive
             for attribute, body in plan.bodies.items():
                 below = shapes.bodies.get((node.name, attribute))
                 if below is not None and below.taken:
                     carried = sum([_bytes(below.of(name)) for name in body.carried]) if below.trips > 1 else 0
                     inside = max(inside, self.add_graph(body, below, trips * below.trips, alive + carried))
+            # The other results were made inside, and live on when the body's own values are gone.
+            alive += sum([sizes[name] for name in step.makes]) - written
+            inside = max(inside, alive)
             self._live.insert(row, inside)
             peak = max(peak, inside)
             for name in step.frees:

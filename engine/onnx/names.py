@@ -84,8 +84,7 @@ def place(node: Node) -> Place:
         parts = [part for part in name.split("/") if part]
         return Place(_from_parts(tuple(parts[:-1])), _part(parts[-1] if parts else node.op_type))
     if owner(name):
-        *around, last = name.split(".")
-        return Place(_scope(tuple(around)), _part(last))
+        return Place(_scope(tuple(name.split("."))), node.op_type)
     return Place("", _part(name or node.op_type))
 
 
@@ -166,7 +165,7 @@ def _owned(nodes: list[Node], places: list[Place], tensors: Tensors) -> list[Pla
             readers.setdefault(name, []).append(node)
     for node in nodes:
         # The product of a linear layer, whose bias is added next.
-        if node.op_type != "MatMul" or node.name not in tensors.uses:
+        if node.op_type != "MatMul" or not node.outputs or node.name not in tensors.uses:
             continue
         after = readers.get(node.outputs[0], ())
         if len(after) == 1 and after[0].op_type == "Add" and after[0].name in tensors.uses:

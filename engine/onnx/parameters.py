@@ -48,6 +48,8 @@ SAME_TENSOR = frozenset({
 PARTS = frozenset({"Slice", "Split", "Gather", "Concat", "Tile", "Pad"})
 """And these a part of one, or several joined."""
 
+MASKING = frozenset({"Add", "Sub", "Mul", "Where", "Min", "Max"})
+"""Operators that masks are applied by."""
 MASK_BYTES = 4_194_304
 """Larger tables are not looked into: a mask over 1,024 positions in float32."""
 
@@ -267,7 +269,7 @@ class Tensors:
 
     def _is_mask(self, node: Node, stored: StoredTensor) -> bool:
         """Whether a table without a name of its own holds at most two distinct values."""
-        if node.op_type == "MatMul" or stored.bytes > MASK_BYTES:
+        if node.op_type not in MASKING or stored.bytes > MASK_BYTES:
             return False
         if stored.name not in self._masks:
             array = self._values(stored.name)
