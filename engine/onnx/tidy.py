@@ -10,6 +10,7 @@ import onnx
 
 from engine.contents import printable, shown
 from engine.errors import LoadError
+from engine.files.regions import DAMAGED
 
 MAX_NAME = 500
 """Characters of a node's name."""
@@ -37,9 +38,11 @@ class Names:
 def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
     """Name and order the nodes of ``model``; sentences about what was wrong.
 
-    Names lose what is not seen but changes how text is shown. Raises LoadError for nodes that wait for one another.
+    Names lose what is not seen but changes how text is shown. Raises LoadError for nodes that wait for one another, and
+    for names that are no text: protobuf hands out bytes in their place.
     """
     notes: dict[str, None] = {}
+    _check((model.graph.name, *[each.domain for each in model.opset_import]), "it")
     _tidy(model.graph, Names(), (), notes)
     return tuple(notes)
 
@@ -49,6 +52,7 @@ _Scopes: TypeAlias = tuple[set[str], ...]
 
 
 def _tidy(graph: onnx.GraphProto, names: Names, around: _Scopes, notes: dict[str, None]) -> None:
+    _check_values(graph)
     known = {each.name for each in graph.input}
     known.update(each.name for each in graph.initializer)
     known.update(each.values.name for each in graph.sparse_initializer)
@@ -56,14 +60,46 @@ def _tidy(graph: onnx.GraphProto, names: Names, around: _Scopes, notes: dict[str
         _sort(graph, (known, *around))
         notes["Its nodes were not in an order in which they can run, and were sorted."] = None
     for index, node in enumerate(graph.node):
-        wanted = printable(node.name.replace("\n", " "))[:MAX_NAME] or f"{node.op_type}_{index}"
-        unique = names.unique(wanted)
-        if unique != node.name:
+        _check_node(node)
+        name = node.name
+        unique = names.unique(_visible(name) or f"{node.op_type}_{index}")
+        if unique != name:
             node.name = unique
         for attribute in node.attribute:
             for body in _bodies(attribute):
                 _tidy(body, names, (known, *around), notes)
         known.update(node.output)
+
+
+def _check_node(node: onnx.NodeProto) -> None:
+    own = (node.name, node.op_type, node.domain, *node.input, *node.output)
+    _check((*own, *[each.name for each in node.attribute]), "a node")
+    for each in node.metadata_props:
+        _check((each.key, each.value), "a node")
+
+
+def _check_values(graph: onnx.GraphProto) -> None:
+    tensors = [*graph.initializer, *[each.values for each in graph.sparse_initializer]]
+    for tensor in tensors:
+        _check((tensor.name,), "a tensor")
+        for entry in tensor.external_data:
+            _check((entry.key, entry.value), "a tensor")
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        dims = value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ()
+        _check((value.name, *[dim.dim_param for dim in dims]), "a value")
+
+
+def _check(texts: tuple[str, ...], what: str) -> None:
+    try:
+        "".join(texts)
+    except TypeError as error:
+        raise LoadError(f"Its graph is damaged: {what} has a name that is no text.", hint=DAMAGED) from error
+
+
+def _visible(name: str) -> str:
+    if len(name) <= MAX_NAME and name.isprintable():
+        return name
+    return printable(name.replace("\n", " "))[:MAX_NAME]
 
 
 def _bodies(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:

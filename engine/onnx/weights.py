@@ -49,7 +49,7 @@ def stored_tensors(graph: Graph) -> dict[str, StoredTensor]:
 
 
 def values_of(document: Document, stored: StoredTensor) -> Array | None:
-    """The values as an array of the tensor's shape; elements smaller than a byte one by one. None where there are none."""
+    """The values in the shape of the tensor, one by one where several share a byte. None where there are none."""
     if stored.location is not None:
         data = b"".join(pieces(stored.location))
         kind = onnx.TensorProto(
