@@ -24,7 +24,7 @@ from engine.files.reader import read_region
 from engine.files.regions import Region, open_file
 from engine.foreign_code import foreign_lines, listed, times
 from engine.loaders import consent
-from engine.loaders.consent import SourceFile
+from engine.loaders.consent import Files
 from engine.loaders.isolation import UserModules
 from engine.loaders.options import LoadOptions
 
@@ -39,7 +39,7 @@ class LocalFiles(NamedTuple):
     """Python files of the user's that would be imported while the file is opened, and the folder to import from."""
 
     root: Path
-    files: dict[Path, SourceFile]
+    files: Files
 
 
 class _Stamp(NamedTuple):
@@ -204,9 +204,7 @@ def _local_lines(local_files: LocalFiles) -> Iterator[str]:
         return
     places = sorted(path.relative_to(root).as_posix() for path in files)
     yield f"Runs from its folder: {', '.join(places)}."
-    for path in sorted(files):
-        for statement in consent.statements(files[path].tree):
-            yield f"{path.relative_to(root).as_posix()}, line {statement}"
+    yield from consent.statements({path.relative_to(root).as_posix(): files[path] for path in sorted(files)})
 
 
 def local_modules(path: Path, names: Iterable[str]) -> LocalFiles:
@@ -215,15 +213,16 @@ def local_modules(path: Path, names: Iterable[str]) -> LocalFiles:
     They are looked for in the folder of the file and, where that is a package, in the one above its outermost package.
     """
     folder = path.absolute().parent
+    budget = consent.Budget()
     for root in dict.fromkeys((folder, consent.package_root(folder / "_"))):
-        files: dict[Path, SourceFile] = {}
+        files: Files = {}
         for name in names:
             if not all(part.isidentifier() for part in name.split(".")):
                 continue  # a pickle may name anything, a path too
             for found in consent.resolve(root, name):
-                if found not in files:
-                    source = consent.read_local(found)
-                    files |= consent.local_files(found, *source, root) if source is not None else {}
+                source = consent.read_local(found, budget) if found not in files else None
+                if source is not None:
+                    consent.add_local_files(found, source, root, files, budget)
         if files:
             return LocalFiles(root, files)
     return LocalFiles(folder, {})

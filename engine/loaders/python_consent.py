@@ -37,7 +37,8 @@ def agreed_python(source: str, options: LoadOptions) -> AgreedPython:
     except (OSError, RuntimeError, ValueError) as error:
         raise LoadError(f"{given_path} is no usable path: {error}.", file=str(given_path)) from error
     content = consent.read_source(path)
-    tree = consent.parse(path, content)
+    budget = consent.Budget()
+    tree = consent.parse(path, content, budget)
     known = consent.callables(tree)
     if not call_text:
         raise LoadError(
@@ -49,7 +50,8 @@ def agreed_python(source: str, options: LoadOptions) -> AgreedPython:
         )
     name, args, kwargs = parse_call(call_text, source)
     root = consent.package_root(path)
-    files = consent.local_files(path, content, tree)
+    files: consent.Files = {}
+    consent.add_local_files(path, consent.SourceFile(content, tree), root, files, budget)
     digest = consent.digest(root, files)
     if not options.trust or (options.digest and options.digest != digest):
         changed = " It has changed since you agreed." if options.trust else ""

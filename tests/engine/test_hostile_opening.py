@@ -162,6 +162,16 @@ def python_file(folder: Path) -> str:
     return "net.py:build"
 
 
+def python_text(body: str) -> Maker:
+    """A Python file whose callable is named; its ``body`` makes the reader work."""
+
+    def make(folder: Path) -> str:
+        (folder / "net.py").write_text(f"{body}\ndef build(): ...\n")
+        return "net.py:build"
+
+    return make
+
+
 def weights_of_python_file(folder: Path) -> str:
     torch.save(nn.Linear(2, 2).state_dict(), folder / "weights.pt")
     return f"weights.pt@{folder / python_file(folder)}"
@@ -225,6 +235,11 @@ HOSTILE: dict[str, Maker] = {
     ),
     "python: code at import": python_file,
     "python: for weights": weights_of_python_file,
+    "python: many statements": python_text("f()\n" * 39_000),
+    "python: too many words": python_text("a\n" * 500_000),
+    "python: many modules": python_text("".join(f"import a{n}\n" for n in range(15_000))),
+    "python: a name of many parts": python_text(f"import {'a.' * 59_000}b"),
+    "python: a name too long for a file": python_text(f"import {'a' * 300}"),
     "shards: elsewhere": shards_elsewhere,
     **{f"bomb: {name}": file("net.pt", BOMBS[name]) for name in sampled(list(BOMBS), 2, "hostile opening")},
 }

@@ -273,6 +273,29 @@ def test_bad_files_end_in_a_sentence(tmp_path: Path, source: str) -> None:
     assert BAD[source] in caught.value.info().sentence
 
 
+def test_a_long_file_beside_the_model_runs_with_what_it_imports(tmp_path: Path) -> None:
+    """Too long to be parsed before anybody agreed: it is hashed and named, and its imports are read off its text."""
+    write(tmp_path / "net.py", "from table import build\n")
+    write(tmp_path / "table.py", f"from layers import (\n    Net,  # the model\n)\nVALUES = [{'1,' * 100_000}]\n"
+          "def build():\n    return Net(4, 3)\n")  # fmt: skip
+    write(tmp_path / "layers.py", "from torch.nn import Linear as Net\n")
+    with pytest.raises(ConsentRequiredError) as asked:
+        load(f"{tmp_path}/net.py:build", LoadOptions())
+    assert "Imports from its folder: layers.py, table.py." in asked.value.details
+    assert any("table.py cannot be parsed, or is too long" in line for line in asked.value.details)
+    opened = load(f"{tmp_path}/net.py:build", LoadOptions(trust=True, digest=asked.value.digest))
+    assert opened.module.in_features == 4
+
+
+def test_statements_at_import_are_counted_where_they_are_many(tmp_path: Path) -> None:
+    write(tmp_path / "net.py", "print()\n" * 1_000 + f"x = [{'int(), ' * 2_000}]\ndef build(): ...\n")
+    with pytest.raises(ConsentRequiredError) as asked:
+        load(f"{tmp_path}/net.py:build", LoadOptions())
+    listed = [line for line in asked.value.details if "at import" in line]
+    assert listed[0] == "Line 1, at import: print()"
+    assert len(listed) == 101 and listed[-1] == "Runs 901 more statements at import."
+
+
 def test_unknown_sources() -> None:
     with pytest.raises(LoadError, match="is no model source"):
         load("what is this", TRUST)
