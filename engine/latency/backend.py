@@ -152,6 +152,10 @@ def _kind_of(model: OpenModel) -> _Kind:
 def _torch(model: OpenModel, threads: int, runtime: RuntimeOptions) -> Backend:
     from engine.latency.torch_backend import TorchBackend
 
+    if runtime.device != "cpu":
+        raise UnsupportedModelError(
+            f"PyTorch models are measured on the CPU, not on {runtime.device!r}.", hint="Write cpu."
+        )
     return TorchBackend(cast("Session", model), threads)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,19 +13,22 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import onnx
+import psutil
 
 from engine.configuration import Configuration
 from engine.guard import memory_errors
 from engine.latency.onnx_ready import ReadyOnnx, ready
 from engine.latency.onnx_sessions import create, give_up_others, session_options
-from engine.onnx.fusion import Fusion, fusion, kernels_of
+from engine.onnx.fusion import Fusion, fusion, kernels_of, name_nodes
 from engine.onnx.profile import RunProfile, read_profile
+from engine.onnx.run_model import RunModel, run_model
 
 if TYPE_CHECKING:
     from engine.latency.onnx_backend import OnnxBackend
 
 log = logging.getLogger(__name__)
 
+FOLDER = "misnomer-profile-"
 GRAPH, WEIGHTS = "optimised.onnx", "optimised.data"
 EXTERNAL_BYTES = "1024"
 """Weights above go into a file of their own, which nobody reads."""
@@ -58,9 +62,9 @@ class Profiled:
 @contextmanager
 def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) -> Iterator[Profiled]:
     """Makes the session, in a folder that is gone afterwards. Raises what onnx_sessions.create does."""
-    model, run = backend.session, backend.run_model(configuration)
+    model, run = backend.session, _named(backend, configuration)
     give_up_others(model, backend.key(configuration))
-    folder = Path(tempfile.mkdtemp(prefix="misnomer-"))
+    folder = _new_folder()
     session = None
     try:
         options = session_options(backend.threads, backend.runtime, run.folder)
@@ -86,6 +90,28 @@ def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
         # Its profile is written when it goes.
         del session
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder() -> Path:
+    """Named after this process: it may be killed before the folder is gone, and the next one clears up."""
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        pid = left.name.removeprefix(FOLDER).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
+
+
+def _named(backend: OnnxBackend, configuration: Configuration) -> RunModel:
+    """What is run, with a name for every node: a profile calls nodes without one by an index that says nothing."""
+    run, document = backend.run_model(configuration), backend.session.edited(configuration.edits)
+    if all(node.name for node in document.graph.walk()):
+        return run
+    if isinstance(run.model, str):
+        run = run_model(document, run.inputs, edited=True)
+    assert isinstance(run.model, bytes)
+    proto = onnx.ModelProto.FromString(run.model)
+    name_nodes(proto.graph, document.graph)
+    return run._replace(model=proto.SerializeToString())
 
 
 def _has_room(folder: Path, weights: int) -> bool:
