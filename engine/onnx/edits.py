@@ -134,9 +134,8 @@ class _Editor:
 
     def set(self, edit: SetAttribute) -> None:
         place = self._place(edit.layer)
-        stored = self._original.stored
         name, value = resolve(place.node, edit.field, edit.value, self._opsets)
-        value = checked(place.node, name, value, self._opsets, spatial_rank(place.node, stored))
+        value = checked(place.node, name, value, self._opsets, self._rank(place.node))
         weight: TensorProto | None = None
         if place.node.op_type in WEIGHT_INPUT and name in ("kernel_shape", "group"):
             weight = self._remake_weight(place, name, value)
@@ -150,6 +149,14 @@ class _Editor:
             weight_name = self._weight_name(place.node)
             lines += edit_lines.new_weight(weight_name, weight, self._remade[weight_name])
         self._lines.append(tuple(lines))
+
+    def _rank(self, node: Node) -> int:
+        """Spatial dimensions, which of a quantised weight only the stored tensor tells; 0 where nothing does."""
+        found = spatial_rank(node, self._original.stored)
+        if not found and node.op_type in WEIGHT_INPUT:
+            weight = self._tensors.get(self._weight_name(node))
+            found = max(len(weight.dims) - 2, 0) if weight is not None else 0
+        return found
 
     def _place(self, path: str) -> _Place:
         found = self._places.get(path)
