@@ -16,7 +16,7 @@ AttributeValue: TypeAlias = bool | int | float | str | tuple[int, ...] | None
 
 DTYPE_BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
+    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint64": 8, "uint32": 4, "uint16": 2, "uint8": 1, "bool": 1,
     "complex64": 8, "complex128": 16,
 }  # fmt: skip
 """Dtypes an input may have, with the bytes of one element."""
@@ -50,6 +50,8 @@ class Dim(Struct, frozen=True):
     maximum: int = 1
     """Range that a slider offers at first: the usual sizes."""
     step: int = 1
+    sum_of: tuple[str, ...] = ()
+    """Symbols, or numbers, whose sum this size is: a mask is as long as the cache and the new tokens together."""
 
     @property
     def limit(self) -> int:

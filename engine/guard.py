@@ -81,7 +81,7 @@ def check_memory(
     except FailedAnalysisError as failed:
         raise failed.error from failed.error.__cause__
     weights = 0 if session.has_real_weights else session.weight_bytes
-    inputs = sum(elements(each.shape) * DTYPE_BYTES[each.dtype] for each in configuration.inputs)
+    inputs = sum(elements(each.shape) * DTYPE_BYTES.get(each.dtype, 1) for each in configuration.inputs)
     activations = math.ceil(ACTIVATION_MARGIN * totals.peak_activation_bytes)
     require(Need(weights, activations, inputs), session.info.name)
 

@@ -59,10 +59,22 @@ def with_sizes(specs: Specs, inputs: Inputs, sizes: Mapping[str, int]) -> Inputs
             return size
         return min(max(sizes[dim.symbol], 1), dim.limit)
 
+    moved_shapes = [
+        tuple(moved(dim, size) for dim, size in zip(spec.dims, given.shape, strict=True))
+        for spec, given in zip(specs, inputs, strict=True)
+    ]
+    found: dict[str, int] = {}
+    for spec, shape in zip(specs, moved_shapes, strict=True):
+        for dim, size in zip(spec.dims, shape, strict=True):
+            if dim.symbol is not None:
+                found.setdefault(dim.symbol, size)
     result = []
-    for spec, given in zip(specs, inputs, strict=True):
-        shape = tuple(moved(dim, size) for dim, size in zip(spec.dims, given.shape, strict=True))
-        result.append(msgspec.structs.replace(given, shape=shape) if shape != given.shape else given)
+    for spec, given, shape in zip(specs, inputs, moved_shapes, strict=True):
+        summed = tuple(
+            sum(found[term] if term in found else int(term) for term in dim.sum_of) if dim.sum_of else size
+            for dim, size in zip(spec.dims, shape, strict=True)
+        )
+        result.append(msgspec.structs.replace(given, shape=summed) if summed != given.shape else given)
     return tuple(result)
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import onnx
-from onnx import defs
+from onnx import checker, defs
 from onnx.onnx_cpp2py_export import shape_inference as inference
 
 from engine.onnx import assume, bodies, contradictions
@@ -104,8 +104,8 @@ class Propagation:
             return
         try:
             outputs = self._node_outputs(facts, proto, shapes)
-        except ValueError as error:
-            # A type that is not known at all.
+        except (ValueError, checker.ValidationError) as error:
+            # A type that is not known at all, an attribute that the operator does not have.
             log.debug("%s: %s", node.name, error)
             return
         except inference.InferenceError as error:

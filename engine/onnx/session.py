@@ -18,7 +18,7 @@ from engine.guard import NotEnoughMemoryError, check_memory
 from engine.onnx.assembly import Structure, build_analysis
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
-from engine.onnx.inputs import input_specs
+from engine.onnx.inputs import opened_inputs
 from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.save import Wanted, save
 from engine.onnx.shapes import NodeError, ShapeEngine
@@ -58,12 +58,15 @@ class OnnxSession(OpenModel):
     def __init__(self, loaded: LoadedOnnx, inputs: tuple[InputShape, ...] = ()) -> None:
         self.info = loaded.info
         self.document = loaded.document
-        self.specs: tuple[InputSpec, ...] = input_specs(loaded.document)
         self.watch = str(loaded.document.path)
         self._states: OrderedDict[tuple[Edit, ...], _State] = OrderedDict()
         self._kept = KeptAnalyses()
         self._zeros: dict[str, int] | None = None
-        self._state(())
+        opened = opened_inputs(loaded.document, self._state(()).shapes, inputs)
+        self.specs: tuple[InputSpec, ...] = opened.specs
+        self.guessed_inputs = opened.guessed
+        if opened.fixed:
+            self.info = msgspec.structs.replace(self.info, fixed_sizes=opened.fixed)
 
     def kept(self, configuration: Configuration) -> Analysis | None:
         analysis = self._kept.get(configuration)
