@@ -3,52 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
-from engine.onnx.loading import load
-from engine.onnx.runtime import onnxruntime
-from engine.onnx.session import OnnxSession
+from tests.engine.onnx_nodes import INT8_ZERO, MICROSOFT, SCALE, ZERO, Case, bytes_of, check, real, whole
 
-MICROSOFT = "com.microsoft"
 B, L, P, N, E = 2, 5, 3, 4, 16
 """Images, queries, past keys, heads, width of a head."""
 D = N * E
-
-
-class Case(NamedTuple):
-    """One node with its inputs (None: absent), and what it costs."""
-
-    op: str
-    inputs: tuple[Any, ...]
-    macs: int
-    flops: int
-    attributes: dict[str, Any] = {}  # noqa: RUF012
-    outputs: int = 1
-    constants: tuple[int, ...] = ()
-    """Positions of inputs whose values the operator demands."""
-    shape: tuple[int, ...] | None = None
-    """Of the output, where onnxruntime has no kernel for the CPU."""
-
-
-def real(*shape: int) -> Any:
-    return numpy.random.default_rng(0).standard_normal(shape).astype(numpy.float32)
-
-
-def bytes_of(*shape: int, signed: bool = False) -> Any:
-    kind = numpy.int8 if signed else numpy.uint8
-    return numpy.random.default_rng(0).integers(0, 100, shape).astype(kind)
-
-
-def whole(*values: int, dtype: Any = numpy.int32) -> Any:
-    return numpy.array(values, dtype)
-
-
-SCALE, ZERO, INT8_ZERO = numpy.float32(0.1), numpy.uint8(3), numpy.int8(3)
 
 
 def scores(keys: int, *, masked: bool) -> tuple[int, int]:
@@ -435,47 +398,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{at}-{case.op}" for at, case in enumerate(CASES)])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.op)
 def test_operators_of_onnxruntime(case: Case, tmp_path: Path) -> None:
-    path = write(case, tmp_path)
-    shapes, dtypes = run(path, case) if case.shape is None else ((case.shape,), ["float32"])
-    session = OnnxSession(load(path))
-    analysis = session.analyze(session.default_configuration())
-    layers = analysis.layers
-    assert (layers.macs[0], layers.flops[0]) == (case.macs, case.flops), layers.formula[0]
-    assert layers.output_shapes[0] == shapes
-    assert layers.dtype[0] == dtypes[0]
-
-
-def write(case: Case, folder: Path) -> Path:
-    """A model of this one node; scalars and ``constants`` are stored in it."""
-    names = ["" if value is None else f"x{at}" for at, value in enumerate(case.inputs)]
-    stored, inputs = [], []
-    for at, (name, value) in enumerate(zip(names, case.inputs, strict=True)):
-        if value is None:
-            continue
-        if at in case.constants or not numpy.ndim(value):
-            stored.append(onnx.numpy_helper.from_array(numpy.asarray(value), name))
-        else:
-            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-            inputs.append(helper.make_tensor_value_info(name, kind, value.shape))
-    outputs = [f"y{at}" for at in range(case.outputs)]
-    node = helper.make_node(case.op, names, outputs, domain=MICROSOFT, **case.attributes)
-    made = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in outputs]
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
-    model = helper.make_model(
-        helper.make_graph([node], "one", inputs, made, stored), opset_imports=opsets, ir_version=8
-    )
-    for output in model.graph.output:
-        output.ClearField("type")
-    path = folder / "one.onnx"
-    onnx.save(model, path)
-    return path
-
-
-def run(path: Path, case: Case) -> tuple[tuple[tuple[int, ...], ...], list[str]]:
-    """Shapes and dtypes of the outputs as onnxruntime's kernel makes them."""
-    session = onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    feeds = {each.name: case.inputs[int(each.name[1:])] for each in session.get_inputs()}
-    made = [value for value in session.run(None, feeds) if value is not None]
-    return tuple([value.shape for value in made]), [str(value.dtype) for value in made]
+    check(case._replace(domain=MICROSOFT, opset=17), tmp_path)
