@@ -34,7 +34,9 @@ LONGEST = 128
 """Characters of one part of a path."""
 _AGAIN = re.compile(r"(.+)_\d+$")
 _CALL = re.compile(r"@\d+$")
-_OF_WEIGHT = re.compile(r"[._/](?:weight|kernel|gamma|w|W)(?:_\d+)?(?::0)?$")
+_NUMBERED = re.compile(r"(?:n|node|op|layer)?_?\d+$", re.IGNORECASE)
+"""A name that tells nothing, as one of the operator with a number does not."""
+_OF_WEIGHT = re.compile(r"[._/](?:weight|kernel|gamma|scale|w|s)(?:_\d+)?(?::0)?$", re.IGNORECASE)
 
 
 class Place(NamedTuple):
@@ -181,9 +183,9 @@ def _by_weight(node: Node, found: Place, tensors: Tensors) -> Place:
             continue
         layer = owner(use.name)
         if not layer:
-            if not found.scope and found.leaf.startswith(f"{node.op_type}_") and _OF_WEIGHT.search(use.name):
-                layer = _OF_WEIGHT.sub("", use.name).strip("/").replace("/", ".")
-                return Place(_scope(tuple(layer.split("."))), _part(node.op_type))
+            told = _OF_WEIGHT.sub("", use.name).strip("/")
+            if told and told != use.name and _tells_nothing(node, found):
+                return Place(_scope(tuple(told.replace("/", ".").split("."))), _part(node.op_type))
             return found
         layer = _scope(tuple(layer.split(".")))
         folded = "FuseBatchNorm" in node.metadata.get("pkg.onnxscript.rewriter.rule_name", "")
@@ -192,6 +194,13 @@ def _by_weight(node: Node, found: Place, tensors: Tensors) -> Place:
             return Place(layer, found.leaf)
         return found
     return found
+
+
+def _tells_nothing(node: Node, found: Place) -> bool:
+    """Whether a node has no name of its own: ``Conv_12``, ``n7``."""
+    if found.scope:
+        return False
+    return _NUMBERED.match(found.leaf) is not None or found.leaf.startswith(f"{node.op_type}_")
 
 
 def is_within(inner: str, outer: str) -> bool:
