@@ -18,8 +18,9 @@ from engine.files.regions import Region
 
 KEPT_BYTES = 1_024
 """Tensors of at most so many bytes keep their values …"""
-KEPT_INTEGER_BYTES = 65_536
-"""… and so do those of integers up to here: sizes, axes, indices."""
+KEPT_INDEX_BYTES = 65_536
+"""… and so do sizes, axes and indices up to here."""
+INDICES = ("int64", "int32", "bool")
 MAX_OUTLINE = 2**28
 """Bytes; a graph of 100,000 nodes has some 20 MB."""
 MAX_NESTING = 100
@@ -28,10 +29,14 @@ _MAX_TENSOR_FIELDS = 1_000
 _DATA = (
     schema.RAW_DATA, schema.FLOAT_DATA, schema.INT32_DATA, schema.INT64_DATA, schema.DOUBLE_DATA, schema.UINT64_DATA,
 )  # fmt: skip
-_NO_INTEGERS = ("float", "bfloat", "complex")
 
 _Piece = tuple[int, int] | bytes
 """Bytes of the file from here to there, or other ones."""
+
+
+def kept_bytes(dtype: str) -> int:
+    """Bytes up to which a tensor of ``dtype`` keeps its values."""
+    return KEPT_INDEX_BYTES if dtype in INDICES else KEPT_BYTES
 
 
 class _Shortened(NamedTuple):
@@ -100,8 +105,7 @@ class _Walk:
         is_raw = values.number == schema.RAW_DATA
         if not is_raw and dtype not in schema.PLAIN.get(values.number, ()):
             return None
-        limit = KEPT_BYTES if dtype.startswith(_NO_INTEGERS) else KEPT_INTEGER_BYTES
-        if values.value <= limit:
+        if values.value <= kept_bytes(dtype):
             return None
         marks = b"" if numbers.get(schema.DATA_LOCATION) == schema.EXTERNAL else self._location(values)
         pieces: list[_Piece] = [(start, values.start), (values.end, end), marks]

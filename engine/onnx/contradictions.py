@@ -75,7 +75,7 @@ def complaints(words: str, graph: Graph) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     matches = list(_ERROR.finditer(words))
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
+    for match, following in zip(matches, [*matches[1:], None][: len(matches)], strict=True):
         text = words[match.end() : following.start() if following else len(words)]
         if is_follow_up(text) or "Inference error(s)" in text:
             continue

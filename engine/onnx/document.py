@@ -15,7 +15,7 @@ from engine.errors import LoadError
 from engine.files.identify import Foreign, identify
 from engine.files.limits import Budget
 from engine.files.onnx_external import ExternalFiles
-from engine.files.onnx_outline import KEPT_BYTES, KEPT_INTEGER_BYTES, outline
+from engine.files.onnx_outline import kept_bytes, outline
 from engine.files.regions import DAMAGED, open_file
 from engine.onnx.functions import inlined
 from engine.onnx.graph import Graph, Location, StoredTensor
@@ -107,8 +107,7 @@ class _Finder:
         """Raises LoadError for external data that cannot be used."""
         entries = {each.key: each.value for each in tensor.external_data}
         extent = self._files.extent(facts.name, entries, facts.bytes)
-        integer = facts.dtype.startswith(("int", "uint", "bool"))
-        if facts.dtype == "string" or facts.bytes > (KEPT_INTEGER_BYTES if integer else KEPT_BYTES):
+        if facts.dtype == "string" or facts.bytes > kept_bytes(facts.dtype):
             return Location(str(extent.file), extent.offset, extent.length)
         with open_file(extent.file) as region:
             tensor.raw_data = region.read(extent.offset, facts.bytes)

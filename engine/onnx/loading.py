@@ -10,14 +10,14 @@ import onnx
 
 from engine.contents import shown
 from engine.files.digest import sha256
-from engine.files.onnx import KNOWN, STANDARD
+from engine.files.onnx import KNOWN
 from engine.onnx.document import Document, open_document
 from engine.onnx.session import LoadedOnnx
 from engine.results import ModelInfo
 
 NAMELESS = ("", "main_graph", "torch_jit", "torch-jit-export", "tf2onnx", "main", "graph", "torch_jit_export")
 """Names that exporters give every graph."""
-UNTOLD = ("model", "net", "network", "onnx")
+UNTOLD = ("model", "onnx")
 """Beginnings of file names that say nothing: ``model.onnx``, ``model_quantized.onnx``."""
 OPERATORS = ("QLinear", "ConvInteger", "MatMulInteger", "QGemm", "QAttention", "MatMulNBits")
 """Beginnings of the names of operators that compute on quantised values; the others dequantise first."""
@@ -69,8 +69,6 @@ def _versions(document: Document) -> Iterator[str]:
             f"Its operators are those of set {document.opset}; onnx {onnx.__version__} knows sets up to {known}, "
             "so that shapes may stay unknown."
         )
-    if all(each.domain not in STANDARD for each in document.model.opset_import):
-        yield "It does not say of which operator set it is; set 1 is assumed."
 
 
 def _without_values(document: Document) -> Iterator[str]:

@@ -10,6 +10,7 @@ import onnx
 
 from engine.contents import printable, shown
 from engine.errors import LoadError
+from engine.files.onnx import STANDARD
 from engine.files.regions import DAMAGED
 
 MAX_NAME = 500
@@ -44,6 +45,10 @@ def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
     notes: dict[str, None] = {}
     _check((model.graph.name, *[each.domain for each in model.opset_import]), "it")
     _tidy(model.graph, Names(), (), notes)
+    if all(each.domain not in STANDARD for each in model.opset_import):
+        model.opset_import.add(domain="", version=1)
+        if any(node.domain in STANDARD for node in model.graph.node):
+            notes["It does not say of which operator set it is; set 1 is assumed, as ONNX has it."] = None
     return tuple(notes)
 
 
