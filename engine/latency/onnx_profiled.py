@@ -19,7 +19,7 @@ from engine.configuration import Configuration
 from engine.guard import memory_errors
 from engine.latency.onnx_ready import ReadyOnnx, ready
 from engine.latency.onnx_sessions import create, give_up_others, session_options
-from engine.onnx.fusion import Fusion, fusion, kernels_of, name_nodes
+from engine.onnx.fusion import Fusion, fusion, kernels_of
 from engine.onnx.profile import RunProfile, read_profile
 from engine.onnx.run_model import RunModel, run_model
 
@@ -102,16 +102,14 @@ def _new_folder() -> Path:
 
 
 def _named(backend: OnnxBackend, configuration: Configuration) -> RunModel:
-    """What is run, with a name for every node: a profile calls nodes without one by an index that says nothing."""
-    run, document = backend.run_model(configuration), backend.session.edited(configuration.edits)
-    if all(node.name for node in document.graph.walk()):
+    """What is run, as the document that is analysed: its nodes have names of their own, which a profile repeats.
+
+    A profile calls nodes without a name by an index, and the file may have nodes of one name.
+    """
+    run = backend.run_model(configuration)
+    if isinstance(run.model, bytes):
         return run
-    if isinstance(run.model, str):
-        run = run_model(document, run.inputs, edited=True)
-    assert isinstance(run.model, bytes)
-    proto = onnx.ModelProto.FromString(run.model)
-    name_nodes(proto.graph, document.graph)
-    return run._replace(model=proto.SerializeToString())
+    return run_model(backend.session.edited(configuration.edits), run.inputs, edited=True)
 
 
 def _has_room(folder: Path, weights: int) -> bool:

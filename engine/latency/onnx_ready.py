@@ -13,7 +13,6 @@ from engine.graph import InputShape
 from engine.latency.backend import Ready
 from engine.latency.onnx_sessions import run_error, watched
 from engine.onnx.document import Document
-from engine.onnx.fusion import name_of
 from engine.onnx.run_model import seeded_inputs
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
@@ -73,7 +72,7 @@ def ready(model: OnnxSession, session: Any, configuration: Configuration, stop: 
     """``session`` ready to run; what runs ends soon after ``stop`` is set."""
     document = model.edited(configuration.edits)
     made = ReadyOnnx(model, session, model.complete(configuration.inputs), dtype_of(document), stop)
-    made.name_layers({name_of(node): node.path for node in document.graph.walk()})
+    made.name_layers({node.name: node.path for node in document.graph.walk()})
     with watched(stop, made.end):
         yield made
 

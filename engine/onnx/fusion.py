@@ -70,25 +70,6 @@ class Fusion(NamedTuple):
     """Nodes that no kernel does the work of: computed when the model was loaded, or found to be of no use."""
 
 
-def name_of(node: Node) -> str:
-    """What a runtime knows the node by: one that has no name is given its path (:func:`name_nodes`)."""
-    return node.name or node.path
-
-
-def name_nodes(proto: onnx.GraphProto, graph: Graph) -> None:
-    """Give the nodes of ``proto``, which ``graph`` was read from, the names that they lack."""
-    nodes = {node.outputs: node for node in graph.nodes}
-    for each in proto.node:
-        node = nodes.get(tuple(each.output))
-        if node is None:
-            continue  # a constant: no kernel
-        each.name = name_of(node)
-        for attribute in each.attribute:
-            body = node.subgraphs.get(attribute.name)
-            if body is not None:
-                name_nodes(attribute.g, body)
-
-
 def kernels_of(graph: onnx.GraphProto) -> tuple[Kernel, ...]:
     """The kernels of an optimised model, in the order of the file."""
     return tuple(
@@ -122,7 +103,7 @@ class _Matching:
         self._producers = {
             value: index for index, node in enumerate(self._nodes) for value in node.outputs if value
         }
-        self._by_name = {name_of(node): index for index, node in enumerate(self._nodes)}
+        self._by_name = {node.name: index for index, node in enumerate(self._nodes)}
         self._same = _same_values(original)
         self._sources = {value: index for index, kernel in enumerate(kernels) for value in kernel.outputs}
         self._computed: dict[str, int] = {}
