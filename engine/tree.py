@@ -41,7 +41,8 @@ class LayerStructure:
     An operation that belongs to a module with child modules is a sibling of these. A module sits where
     its first operation executes; one without operations sits after the sibling registered before it.
 
-    Rows of Layers in ``hidden`` have no node of their own; they still belong to their modules.
+    Rows of Layers in ``hidden`` have no node of their own; they still belong to their modules. A node of an ONNX graph
+    is a module that is one operation: hidden, the module has none either.
     """
 
     def __init__(self, analysis: Analysis, hidden: Set[int] = frozenset()) -> None:
@@ -66,6 +67,7 @@ class LayerStructure:
             paths[self.module[node]]: node for node in range(len(self.names)) if self.stands_for_module(node)
         }
         self._owner_of_hidden = {layers.id[row]: layers.path[row] for row in hidden}
+        self._idle_paths = set(self._owner_of_hidden.values())
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,7 +83,18 @@ class LayerStructure:
         For a hidden row that is the module it belongs to.
         """
         node = self.node_of_name.get(name)
-        return self.node_of_path.get(self._owner_of_hidden.get(name, name)) if node is None else node
+        if node is not None:
+            return node
+        path = self._owner_of_hidden.get(name, name)
+        if path not in self.node_of_path and path in self._idle_paths:
+            path = self._above(path)
+        return self.node_of_path.get(path)
+
+    def _above(self, path: str) -> str:
+        """The innermost module around a hidden one that has a line."""
+        while path and path not in self.node_of_path:
+            path = path.rpartition(".")[0]
+        return path
 
     def ancestors(self, node: int) -> list[int]:
         """Parents from the innermost to the model."""
@@ -128,7 +141,9 @@ class _Builder:
             return node
         node = self._add_node(path, label, module, -1, parent)
         for row, child in self._items(module):
-            if child is not None:
+            if child is not None and self._is_idle_node(child):
+                self.out.rows[node].extend(self.own_rows[child])
+            elif child is not None:
                 below = self._add_module(child, node)
                 self.out.rows[node].extend(self.out.rows[below])
             elif row in self.hidden:
@@ -137,6 +152,14 @@ class _Builder:
                 self._add_node(self.analysis.layers.id[row], self._op_label(row), module, row, node)
                 self.out.rows[node].append(row)
         return node
+
+    def _is_idle_node(self, module: int) -> bool:
+        """Whether a module is but an operation (a node of an ONNX graph), and that one is hidden."""
+        own = self.own_rows[module]
+        if self.child_modules[module] or not own or not set(own) <= self.hidden:
+            return False
+        class_name, ops = self.analysis.modules.class_name[module], self.analysis.layers.op
+        return all(ops[row] == class_name for row in own)
 
     def _items(self, module: int) -> list[tuple[int, int | None]]:
         """(first row, child module or None for an operation of the module itself), in display order."""

@@ -18,6 +18,8 @@ class NodeValues:
         self.analysis = analysis
         self._columns: dict[str, Sequence[Number]] = {}
         self._aggregates: dict[tuple[int, str], Number] = {}
+        self._complete: dict[str, bool] = {}
+        """By column, whether all rows are counted: asking so takes no look at each."""
         self._notes: dict[str, str] | None = None
         self._carriers: dict[str, str] | None = None
 
@@ -54,7 +56,9 @@ class NodeValues:
         if metric.weighed and not self.analysis.is_weighed:
             return 0
         values = self._column(key)
-        return sum(values[row] is None for row in self.structure.rows[node])
+        if key not in self._complete:
+            self._complete[key] = None not in values
+        return 0 if self._complete[key] else sum(values[row] is None for row in self.structure.rows[node])
 
     def is_bounded(self, node: int, key: str) -> bool:
         """Whether the value of a module is a lower bound, because not all below it is counted in ``key``."""

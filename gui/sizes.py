@@ -31,6 +31,15 @@ def adjustable(specs: Specs) -> dict[str, Dim]:
     return dims
 
 
+def name_of(specs: Specs, symbol: str) -> str:
+    """A size for eyes: its label, or the name it has in the file where others have the same label."""
+    dims = adjustable(specs)
+    label = dims[symbol].label
+    # ``left.height`` is no name of the file's, and stands in the row of its input.
+    is_named = "." not in symbol
+    return symbol if is_named and sum(dim.label == label for dim in dims.values()) > 1 else label
+
+
 def around(dim: Dim, size: int) -> Dim:
     """``dim`` with a range that reaches ``size``, which may have been typed."""
     if dim.minimum <= size <= dim.maximum:

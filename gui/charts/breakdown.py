@@ -172,7 +172,7 @@ class BreakdownPanel(Panel):
             parts.append(f"{data.only_before} {'row' if data.only_before == 1 else 'rows'} gone")
         parts += around
         if len(data.rows) < len(data.layers):
-            parts.append(f"{len(data.rows)} of {len(data.layers)} rows have any")
+            parts.append(f"{len(data.rows):,} of {len(data.layers):,} rows have any")
         return " · ".join(filter(None, parts))
 
     # -- controls ------------------------------------------------------------------------------------------------

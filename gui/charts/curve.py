@@ -139,7 +139,7 @@ class CurvePanel(Panel):
         dim = workspace.dim_of(symbol)
         return CurveData(
             dim,
-            sweep_name(labels),
+            sweep_name(sizes.name_of(workspace.specs, each) for each in moving),
             axis_label(labels),
             metric,
             now,
@@ -276,7 +276,7 @@ class CurvePanel(Panel):
             if symbol in listed:
                 continue
             listed.update(moving)
-            words = sweep_name(workspace.dim_of(each).label for each in moving)
+            words = sweep_name(sizes.name_of(workspace.specs, each) for each in moving)
             action = self._sweep_menu.addAction(
                 f"{words} ({symbol})" if several and words != symbol else words
             )

@@ -183,7 +183,8 @@ def columns(axis: RowAxis) -> list[Column]:
     start = low
     while start < high:
         pixel = math.floor(axis.x(start))
-        end = start
+        # The last slot of this pixel but for rounding: 100,000 slots are not walked through one by one.
+        end = min(max(start, math.ceil(axis.slot(pixel + 1)) - 2), high - 1)
         while end + 1 < high and math.floor(axis.x(end + 1)) == pixel:
             end += 1
         found.append(Column(start, end, pixel, 1))
@@ -213,8 +214,7 @@ def column_at(bars: Sequence[Column], slot: int) -> int | None:
 
 def shown_rows(columns_of_values: Sequence[Sequence[Value]], unknown: Sequence[bool]) -> list[int]:
     """Rows that have something to show: a value other than 0 in any of the columns, or an unknown one."""
-    count = len(unknown)
-    return [row for row in range(count) if unknown[row] or any(values[row] for values in columns_of_values)]
+    return [row for row, marks in enumerate(zip(unknown, *columns_of_values, strict=True)) if any(marks)]
 
 
 def normalised(values: Sequence[Value], total: float | None) -> list[float | None]:
@@ -227,12 +227,17 @@ def normalised(values: Sequence[Value], total: float | None) -> list[float | Non
 def groups(paths: Sequence[str], depth: int) -> list[Group]:
     """Runs of neighbouring slots whose module paths agree in the first ``depth`` components."""
     found: list[Group] = []
+    name, start, below = None, 0, ""
     for slot, path in enumerate(paths):
-        name = ".".join(path.split(".")[:depth])
-        if found and found[-1].path == name:
-            found[-1] = Group(name, found[-1].first, slot)
-        else:
-            found.append(Group(name, slot, slot))
+        if path == name or (below and path.startswith(below)):
+            continue
+        if name is not None:
+            found.append(Group(name, start, slot - 1))
+        name, start = ".".join(path.split(".")[:depth]), slot
+        # Longer paths belong to the group only where its name has all the components.
+        below = f"{name}." if name and name.count(".") == depth - 1 else ""
+    if name is not None:
+        found.append(Group(name, start, len(paths) - 1))
     return found
 
 

@@ -13,6 +13,8 @@ from gui.models.cells import LayerCells
 _recent: deque[tuple[Analysis, LayerStructure]] = deque(maxlen=4)
 """The last trees: all panels show the same ones, and one of 100,000 nodes takes a quarter of a second to make."""
 
+_idle: deque[tuple[Analysis, frozenset[int]]] = deque(maxlen=4)
+
 
 def structure_of(analysis: Analysis, hidden: Set[int]) -> LayerStructure:
     """The tree of ``analysis``; one that was made for an equal one is taken again."""
@@ -23,6 +25,15 @@ def structure_of(analysis: Analysis, hidden: Set[int]) -> LayerStructure:
     made = LayerStructure(analysis, hidden)
     _recent.append((analysis, made))
     return made
+
+
+def idle_rows_of(analysis: Analysis) -> frozenset[int]:
+    """Rows that cost nothing; looked for once per analysis, though every panel asks."""
+    found = next((rows for known, rows in _idle if known is analysis), None)
+    if found is None:
+        found = idle_rows(analysis)
+        _idle.append((analysis, found))
+    return found
 
 
 def _labels(analysis: Analysis) -> tuple[object, ...]:
@@ -52,7 +63,7 @@ class Comparer:
         shows those of the baseline too. ``failed`` is the layer that stops the configuration asked for.
         """
         if hidden is None:
-            hidden = idle_rows(analysis)
+            hidden = idle_rows_of(analysis)
         if self._structure is None or self._structure.key != structure_key(analysis, hidden):
             self._structure = structure_of(analysis, hidden)
         self._take_baseline(baseline, bool(hidden))
@@ -63,6 +74,6 @@ class Comparer:
         if baseline is None:
             self._baseline = None
         elif known is None or known.analysis is not baseline or self._baseline_hides != hides:
-            rows = idle_rows(baseline) if hides else frozenset[int]()
+            rows = idle_rows_of(baseline) if hides else frozenset[int]()
             self._baseline = NodeValues(structure_of(baseline, rows), baseline)
             self._baseline_hides = hides

@@ -12,10 +12,10 @@ from PySide6.QtCore import QAbstractItemModel, QModelIndex, QObject, QPersistent
 
 from engine.metrics import Number
 from engine.results import Analysis, Layers
-from engine.tree import LayerStructure, idle_rows, structure_key
+from engine.tree import LayerStructure, structure_key
 from gui.models.cells import Cell, LayerCells
 from gui.models.columns import DEFAULT_BARS, LayerColumn, columns
-from gui.models.comparison import Comparer
+from gui.models.comparison import Comparer, idle_rows_of
 from gui.models.roles import Role
 from gui.state_words import measured_of
 
@@ -101,7 +101,7 @@ class LayerTreeModel(QAbstractItemModel):
         wanted = (self.shows_idle, self.words)
         if self._hidden_of is not analysis or self._hidden_for != wanted:
             self._hidden_of, self._hidden_for = analysis, wanted
-            idle = frozenset() if self.shows_idle else idle_rows(analysis)
+            idle = frozenset() if self.shows_idle else idle_rows_of(analysis)
             if self.words:
                 idle = frozenset(row for row in idle if not _asked_for(analysis.layers, row, self.words))
             self._hidden = idle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 
 from engine.results import Analysis
 
@@ -36,9 +37,7 @@ def module_path(node: str) -> str:
 
 def removal(analysis: Analysis, path: str, no_edits: str = "") -> Removal:
     """What can be done to the module at ``path``; ``no_edits`` says why nothing can be changed in this model."""
-    removed = {
-        module for module, gone in zip(analysis.modules.path, analysis.modules.removed, strict=True) if gone
-    }
+    removed = set(compress(analysis.modules.path, analysis.modules.removed))
     is_removed = path in removed
     if no_edits:
         return Removal(path, is_removed, no_edits)

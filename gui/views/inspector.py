@@ -21,9 +21,8 @@ from PySide6.QtWidgets import (
 from engine.edits import SetAttribute
 from engine.graph import AttributeValue
 from engine.results import Analysis
-from engine.tree import idle_rows
 from engine.tree_values import is_same
-from gui.models.comparison import Comparer
+from gui.models.comparison import Comparer, idle_rows_of
 from gui.models.details import Details, MetricLine, details
 from gui.models.failing import failing_layer
 from gui.models.removal import Removal, module_path, removal
@@ -194,7 +193,7 @@ class InspectorPanel(QFrame):
         if analysis is None or current is None:
             return None
         baseline, failure = self._workspace.baseline, self._workspace.failure
-        hidden = idle_rows(analysis)
+        hidden = idle_rows_of(analysis)
         if current in analysis.layers.id:
             # A row that costs nothing has a page of its own when it is asked for.
             hidden -= {analysis.layers.id.index(current)}

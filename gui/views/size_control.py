@@ -9,6 +9,7 @@ from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QToolButton, QWidget
 
 from engine.graph import Dim
+from gui import sizes
 from gui.asked import REPORT_REASON
 from gui.refusals import refusals
 from gui.theme import ThemeManager
@@ -99,7 +100,7 @@ class SizeControl(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
-        self._label = QLabel(" × ".join(dim.label for dim in dims), self)
+        self._label = QLabel(" × ".join(map(self._name_of, self._symbols)), self)
         self._label.setProperty("role", "secondary")
         layout.addWidget(self._label)
         for name, dim in zip(self._symbols, dims, strict=True):
@@ -119,15 +120,17 @@ class SizeControl(QWidget):
         self._on_snap_toggled(self.snap.isChecked())
         self.refresh()
 
+    def _name_of(self, symbol: str) -> str:
+        return sizes.name_of(self._workspace.specs, symbol)
+
     def _make_slider(self, theme: ThemeManager, symbol: str, dim: Dim, width: int) -> SizeSlider:
         slider = SizeSlider(theme, self)
         slider.setRange(dim.minimum, dim.maximum)
         slider.set_preferred_width(width)
         slider.setObjectName(f"slider_{symbol}")
-        slider.setAccessibleName(f"{dim.label} slider")
-        slider.setToolTip(
-            f"{dim.label}: {dim.minimum} to {dim.maximum}. Drag, arrow keys, Page keys or wheel."
-        )
+        name = self._name_of(symbol)
+        slider.setAccessibleName(f"{name} slider")
+        slider.setToolTip(f"{name}: {dim.minimum} to {dim.maximum}. Drag, arrow keys, Page keys or wheel.")
         slider.valueChanged.connect(partial(self.moved.emit, symbol))
         slider.sliderPressed.connect(self._workspace.begin_gesture)
         slider.sliderReleased.connect(self._workspace.end_gesture)
@@ -136,8 +139,9 @@ class SizeControl(QWidget):
     def _make_field(self, symbol: str, dim: Dim) -> NumberField:
         field = NumberField(1, dim.limit, self)
         field.setObjectName(f"field_{symbol}")
-        field.setAccessibleName(f"{dim.label}")
-        field.setToolTip(f"{dim.label}, 1 to {dim.limit:,}: type, arrow keys or wheel.")
+        name = self._name_of(symbol)
+        field.setAccessibleName(name)
+        field.setToolTip(f"{name}, 1 to {dim.limit:,}: type, arrow keys or wheel.")
         field.valueChanged.connect(partial(self.moved.emit, symbol))
         field.corrected.connect(self._workspace.noticed)
         return field

@@ -215,11 +215,12 @@ class StatusBar(QFrame):
         watched = self._workspace.watched
         self.watch.setVisible(bool(watched))
         if watched:
-            again = (
-                "its code runs again when it changes"
-                if self._workspace.runs_on_change
-                else "asks when it changes"
-            )
+            again = "asks when it changes"
+            if self._workspace.runs_on_change:
+                again = "its code runs again when it changes"
+            elif self._workspace.model is not None and self._workspace.model.format == "onnx":
+                # Data: there is nothing to ask about.
+                again = "opens again when it changes"
             self.watch.setText(f"watching · {again}")
             self.watch.setToolTip(plain_tooltip(watched))
         if analysis is None:

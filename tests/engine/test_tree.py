@@ -115,3 +115,26 @@ def test_hidden_rows_stay_with_their_modules() -> None:
     comparison = compared(analysis, with_idle_rows(permuted=False))
     assert comparison.output_shapes(1) == ((1, 8, 2, 2),)
     assert comparison.before(1, "bytes_moved") == 256
+
+
+def test_nodes_of_onnx_graphs_that_cost_nothing_have_no_line() -> None:
+    mods = [
+        Mod("", "main_graph"),
+        Mod("block"),
+        Mod("block.conv", "Conv"),
+        Mod("block.Flatten", "Flatten"),
+        Mod("Reshape", "Reshape"),
+    ]
+    rows = [
+        Row("block.conv:Conv", "block.conv", "convolution", macs=8, flops=16, bytes_moved=4),
+        Row("block.Flatten:Flatten", "block.Flatten", "movement"),
+        Row("Reshape:Reshape", "Reshape", "movement"),
+    ]
+    analysis = make(mods, rows)
+    structure = LayerStructure(analysis, idle_rows(analysis))
+    assert as_text(structure) == "main_graph\n  block\n    conv\n"
+    assert structure.rows[0] == [0, 1, 2] and structure.rows[1] == [0, 1]
+    assert structure.find("block.Flatten:Flatten") == structure.find("block.Flatten") == 1
+    assert structure.find("Reshape:Reshape") == 0
+    assert structure.find("Transpose:Transpose") is None
+    assert as_text(LayerStructure(analysis)) == "main_graph\n  block\n    conv\n    Flatten\n  Reshape\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -198,3 +199,22 @@ def test_a_zoom_keeps_its_layers_when_rows_come_and_go() -> None:
     assert layout.range_among((1.0, 3.0), before, ["a", "c", "d", "e"]) == (1.0, 2.0)
     assert layout.range_among((1.0, 2.0), ["a", "c", "d", "e"], before) == (2.0, 3.0)
     assert layout.range_among((1.0, 2.0), before, ["a", "c"]) is None, "nothing of it is left"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_groups_are_runs_of_equal_first_components(depth: int) -> None:
+    paths = ["", "a", "a", "a.b", "a.b", "a.bc", "a.b.c", "ab", "ab.c.d", "ab.c.e", "a", "a.b.c.d"]
+    names = [".".join(path.split(".")[:depth]) for path in paths]
+    found = layout.groups(paths, depth)
+    assert [group.path for group in found for _ in range(group.first, group.last + 1)] == names
+    assert all(one.path != other.path for one, other in pairwise(found))
+
+
+def test_columns_of_very_many_slots_leave_none_out() -> None:
+    wide = layout.RowAxis(range(100_000), 61.0, 743.0, (3.5, 98_765.25))
+    bars = layout.columns(wide)
+    assert bars[0].first == 3 and bars[-1].last == 98_765
+    assert all(one.last + 1 == other.first for one, other in pairwise(bars))
+    for bar in bars:
+        pixels = {math.floor(wide.x(slot)) for slot in (bar.first, bar.last)}
+        assert pixels == {bar.x}
