@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import tempfile
@@ -106,24 +105,38 @@ def _model(wanted: Wanted) -> onnx.ModelProto:
     elif not free_sizes(model, wanted.inputs) and not wanted.edits:
         return _signed(model, wanted)
     forget_shapes(model)
-    return _signed(_with_shapes(model, wanted.outputs), wanted)
+    return _signed(_with_shapes(model, wanted), wanted)
 
 
-def _with_shapes(model: onnx.ModelProto, outputs: tuple[Shape, ...]) -> onnx.ModelProto:
-    """``model`` with the shapes that onnx infers; an output of which it says nothing has the rank it was seen with."""
+def _with_shapes(model: onnx.ModelProto, wanted: Wanted) -> onnx.ModelProto:
+    """``model`` with the shapes that onnx infers.
+
+    An output of which it says nothing has the rank that it was seen with, or else the one that the file says.
+    """
     try:
         inferred = shape_inference.infer_shapes(model)
     except Exception:  # shapes inside are for readers; what they are is known without them
         inferred = model
-    for value, shape in zip(inferred.graph.output, outputs, strict=False):
+    document = wanted.document
+    opened = document.original if isinstance(document, EditedDocument) and document.original else document
+    said = {value.name: value.type.tensor_type for value in opened.model.graph.output}
+    seen = dict(zip((value.name for value in model.graph.output), wanted.outputs, strict=False))
+    for value in inferred.graph.output:
         tensor = value.type.tensor_type
-        if value.type.HasField("tensor_type") and not tensor.HasField("shape"):
+        if not value.type.HasField("tensor_type") or tensor.HasField("shape"):
+            continue
+        rank = len(seen[value.name]) if value.name in seen else _rank(said.get(value.name))
+        if rank is not None:
             tensor.shape.SetInParent()
-            for _ in shape:
+            for _ in range(rank):
                 tensor.shape.dim.add()
     for kept in [each for each in inferred.graph.value_info if not each.HasField("type")]:
         inferred.graph.value_info.remove(kept)
     return inferred
+
+
+def _rank(tensor: onnx.TypeProto.Tensor | None) -> int | None:
+    return len(tensor.shape.dim) if tensor is not None and tensor.HasField("shape") else None
 
 
 def _signed(model: onnx.ModelProto, wanted: Wanted) -> onnx.ModelProto:
@@ -285,6 +298,3 @@ def _run(given: RunModel, stop: threading.Event) -> None:
         raise
     finally:
         done.set()
-        # The file is open as long as the session is there, and on Windows cannot be moved.
-        del session
-        gc.collect()

@@ -1,0 +1,295 @@
+"""Saved ONNX models: the weights are in them or beside them as before, they run, and reopened they show the same."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+import onnx
+import pytest
+import torch
+import torchvision
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from engine.configuration import Configuration
+from engine.edits import Edit, RemoveLayer, SetAttribute
+from engine.errors import CancelledError, EngineError, ExportError
+from engine.graph import InputShape
+from engine.guard import free_bytes
+from engine.onnx import save as saving
+from engine.onnx import weight_files
+from engine.onnx.loading import load
+from engine.onnx.run_model import RunModel, seeded_inputs
+from engine.onnx.runtime import onnxruntime
+from engine.onnx.session import OnnxSession
+from tests.conftest import EVERYTHING
+from tests.onnx_models import export, randomised
+
+EDIT = RemoveLayer("maxpool")
+
+
+class Small(nn.Module):
+    """Convolution, pool and linear layer; the convolution's weight is too large to be kept in the graph (70,400 B)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 88, 7, padding=3)
+        self.maxpool = nn.MaxPool2d(2)
+        self.head = nn.Linear(88, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.maxpool(self.conv(x)).mean((2, 3)))
+        return found
+
+
+class Written(NamedTuple):
+    inside: Path
+    outside: Path
+    """With its weights in a folder below its own."""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("save")
+    dynamic = {"x": {0: "batch", 2: "height", 3: "width"}}
+    inside = export(randomised(Small()), (torch.zeros(1, 4, 8, 8),), folder / "small.onnx", dynamic=dynamic)
+    (folder / "weights").mkdir()
+    outside = folder / "outside.onnx"
+    onnx.save(
+        onnx.load(inside), outside, save_as_external_data=True, location="weights/all.bin", size_threshold=0
+    )
+    return Written(inside, outside)
+
+
+def opened(path: Path) -> OnnxSession:
+    return OnnxSession(load(path))
+
+
+def at(session: OnnxSession, *edits: Edit, shape: tuple[int, ...] = ()) -> Configuration:
+    inputs = session.default_configuration().inputs
+    return Configuration((InputShape(inputs[0].name, shape, inputs[0].dtype),) if shape else inputs, edits)
+
+
+def run(path: Path, inputs: tuple[InputShape, ...]) -> numpy.ndarray:
+    session = onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found: numpy.ndarray = session.run(None, seeded_inputs(inputs))[0]
+    return found
+
+
+def check_saved(session: OnnxSession, path: Path, configuration: Configuration) -> None:
+    """It passes the checker, runs, and shows what the open one with its edits shows."""
+    onnx.checker.check_model(str(path), full_check=True)
+    assert numpy.isfinite(run(path, configuration.inputs)).all()
+    wanted = session.analyze(configuration)
+    again = opened(path)
+    found = again.analyze(Configuration(configuration.inputs))
+    assert found.totals == wanted.totals
+    assert found.layers.id == wanted.layers.id and found.layers.macs == wanted.layers.macs
+    before = {each.name: each for each in session.edited(configuration.edits).stored.values()}
+    assert {name: each.shape for name, each in again.document.stored.items()} == {
+        name: each.shape for name, each in before.items()
+    }
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_saved_model_runs_and_reopened_shows_the_same(
+    written: Written, tmp_path: Path, outside: bool
+) -> None:
+    session = opened(written.outside if outside else written.inside)
+    target = tmp_path / "edited.onnx"
+    seen: list[tuple[int, int | None, str]] = []
+    note = session.save(at(session, EDIT), str(target), progress=lambda *each: seen.append(each))
+    check_saved(session, target, at(session, EDIT))
+    data = target.with_name("edited.onnx.data")
+    assert note == ("Its weights are in edited.onnx.data beside it." if outside else "")
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "edited.onnx",
+        *([data.name] if outside else []),
+    ]
+    assert [what.partition(" ")[0] for _, _, what in seen if not _][-2:] == ["Checking", "Running"]
+    weight = 88 * 4 * 7 * 7 * 4
+    assert weight in [done for done, total, _ in seen if total is not None]
+    # With the weights of the file, and as it computes without the pool.
+    given = seeded_inputs(at(session, EDIT).inputs)["x"]
+    torch.manual_seed(0)
+    module = randomised(Small())
+    module.maxpool = nn.Identity()  # type: ignore[assignment]
+    with torch.inference_mode():
+        wanted = module(torch.from_numpy(given)).numpy()
+    numpy.testing.assert_allclose(run(target, at(session, EDIT).inputs), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_file_says_what_was_edited_and_by_what(written: Written, tmp_path: Path) -> None:
+    session = opened(written.inside)
+    session.save(at(session, EDIT), str(tmp_path / "first.onnx"))
+    again = opened(tmp_path / "first.onnx")
+    again.save(at(again, SetAttribute("conv", "strides", (2, 1))), str(tmp_path / "second.onnx"))
+    model = onnx.load(tmp_path / "second.onnx", load_external_data=False)
+    said = {each.key: each.value for each in model.metadata_props}
+    assert said["misnomer.edits"] == "remove maxpool\nset conv.strides=2x1"
+    assert said["misnomer.version"].count(".") == 2
+
+
+def test_sizes_that_the_file_leaves_open_stay_so_unless_they_are_to_be_fixed(
+    written: Written, tmp_path: Path
+) -> None:
+    session = opened(written.inside)
+    wanted = at(session, EDIT, shape=(2, 4, 12, 16))
+
+    def sizes(name: str, value: str) -> list[int | str]:
+        graph = onnx.load(tmp_path / name).graph
+        dims = (graph.input if value == "in" else graph.output)[0].type.tensor_type.shape.dim
+        return [dim.dim_value or dim.dim_param for dim in dims]
+
+    session.save(wanted, str(tmp_path / "open.onnx"))
+    assert sizes("open.onnx", "in") == ["batch", 4, "height", "width"]
+    assert sizes("open.onnx", "out") == ["batch", 10]
+    session.save(wanted, str(tmp_path / "fixed.onnx"), fix_sizes=True)
+    assert sizes("fixed.onnx", "in") == [2, 4, 12, 16] and sizes("fixed.onnx", "out") == [2, 10]
+    # A size that the file fixes and somebody changed is an edit like the others.
+    fixed = opened(tmp_path / "fixed.onnx")
+    other = at(fixed, shape=(1, 4, 20, 20))
+    fixed.save(other, str(tmp_path / "other.onnx"))
+    assert sizes("other.onnx", "in") == [1, 4, 20, 20]
+    check_saved(fixed, tmp_path / "other.onnx", other)
+
+
+def test_weights_that_an_edit_makes_anew_are_saved(written: Written, tmp_path: Path) -> None:
+    session = opened(written.outside)
+    wanted = at(session, SetAttribute("conv", "kernel_shape", 9), SetAttribute("conv", "pads", 4))
+    session.save(wanted, str(tmp_path / "kernel.onnx"))
+    check_saved(session, tmp_path / "kernel.onnx", wanted)
+    model = onnx.load(tmp_path / "kernel.onnx")
+    made = next(each for each in model.graph.initializer if list(each.dims) == [88, 4, 9, 9])
+    assert 0.9 / (4 * 9 * 9) < numpy_helper.to_array(made).var() < 1.1 / (4 * 9 * 9)
+
+
+def test_the_open_file_is_replaced_only_when_that_was_asked_for(written: Written, tmp_path: Path) -> None:
+    for path in (written.inside, written.outside):
+        shutil.copy(path, tmp_path)
+    shutil.copytree(written.outside.parent / "weights", tmp_path / "weights")
+    (tmp_path / "own.onnx.data").write_bytes(b"of another model")
+    for name in ("small.onnx", "outside.onnx"):
+        path = tmp_path / name
+        session, before = opened(path), path.read_bytes()
+        with pytest.raises(ExportError, match=f"{name} belongs to the model that is open"):
+            session.save(at(session, EDIT), str(path))
+        assert path.read_bytes() == before
+        session.save(at(session, EDIT), str(path), replace=True)
+        assert opened(path).analyze(at(opened(path))).totals.macs > 0
+    # A file of weights that is there already belongs to somebody.
+    session = opened(tmp_path / "outside.onnx")
+    assert "own.onnx.2.data" in session.save(at(session), str(tmp_path / "own.onnx"))
+    assert (tmp_path / "own.onnx.data").read_bytes() == b"of another model"
+    with pytest.raises(ExportError, match=r"does not end in \.onnx"):
+        session.save(at(session), str(tmp_path / "own.bin"))
+    with pytest.raises(ExportError, match="there is no folder"):
+        session.save(at(session), str(tmp_path / "nowhere" / "own.onnx"))
+
+
+def test_nothing_is_left_of_a_saving_that_was_cancelled_or_failed(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(written.outside)
+    for stopping in ("Writing", "Checking", "Running"):
+        stop = threading.Event()
+
+        def progress(done: int, total: int | None, what: str, word: str = stopping) -> None:
+            if what.startswith(word):
+                stop.set()  # noqa: B023  called before the loop goes on
+
+        with pytest.raises(CancelledError):
+            session.save(at(session, EDIT), str(tmp_path / "e.onnx"), stop=stop, progress=progress)
+        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 0))
+    with pytest.raises(ExportError, match=r"e\.onnx needs 7[\d.]+\sKiB; 0\sB are free on that disk"):
+        session.save(at(session, EDIT), str(tmp_path / "e.onnx"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_too_large_for_one_message_gets_its_weights_beside_it(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(written.inside)
+    monkeypatch.setattr(saving, "LARGEST_FILE", 50_000)
+    monkeypatch.setattr(weight_files, "PIECE", 1000)
+    assert session.save(at(session, EDIT), str(tmp_path / "large.onnx")).startswith(
+        "Its weights are in large"
+    )
+    check_saved(session, tmp_path / "large.onnx", at(session, EDIT))
+    tensor = next(
+        each
+        for each in onnx.load(tmp_path / "large.onnx", load_external_data=False).graph.initializer
+        if list(each.dims) == [88, 4, 7, 7]
+    )
+    assert tensor.data_location == TensorProto.EXTERNAL
+    assert {each.key: each.value for each in tensor.external_data}["offset"] == "0"
+
+
+def test_what_cannot_be_tried_here_is_saved_and_said(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(written.inside)
+    monkeypatch.setattr("engine.guard.free_bytes", lambda: 1000)
+    note = session.save(at(session, EDIT), str(tmp_path / "large.onnx"))
+    assert note.startswith("It was not run: Running small needs") and free_bytes() > 1000
+    assert (tmp_path / "large.onnx").exists()
+
+
+def failing(path: Path, operator: Callable[[], onnx.NodeProto]) -> OnnxSession:
+    """A model whose first node is followed by ``operator``."""
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["a"], "relu"), operator()],
+        "made",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 4))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4))],
+        [],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("some.where", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return opened(path)
+
+
+def test_an_operator_that_no_runtime_knows_is_told(tmp_path: Path) -> None:
+    session = failing(
+        tmp_path / "own.onnx", lambda: helper.make_node("Own", ["a"], ["y"], "own", domain="some.where")
+    )
+    note = session.save(at(session, RemoveLayer("relu")), str(tmp_path / "saved.onnx"))
+    assert note.startswith("onnxruntime runs neither it nor the file that was opened:")
+    assert len(onnx.load(tmp_path / "saved.onnx").graph.node) == 1
+
+
+def test_an_edit_that_a_runtime_refuses_is_refused(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(written.inside)
+    really = saving._run
+
+    def run_originals_only(given: RunModel, stop: threading.Event) -> None:
+        if str(given.model).endswith("e.onnx"):
+            raise RuntimeError("[ONNXRuntimeError] no kernel")
+        really(given, stop)
+
+    monkeypatch.setattr(saving, "_run", run_originals_only)
+    with pytest.raises(EngineError, match=r"does not run in onnxruntime: .* no kernel"):
+        session.save(at(session, EDIT), str(tmp_path / "e.onnx"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not EVERYTHING, reason="the largest exports take half a minute")
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_resnet_50_without_its_pool(tmp_path: Path, dynamo: bool) -> None:
+    path = tmp_path / "resnet50.onnx"
+    export(randomised(torchvision.models.resnet50()), (torch.zeros(1, 3, 224, 224),), path, dynamo=dynamo)
+    session = opened(path)
+    assert session.analyze(at(session)).totals.macs == 4_089_184_256
+    assert session.analyze(at(session, EDIT)).totals.macs == 15_996_551_168
+    session.save(at(session, EDIT), str(tmp_path / "edited.onnx"))
+    check_saved(session, tmp_path / "edited.onnx", at(session, EDIT))
+    assert opened(tmp_path / "edited.onnx").analyze(at(session)).totals.macs == 15_996_551_168
