@@ -313,6 +313,9 @@ def _prelu(node: Node, shapes: GraphShapes, given: Sizes, made: Sizes) -> Mismat
     x, slope = given[0], given[1]
     if x is None or slope is None or broadcasts_to(slope, x):
         return None
+    if len(slope) == 1 and slope == x[1:2]:
+        # Before opset 7, one slope per channel.
+        return None
     return Mismatch(f"an input that {shape_text(slope)} slopes can be broadcast to", shape_text(x))
 
 

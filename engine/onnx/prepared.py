@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx
+from onnx import checker
 from onnx.onnx_cpp2py_export import shape_inference as inference
 
 from engine.graph import InputShape, elements
@@ -46,7 +47,7 @@ class PreparedModel:
             try:
                 inferred = inference.infer_shapes(content, False, strict, True)
                 return onnx.ModelProto.FromString(inferred).graph, contradiction
-            except inference.InferenceError as error:
+            except (inference.InferenceError, checker.ValidationError, RuntimeError, ValueError) as error:
                 # Strict inference ends with nothing; the other one goes on, but for contradictions in declared shapes.
                 contradiction = contradiction or str(error)
         return self._model.graph, contradiction
