@@ -183,6 +183,8 @@ class Report(Struct, frozen=True, kw_only=True):
     set_assumptions: tuple[tuple[str, int], ...] = ()
     """Of the assumptions, (key, value) of those that the user set."""
     allow_real_run: bool = False
+    edit_lines: tuple[tuple[str, ...], ...] = ()
+    """Of an ONNX model: per edit, Python that does the same to the file."""
     reconciliation: Reconciliation | None = None
     """Why the parameters differ from the baseline's, where one is an ONNX file and the other is not."""
 
@@ -212,6 +214,7 @@ class Report(Struct, frozen=True, kw_only=True):
             mode=analysis.mode,
             set_assumptions=configuration.assumptions,
             allow_real_run=configuration.allow_real_run,
+            edit_lines=analysis.edit_lines,
             reconciliation=reconcile(analysis, baseline),
         )
 
@@ -236,6 +239,7 @@ class Report(Struct, frozen=True, kw_only=True):
             untouched=self.untouched,
             output_shapes=self.output_shapes,
             environment=self.environment,
+            edit_lines=self.edit_lines,
         )
         if self.latency is None:
             return own(analysis)

@@ -1,0 +1,134 @@
+"""The command line and engine.analyze on ONNX files: without torch, with edits, saved, compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engine.cli import BAD_REQUEST, OK, main
+from engine.export import read_report
+
+ROOT = Path(__file__).parents[2]
+MACS = 4 * 3 * 3 * 3 * 16 * 16
+"""Of the convolution: 4 outputs, 3 inputs, 3×3, at 16×16 positions."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A convolution that keeps the size, a pool that halves it and a mean; height and width are open."""
+    weight = numpy.random.default_rng(0).standard_normal((4, 3, 3, 3), dtype=numpy.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["a"], "conv", pads=[1, 1, 1, 1]),
+            helper.make_node("MaxPool", ["a"], ["b"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("Conv", ["b", "v"], ["c"], "last", pads=[1, 1, 1, 1]),
+            helper.make_node("GlobalAveragePool", ["c"], ["y"], "mean"),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, "height", "width"))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4, 1, 1))],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(weight[:, :1].repeat(4, 1), "v")],
+    )
+    file = tmp_path / "tiny.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    return file
+
+
+def report(
+    capsysbinary: pytest.CaptureFixture[bytes], *arguments: str, status: int = OK
+) -> tuple[dict[str, object], str]:
+    """(report as JSON, standard error) of a command line."""
+    assert main(["report", *arguments, "--format", "json"]) == status
+    out, err = capsysbinary.readouterr()
+    return json.loads(out) if out else {}, err.decode()
+
+
+def test_a_file_is_reported_edited_saved_and_compared(
+    path: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    size = ("--input", "1x3x16x16")
+    before, _ = report(capsysbinary, str(path), *size, "-o", str(tmp_path / "before.json"))
+    before = json.loads((tmp_path / "before.json").read_bytes())
+    second = 4 * 4 * 3 * 3 * 8 * 8
+    assert before["totals"]["macs"] == MACS + second
+    assert before["model"]["format"] == "onnx"
+    assert before["model"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert before["environment"]["onnx"] == onnx.__version__ and "torch" not in before["environment"]
+    saved = tmp_path / "edited.onnx"
+    after, said = report(
+        capsysbinary,
+        str(path),
+        *size,
+        "--remove",
+        "pool",
+        "--set",
+        "conv.strides=2",
+        "--save-model",
+        str(saved),
+    )
+    assert after["totals"]["macs"] == MACS // 4 + second
+    assert after["edits"] == [
+        {"type": "remove", "layer": "pool"},
+        {"type": "set", "layer": "conv", "field": "strides", "value": 2},
+    ]
+    assert said == f"misnomer: Saved {saved}.\n"
+    (tmp_path / "after.json").write_text(json.dumps(after))
+    again, _ = report(capsysbinary, str(saved), *size, "--against", str(tmp_path / "before.json"))
+    assert again["totals"]["macs"] == after["totals"]["macs"]
+    # A report that is opened again still has the edits as Python.
+    assert read_report(tmp_path / "after.json").python_lines()[-1].startswith("node.attribute.extend")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "conv.stride_x=1"], "conv is a Conv; its stride_x cannot be set. Of this Conv these can:"),
+        (["--set", "pool.ceil_mode=yes"], "pool.ceil_mode must be a whole number, not 'yes'."),
+        (["--set", "strides=1"], "--set 'strides=1' is not LAYER.FIELD=VALUE."),
+        (["--remove", "pol"], "The model has no layer 'pol'. Did you mean pool?"),
+        (["--save-model", "{folder}/tiny.onnx"], "tiny.onnx belongs to the model that is open"),
+        (["--save-model", "{folder}/tiny.pt"], "tiny.pt does not end in .onnx"),
+        (["--assume", "loop=3"], "tiny assumes nothing called 'loop'"),
+    ],
+)  # fmt: skip
+def test_a_bad_request_is_one_sentence(
+    path: Path, capsysbinary: pytest.CaptureFixture[bytes], arguments: list[str], words: str
+) -> None:
+    given = [each.format(folder=path.parent) for each in arguments]
+    _, said = report(capsysbinary, str(path), *given, status=BAD_REQUEST)
+    assert words in said and said.count("\n") == 1
+
+
+def test_only_onnx_files_are_saved(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    _, said = report(capsysbinary, "torchvision:resnet18", "--save-model", "x.onnx", status=BAD_REQUEST)
+    assert said == (
+        "misnomer: --save-model is for ONNX files: nothing else is saved as a model. "
+        "The report has the edits as Python.\n"
+    )
+
+
+def test_torch_is_not_imported_for_an_onnx_file(path: Path, tmp_path: Path) -> None:
+    script = f"""
+import sys
+import engine, main
+found = engine.analyze({str(path)!r}, {{"x": (1, 3, 16, 16)}})
+assert found.totals.macs > 0
+for command in (["report", {str(path)!r}, "--remove", "pool", "-o", {str(tmp_path / "r.html")!r}],
+                ["contents", {str(path)!r}]):
+    assert main.main(command) == 0, command
+names = {{name.partition(".")[0] for name in sys.modules}}
+print(sorted(names & {{"torch", "torchvision", "onnxruntime", "PySide6"}}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
