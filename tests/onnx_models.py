@@ -22,7 +22,9 @@ def randomised(module: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            if tensor.is_floating_point() and tensor.dim() == 1:
+            # Tables that start as zeros, and scales that start as ones, are of any rank.
+            is_uniform = tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all())
+            if tensor.is_floating_point() and (tensor.dim() == 1 or is_uniform):
                 low = 0.5 if "var" in name or "weight" in name else -0.5
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + low)
     return module.eval()

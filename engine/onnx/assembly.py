@@ -72,7 +72,7 @@ class Plan:
     stored_bytes: dict[str, int]
     """Of the inputs that are stored tensors (in whatever layout): what it takes to read them."""
     weight_at: dict[int, str]
-    """Input position → the parameter that it is, in whatever layout."""
+    """Input position → the parameter that it is, in whatever layout; ``""`` for one that is made of parameters."""
     inside: str
     """Path of the node whose body this one is in; empty in the main graph."""
     is_view: bool
@@ -117,6 +117,10 @@ class Structure:
         }
         self._readers = Counter(name for names in self._read.values() for name in names)
         self.has_bodies = any(node.subgraphs for node in nodes)
+        self.countable = tuple(
+            [name for name in self.params if name not in self.tensors.shifted | self.tensors.packed.keys()]
+        )
+        """Parameters of which a stored 0 is the number 0."""
         self.unread = tuple([name for name in self.params if not self._readers[name]])
         self.modules = ModuleTable(document, nodes, self._read, self.params, self.unread)
         self.plan = self._graph_plan(graph)
@@ -190,10 +194,10 @@ class Structure:
     def _weight_positions(self, node: Node) -> dict[int, str]:
         found = {}
         for position, name in enumerate(node.inputs):
-            if name in self._computed.fixed:
-                for origin in self.tensors.origins(name):
-                    if origin.name in self.params:
-                        found[position] = origin.name
+            origins = self.tensors.origins(name) if name in self._computed.fixed else ()
+            if any(origin.name in self.params for origin in origins):
+                first = origins[0]
+                found[position] = first.name if len(origins) == 1 and first.direct and first.whole else ""
         return found
 
     def _shared(self, nodes: list[Node]) -> Iterator[SharedParameter]:
@@ -404,7 +408,9 @@ def _weight_uses(plan: Plan, trips: int, work: Work, structure: Structure) -> It
             unknown = "how often each weight is used is not known"
         for position, macs in work.weighted or ():
             name = plan.weight_at.get(position)
-            if name is not None:
+            if name == "":
+                unknown = "the weight is computed, or no parameter"
+            elif name is not None:
                 factors[name] = factors.get(name, 0) + macs * trips
         if sum(factors.values()) > work.macs * trips:
             unknown = "both factors are weights"

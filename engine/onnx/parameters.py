@@ -71,6 +71,11 @@ _WEIGHTED = {
 }  # fmt: skip
 """Per operator the slots of inputs from the second on: w weight, q quantised weight, p packed 4-bit weight, b buffer,
 - no parameter, ? any operand (also what follows the last one and operators that are not here)."""
+_ZERO_POINT = {
+    "QLinearConv": 5, "QLinearMatMul": 5, "ConvInteger": 3, "MatMulInteger": 3, "QGemm": 5, "DynamicQuantizeMatMul": 3,
+    "MatMulIntegerToFloat": 5, "QAttention": 7,
+}  # fmt: skip
+"""Which input is the zero point of the quantised weight."""
 _SLOTS: dict[str, Slot] = {
     "w": "weight",
     "q": "weight",
@@ -102,6 +107,8 @@ class Origin(NamedTuple):
     direct: bool = True
     """Whether by layout, type and parts alone, without arithmetic."""
     dequantised: bool = False
+    whole: bool = True
+    """Whether all of it, and nothing else: no part, and not joined with others."""
 
 
 class Use(NamedTuple):
@@ -153,6 +160,8 @@ class Tensors:
         self.roles: dict[str, Role] = {}
         self.packed: dict[str, int] = {}
         """Elements that packed weights stand for."""
+        self.shifted: set[str] = set()
+        """Quantised weights of which a stored 0 is not the number 0, as far as is known."""
         self.uses: dict[str, tuple[Use, ...]] = {}
         """By node name; nodes that are computed once are not there."""
         for node in graph.walk():
@@ -220,7 +229,17 @@ class Tensors:
         for name in inputs:
             for origin in self._origins[name]:
                 dequantised = origin.dequantised or node.op_type == "DequantizeLinear"
-                found.setdefault(origin.name, Origin(origin.name, origin.direct and direct, dequantised))
+                if node.op_type == "DequantizeLinear" and self._is_shifted(node, 2):
+                    self.shifted.add(origin.name)
+                found.setdefault(
+                    origin.name,
+                    Origin(
+                        origin.name,
+                        origin.direct and direct,
+                        dequantised,
+                        origin.whole and node.op_type not in PARTS,
+                    ),
+                )
         return tuple(found.values())
 
     def _uses(self, node: Node) -> Iterator[Use]:
@@ -248,6 +267,12 @@ class Tensors:
             return "parameter"
         if stored.dtype not in FLOATS:
             quantised = origin.dequantised or _takes_quantised(node, position)
+            if (
+                quantised
+                and not origin.dequantised
+                and self._is_shifted(node, _ZERO_POINT.get(node.op_type, 0))
+            ):
+                self.shifted.add(stored.name)
             return "parameter" if quantised and stored.dtype in QUANTISED else "constant"
         named = origin.name in self._marked or not is_made_up(origin.name)
         if not origin.direct:
@@ -266,6 +291,14 @@ class Tensors:
             self.packed[stored.name] = columns * rows
         elif stored.dtype == "uint8" and bits in (2, 4):
             self.packed[stored.name] = math.prod(stored.shape) * 8 // bits
+
+    def _is_shifted(self, node: Node, position: int) -> bool:
+        """Whether the zero point at ``position`` is other than 0, or not known."""
+        name = node.inputs[position] if 0 < position < len(node.inputs) else ""
+        if not name:
+            return False
+        array = self._values(name)
+        return array is None or bool(numpy.any(array))
 
     def _is_mask(self, node: Node, stored: StoredTensor) -> bool:
         """Whether a table without a name of its own holds at most two distinct values."""

@@ -188,7 +188,7 @@ class OnnxSession(OpenModel):
     def count_zeros(self, stop: Event) -> Iterator[None]:
         """As OpenModel.count_zeros says; LoadError where the file changed."""
         found: dict[str, int] = {}
-        for name, zeros in count_zeros(self.document, self._state(()).structure.params, stop):
+        for name, zeros in count_zeros(self.document, self._state(()).structure.countable, stop):
             if name:
                 found[name] = zeros
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy
@@ -226,3 +227,23 @@ def test_tied_weights_of_an_export(dynamo: bool, tmp_path: Path) -> None:
     # Both exporters store the transposed table once more; the norm's ones and zeros are of one shape but differ.
     assert analysis.totals.params in (50 * 16 + 2 * 16 + 1, 2 * 50 * 16 + 2 * 16 + 1, 2 * 50 * 16 + 2 * 16)
     assert not analysis.coverage.not_counted
+
+
+@pytest.mark.parametrize(("zero_point", "known"), [(None, True), (0, True), (3, False)])
+def test_zeros_of_a_quantised_weight_are_counted_where_0_is_0(
+    zero_point: int | None, known: bool, tmp_path: Path
+) -> None:
+    names = ["w", "s", *([] if zero_point is None else ["z"])]
+    nodes = [node("DequantizeLinear", names, ["d"]), node("MatMul", ["x", "d"], ["y"])]
+    weights: Weights = {
+        "w": numpy.arange(8 * 4, dtype=numpy.int8).reshape(8, 4) % 4,
+        "s": numpy.ones((), numpy.float32),
+    }
+    if zero_point is not None:
+        weights["z"] = numpy.array(zero_point, numpy.int8)
+    session = OnnxSession(load(hand_made(tmp_path / "q.onnx", nodes, {"x": (2, 8)}, ["y"], weights)))
+    for _ in session.count_zeros(Event()):
+        pass
+    analysis = session.analyze(session.default_configuration(), fast=False)
+    assert analysis.layers.zeros == ((8,) if known else (None,))
+    assert analysis.layers.nonzero_macs == ((2 * 8 * 4 * 3 // 4,) if known else (None,))
