@@ -21,7 +21,7 @@ from engine.export.report import Report
 from engine.graph import InputShape
 from engine.guard import NotEnoughMemoryError
 from engine.loaders.options import LoadOptions
-from engine.measurement import Latency, Tier
+from engine.measurement import Latency, RuntimeOptions, Tier
 from engine.open_model import FailedAnalysisError, OpenModel
 from engine.opening import open_model
 from engine.results import Analysis, with_latency
@@ -51,6 +51,7 @@ def analyze(
     latency: str = "",
     threads: int = 0,
     tier: Tier = "settled",
+    runtime: RuntimeOptions = RuntimeOptions(),  # noqa: B008  frozen
 ) -> Report:
     """All costs of ``model`` at ``inputs`` with ``edits`` applied.
 
@@ -60,8 +61,9 @@ def analyze(
     source's own default.
     Where the weights have values, zeros in them are counted too: ``report.totals.sparsity``, ``nonzero_macs``.
     ``assumptions`` set data-dependent sizes by key. ``trust`` is the consent to run the source's code.
-    ``latency="cpu"`` measures as well, in this process, with ``threads`` (0: torch's default) and as thoroughly as
-    ``tier`` says; with edits also in alternation with the unedited model. It takes seconds, and real weights.
+    ``latency="cpu"`` measures as well, in this process, with ``threads`` (0: the framework's default) and as thoroughly
+    as ``tier`` says, an ONNX model with the ``runtime`` options; with edits also in alternation with the unedited
+    model. It takes seconds, and real weights.
     Raises EngineError subclasses with one clear sentence.
     """
     check_device(latency)
@@ -77,7 +79,9 @@ def analyze(
             # An unedited model that refuses this input is nothing to compare with.
             with contextlib.suppress(EngineError):
                 baseline = analyzed(()).configuration
-        analysis = measure_columns(session, analysis, against=baseline, threads=threads, tier=tier)
+        analysis = measure_columns(
+            session, analysis, against=baseline, threads=threads, tier=tier, runtime=runtime
+        )
     return Report.from_analysis(analysis)
 
 
@@ -98,6 +102,7 @@ def measure_columns(
     tier: Tier = "settled",
     progress: Callable[[str], None] = lambda what: None,
     stop: Event | None = None,
+    runtime: RuntimeOptions = RuntimeOptions(),  # noqa: B008  frozen
 ) -> Analysis:
     """``analysis`` with its latency, its layers' times and its memory measured in this process.
 
@@ -111,19 +116,21 @@ def measure_columns(
     stop = stop or Event()
     configuration, name = analysis.configuration, session.info.name
     progress(f"Measuring {name}")
-    measurement = latency.measure(session, configuration, tier, threads, stop=stop, progress=progress)
+    measurement = latency.measure(
+        session, configuration, tier, threads, stop=stop, progress=progress, runtime=runtime
+    )
     if tier == "live" and measurement.median_s > LIVE_DETAILS_S:
         return with_latency(analysis, Latency(measurement))
     progress(f"Timing the layers of {name}")
-    layers = latency.layer_times(session, configuration, threads, stop)
+    layers = latency.layer_times(session, configuration, threads, stop, runtime)
     progress(f"Reading the memory of {name}")
-    memory = latency.memory_readings(session, configuration, threads, stop)
+    memory = latency.memory_readings(session, configuration, threads, stop, runtime)
     comparison = None
     if against is not None:
         progress(f"Comparing {name} with the unedited model")
         best = measurement.reference_best_s
         comparison = latency.compare(
-            session, configuration, against, threads, stop=stop, reference_best_s=best
+            session, configuration, against, threads, stop=stop, reference_best_s=best, runtime=runtime
         )
     return with_latency(analysis, Latency(measurement, layers, memory, comparison))
 

@@ -36,7 +36,7 @@ from engine.graph import DTYPE_BYTES, InputShape
 from engine.loaders import check
 from engine.loaders.options import LoadOptions
 from engine.measured_summary import paired, ratio_words, verdict_words
-from engine.measurement import MAX_THREADS, Tier
+from engine.measurement import MAX_THREADS, ORT_LEVELS, RuntimeOptions, Tier
 from engine.opening import onnx_path
 from engine.results import Analysis, Totals
 
@@ -85,8 +85,9 @@ class Request(Struct, frozen=True):
     latency: bool = False
     """Measure on the CPU."""
     threads: int = 0
-    """0: torch's default."""
+    """0: the framework's default."""
     tier: Tier = "settled"
+    runtime: RuntimeOptions = RuntimeOptions()
     save_model: str | None = None
     """Where to write the edited ONNX model."""
 
@@ -204,7 +205,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--latency", metavar="cpu", default="",
         help="measure too, in this process: latency, every layer's time, memory")  # fmt: skip
-    add("--threads", type=int, metavar="N", help="threads to measure with; default: torch's own number")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads to measure with; default: the framework's own number",
+    )
+    add("--ort-level", choices=list(ORT_LEVELS),
+        help="graph optimisation of onnxruntime for ONNX models; default: all")  # fmt: skip
+    add("--spinning", choices=("on", "off"), help="whether onnxruntime's idle threads spin; default: on")
     add("--tier", choices=get_args(Tier), help="how long to measure; default: settled")
     add("--python", metavar="PATH", help="run in this Python interpreter, where the model's packages are")
     add(
@@ -252,6 +261,7 @@ def _request(options: argparse.Namespace) -> Request:
         latency=bool(options.latency),
         threads=options.threads or 0,
         tier=options.tier or "settled",
+        runtime=RuntimeOptions(options.ort_level or "all", options.spinning != "off"),
         save_model=options.save_model,
     )
 
@@ -265,7 +275,11 @@ def _check_measuring(options: argparse.Namespace, conditions: Sequence[Condition
     if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
         raise InputError(f"--threads {options.threads} is not between 1 and {MAX_THREADS}.")
     needs = [f"--fail-if {condition.text!r}" for condition in conditions if condition.is_measured]
-    needs += [f"--{name}" for name in ("threads", "tier") if getattr(options, name) is not None]
+    needs += [
+        f"--{name}"
+        for name in ("threads", "tier", "ort-level", "spinning")
+        if getattr(options, name.replace("-", "_")) is not None
+    ]
     if needs and not options.latency:
         raise InputError(f"{needs[0]} needs a measurement.", hint="Add --latency cpu.")
 
@@ -419,7 +433,12 @@ def _measured(
     from engine.guard import limited_memory
 
     ours = baseline if request.against is None else None
-    options: dict[str, Any] = {"threads": request.threads, "tier": request.tier, "progress": _progress}
+    options: dict[str, Any] = {
+        "threads": request.threads,
+        "tier": request.tier,
+        "runtime": request.runtime,
+        "progress": _progress,
+    }
     with _exit_at_interrupt(), limited_memory(request.threads), _progress_line():
         analysis = measure_columns(
             session, analysis, against=ours.configuration if ours is not None else None, **options

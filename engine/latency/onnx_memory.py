@@ -18,17 +18,15 @@ if TYPE_CHECKING:
 
 
 def memory_readings(backend: OnnxBackend, configuration: Configuration, stop: Event) -> MemoryReadings:
-    """Of a run after one that was not measured. Raises as OnnxBackend.layer_times does."""
+    """Of the first run of a session: afterwards its arena keeps what it has. Raises as OnnxBackend.layer_times does."""
     analytic = backend.session.analyze(configuration, stop=stop).totals.peak_activation_bytes
     reasons: list[str] = []
-    with no_collection():
-        with profiled(backend, configuration, stop) as profile:
-            # The first run: later ones take one block for all, planned from what this one asked for.
+    with no_collection(), profiled(backend, configuration, stop) as profile:
+        # Later runs take one block for all, planned from what this one asked for.
+        process = process_growth(profile.forward, reasons)
+        if process is None:
             profile.forward()
-            arena = arena_peak(profile.end()[0].kernels, reasons)
-        with backend.prepared(configuration, stop) as ready:
-            ready.forward()
-            process = process_growth(ready.forward, reasons)
+        arena = arena_peak(profile.end()[0].kernels, reasons)
     return MemoryReadings(configuration, analytic, arena, process, tuple(reasons))
 
 

@@ -339,6 +339,8 @@ def test_an_old_report_with_a_latency_is_compared_apart(
         (["--latency", "cuda"], "--latency cuda: this version measures on the CPU. Write --latency cpu."),
         (["--threads", "2"], "--threads needs a measurement. Add --latency cpu."),
         (["--tier", "live"], "--tier needs a measurement. Add --latency cpu."),
+        (["--ort-level", "basic"], "--ort-level needs a measurement. Add --latency cpu."),
+        (["--spinning", "off"], "--spinning needs a measurement. Add --latency cpu."),
         (["--fail-if", "latency>1s"], "--fail-if 'latency>1s' needs a measurement. Add --latency cpu."),
         (["--latency", "cpu", "--threads", "0"], "--threads 0 is not between 1 and 1024."),
     ],

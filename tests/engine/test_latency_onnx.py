@@ -19,9 +19,11 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from engine import guard, latency
+from engine.cli import main
 from engine.configuration import Configuration
 from engine.edits import RemoveLayer
 from engine.errors import CancelledError, InputError, LayerError, LoadError, UnsupportedModelError
+from engine.export import read_report
 from engine.graph import InputShape
 from engine.guard import NotEnoughMemoryError
 from engine.latency import onnx_sessions
@@ -532,6 +534,26 @@ def test_waiting_for_a_pool_to_sleep_can_be_stopped() -> None:
     onnx_sessions.wait_for_spinning(2, RuntimeOptions(spinning=False), stop)
     with pytest.raises(CancelledError):
         onnx_sessions.wait_for_spinning(2, PLAIN, stop)
+
+
+def test_a_report_from_the_command_line_has_it_all(image_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    options = ["--latency", "cpu", "--tier", "live", "--threads", "1", "--input", "1x3x16x16"]
+    options += ["--ort-level", "basic", "--spinning", "off"]
+    assert main(["report", str(image_file), *options, "-o", str(file)]) == 0
+    analysis = read_report(str(file))
+    assert analysis.latency is not None
+    assert analysis.latency.measurement.runtime == RuntimeOptions("basic", spinning=False)
+    times = analysis.latency.layers
+    assert times is not None
+    assert times.groups
+    whole = times.rows_s + times.inserted_s + times.unattributed_s + times.hook_s * times.hook_calls
+    assert whole == pytest.approx(times.instrumented_s, rel=1e-9)
+    markdown = tmp_path / "report.md"
+    assert main(["report", str(image_file), "--latency", "cpu", "--tier", "live", "-o", str(markdown)]) == 0
+    text = markdown.read_text(encoding="utf-8")
+    assert "inserted by the runtime" in text
+    assert "fused into" in text or "one kernel" in text
 
 
 def test_results_with_kernels_travel(image: OnnxSession) -> None:
