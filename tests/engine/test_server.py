@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from engine import protocol
 from engine.configuration import Configuration
@@ -30,6 +33,8 @@ from engine.protocol import (
     Progress,
     Ready,
     Request,
+    Saved,
+    SaveModel,
     ZooListing,
 )
 
@@ -241,6 +246,35 @@ def test_progress_cancel_and_chatter(warm: Engine, tmp_path: Path) -> None:
     warm.send(Analyze(4, at(2, 4)), Open(5, "torchvision:alexnet"))
     answers = [warm.until(Failed), warm.until(Opened)]
     assert answers[0].error.kind == "cancelled"  # type: ignore[union-attr]
+
+
+def test_an_onnx_model_is_saved_with_its_edits(warm: Engine, tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["a"], "relu"),
+            helper.make_node("MatMul", ["a", "w"], ["y"], "product"),
+        ],
+        "made",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 8))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4))],
+        [numpy_helper.from_array(numpy.ones((8, 4), numpy.float32), "w")],
+    )
+    opened, saved = tmp_path / "net.onnx", tmp_path / "saved.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), opened)
+    edited = Configuration((InputShape("x", (1, 8)),), (RemoveLayer("relu"),))
+    warm.send(Open(1, str(opened)), SaveModel(2, edited, str(opened)), SaveModel(3, edited, str(saved)))
+    assert warm.until(Opened).model.format == "onnx"
+    refused = warm.until(Failed)
+    assert refused.id == 2 and "belongs to the model that is open" in refused.error.message
+    assert warm.until(Progress).what == "Writing saved.onnx"
+    assert warm.until(Saved) == Saved(3, str(saved), "")
+    assert [node.op_type for node in onnx.load(saved).graph.node] == ["MatMul"]
+    # What is no ONNX file is saved by its own code, with the edits as Python.
+    warm.send(Open(4, "torchvision:alexnet"), SaveModel(5, at(1, 3, 224, 224), str(tmp_path / "a.onnx")))
+    failed = warm.until(Failed)
+    assert failed.id == 5 and failed.error.message == (
+        "alexnet cannot be saved as a model: only ONNX files can."
+    )
 
 
 def test_the_process_ends_with_its_input(engine: Engine) -> None:
