@@ -64,7 +64,7 @@ def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
     """Makes the session, in a folder that is gone afterwards. Raises what onnx_sessions.create does."""
     model, run = backend.session, _named(backend, configuration)
     give_up_others(model, backend.key(configuration))
-    folder = _new_folder()
+    folder = new_folder()
     session = None
     try:
         options = session_options(backend.threads, backend.runtime, run.folder)
@@ -92,7 +92,7 @@ def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _new_folder() -> Path:
+def new_folder() -> Path:
     """Named after this process: it may be killed before the folder is gone, and the next one clears up."""
     for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         pid = left.name.removeprefix(FOLDER).partition("-")[0]
