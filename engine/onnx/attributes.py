@@ -288,8 +288,9 @@ def _spread(node: Node, field: str, numbers: tuple[int, ...], rank: int) -> tupl
         return numbers * wanted
     if field == "pads" and len(numbers) == rank:
         return numbers * 2
-    counts = f"1, {rank} or {wanted}" if field == "pads" else f"1 or {rank}"
-    raise InputError(f"{node.path}.{field} takes {counts} numbers, not {len(numbers)}.", layer=node.path)
+    counts = sorted({1, rank, wanted})
+    words = " or ".join(filter(None, (", ".join(map(str, counts[:-1])), str(counts[-1]))))
+    raise InputError(f"{node.path}.{field} takes {words} numbers, not {len(numbers)}.", layer=node.path)
 
 
 def _permutation(node: Node, numbers: tuple[int, ...]) -> tuple[int, ...]:

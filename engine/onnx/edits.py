@@ -15,12 +15,12 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, sha
 
 from engine.edits import Edit, SetAttribute, Value
 from engine.errors import InputError
-from engine.graph import Shape
+from engine.graph import AttributeValue, Shape
 from engine.onnx import edit_lines
-from engine.onnx.attributes import WEIGHT_INPUT, checked, resolve, spatial_rank
+from engine.onnx.attributes import WEIGHT_INPUT, checked, resolve, shown_attributes, spatial_rank
 from engine.onnx.document import Document
 from engine.onnx.dtypes import dtype_name
-from engine.onnx.graph import Graph, Node
+from engine.onnx.graph import Graph, Node, attribute_value
 from engine.onnx.joins import Join, Joins
 from engine.onnx.names import parents
 from engine.onnx.run_model import VALUE_FIELDS, forget_shapes, graphs, tensors
@@ -138,7 +138,8 @@ class _Editor:
         value = checked(place.node, name, value, self._opsets, self._rank(place.node))
         weight: TensorProto | None = None
         if place.node.op_type in WEIGHT_INPUT and name in ("kernel_shape", "group"):
-            weight = self._remake_weight(place, name, value)
+            if value != self._shown(place, name):
+                weight = self._remake_weight(place, name, value)
         # Explicit padding and a rule for it exclude each other.
         other = {"pads": "auto_pad", "auto_pad": "pads" if value != "NOTSET" else ""}.get(name, "")
         _write(place.proto, name, value, without=other)
@@ -149,6 +150,12 @@ class _Editor:
             weight_name = self._weight_name(place.node)
             lines += edit_lines.new_weight(weight_name, weight, self._remade[weight_name])
         self._lines.append(tuple(lines))
+
+    def _shown(self, place: _Place, name: str) -> AttributeValue:
+        """The value that an attribute of a node has now, its default included."""
+        found = shown_attributes(place.node, self._opsets, self._original.stored).get(name)
+        now = next((each for each in place.proto.attribute if each.name == name), None)
+        return found if now is None else attribute_value(now)
 
     def _rank(self, node: Node) -> int:
         """Spatial dimensions, which of a quantised weight only the stored tensor tells; 0 where nothing does."""
@@ -222,9 +229,11 @@ class _Editor:
     # -- removing ------------------------------------------------------------------------------------------------
 
     def remove(self, path: str) -> None:
+        if not path:
+            raise InputError("The model itself cannot be removed.", hint="Remove layers inside it.")
         if self._joins is None:
             self._joins = Joins(self._original.graph, dtypes(self._original))
-        joins = self._joins.of(path) if path else []
+        joins = self._joins.of(path)
         if not joins:
             raise _no_layer(path, self._places)
         gone: list[Outputs] = []

@@ -244,7 +244,7 @@ def test_attributes_are_shown_with_their_defaults_and_say_which_can_be_set(net: 
     [
         (RemoveLayer("layer1.0.add"), "layer1.0.add"),
         (RemoveLayer("maxpol"), "no layer 'maxpol'. Did you mean maxpool"),
-        (RemoveLayer(""), "no layer ''"),
+        (RemoveLayer(""), "The model itself cannot be removed."),
         (SetAttribute("layer1", "strides", 2), "layer1 is a scope of"),
         (SetAttribute("conv1", "stride_x", 2), "conv1 is a Conv; its stride_x cannot be set. Of this Conv these can: "
          "kernel_shape, strides, pads, dilations, auto_pad, group."),
