@@ -1,5 +1,6 @@
 """From the slider's valueChanged to cards, tree and visible charts repainted, split into its four parts.
 
+PyTorch models of the zoo, and ONNX files exported from them with open sizes into a temporary folder.
 The real window at 1600 × 1000 with a real engine process. Unknown positions: 100 sizes that nothing has computed
 before (one pixel apart, snapping off). Known positions: the same sizes once more. Each tick waits for its repaint.
 A last pass moves the slider without waiting: a drag that never queues up ends with its last position on the screen.
@@ -11,8 +12,11 @@ import os
 import statistics
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
+import torch
+import torchvision
 from PySide6.QtCore import QEvent, QEventLoop, QObject, QTimer
 from PySide6.QtWidgets import QAbstractButton, QAbstractScrollArea, QSlider, QWidget
 
@@ -26,6 +30,8 @@ UNKNOWN = {
     "efficientnet_b7": 150,
 }  # fmt: skip
 """Model → p95 in milliseconds that a tick at an unknown position may take."""
+ONNX = {"resnet50": 50, "densenet121": 100}
+"""The same of ONNX files."""
 KNOWN_SMALL, KNOWN_LARGE = 33, 60
 """The same at known positions, up to 300 rows and up to 1,000."""
 STEPS = 100
@@ -161,9 +167,32 @@ def p95(values: list[float]) -> float:
     return sorted(values)[int(0.95 * (len(values) - 1))]
 
 
-def measure(application: Application, name: str) -> list[list[str]]:
+def export(name: str, folder: Path) -> Path:
+    """A torchvision model as an ONNX file with open batch, height and width; random norms, so that none are merged."""
+    path = folder / f"{name}.onnx"
+    model = torchvision.models.get_model(name, weights=None).eval()
+    for each in model.modules():
+        if isinstance(each, torch.nn.BatchNorm2d):
+            for tensor in (each.weight, each.bias, each.running_mean, each.running_var):
+                assert tensor is not None
+                torch.nn.init.uniform_(tensor, 0.5, 1.5)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (torch.zeros(1, 3, 224, 224),),
+            str(path),
+            dynamo=False,
+            input_names=["input"],
+            dynamic_axes={"input": {0: "batch", 2: "height", 3: "width"}},
+            opset_version=17,
+        )
+    return path
+
+
+def measure(application: Application, source: str, name: str, unknown_ms: int) -> list[list[str]]:
     """Rows of the table for one model."""
-    open_model(application, f"torchvision:{name}")
+    open_model(application, source)
     snap = application.window.findChild(QAbstractButton, "snap")
     if snap is not None and snap.isChecked():
         snap.click()
@@ -177,7 +206,7 @@ def measure(application: Application, name: str) -> list[list[str]]:
     assert analysis is not None
     count = len(analysis.layers)
     rows = []
-    targets = (UNKNOWN[name], KNOWN_SMALL if count <= 300 else KNOWN_LARGE)
+    targets = (unknown_ms, KNOWN_SMALL if count <= 300 else KNOWN_LARGE)
     for label, ticks, target in zip(("unknown", "known"), (unknown, known), targets, strict=True):
         whole = [1e3 * tick["whole"] for tick in ticks]
         worst = p95(whole)
@@ -204,13 +233,15 @@ def main() -> None:
     print(describe())
     rows = [["model", "median", "p95", "target", "", *PARTS, "ms behind at the end of a drag"]]
     with tempfile.TemporaryDirectory() as folder:
-        for name in UNKNOWN:
+        models = [(f"torchvision:{name}", name, target) for name, target in UNKNOWN.items()]
+        models += [(str(export(name, Path(folder))), f"{name}.onnx", target) for name, target in ONNX.items()]
+        for source, name, target in models:
             application = Application(
-                app, Settings(str(Path(folder) / f"{name}.ini")), Options(source=f"torchvision:{name}")
+                app, Settings(str(Path(folder) / f"{name}.ini")), Options(source=source)
             )
             application.window.resize(1600, 1000)
             application.show()
-            rows += measure(application, name)
+            rows += measure(application, source, name, target)
             application.window.close()
             application.engine.stop()
     print(table(rows))

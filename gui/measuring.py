@@ -119,7 +119,8 @@ class Measuring(QObject):
         self._sweep_sizes: list[int] = []
         self._requested: Job | None = None
         self._errors: dict[Job, ErrorInfo] = {}
-        self._reference_best: dict[int, float] = {}
+        self._reference_best: dict[tuple[bool, int], float] = {}
+        """By framework (onnxruntime or torch: each has a kernel of its own) and threads."""
         self._opened = False
         self._progress = ""
         self._state: tuple[object, ...] = ()
@@ -380,7 +381,9 @@ class Measuring(QObject):
     def _start(self, job: Job) -> None:
         self._progress = ""
         if isinstance(job, Measure | Compare):
-            job = msgspec.structs.replace(job, reference_best_s=self._reference_best.get(job.threads))
+            job = msgspec.structs.replace(
+                job, reference_best_s=self._reference_best.get((self.is_onnx, job.threads))
+            )
         if isinstance(job, Measure):
             if job.configuration == self.workspace.configuration:
                 self.running = Running(job.configuration, 0)
@@ -617,7 +620,8 @@ class Measuring(QObject):
     def _on_measured(self, measurement: Measurement) -> None:
         best = measurement.reference_best_s
         if best is not None:
-            self._reference_best[self.threads] = min(best, self._reference_best.get(self.threads, best))
+            kernel = (measurement.runtime is not None, self.threads)
+            self._reference_best[kernel] = min(best, self._reference_best.get(kernel, best))
         configuration = measurement.configuration
         known = self.latencies.get(configuration)
         self.workspace.add_latency(

@@ -32,6 +32,8 @@ TOOLTIPS = (
     "Part of the sum over all kernels",
     "The layer that carries the time",
 )
+OWN_DOMAIN = "com.microsoft."
+"""Of nearly all fused kernels; the tooltip has the whole name."""
 INSERTED = "Inserted by the runtime"
 INSERTED_TIP = "Kernels that change a layout or a type and do no layer's work"
 
@@ -74,8 +76,9 @@ def _kernel(group: KernelGroup, position: int) -> Kernel:
     nodes = [_node(row_id, place) for place, row_id in enumerate(group.row_ids)]
     carrier = _path(group.carrier)
     several = len(nodes) > 1
-    words = f"{group.op} · {len(nodes)} nodes" if several else group.op
-    tooltip = f"{group.kernel}: the work of {', '.join(line.layer for line in nodes)}"
+    op = group.op.removeprefix(OWN_DOMAIN)
+    words = f"{op} · {len(nodes)} nodes" if several else op
+    tooltip = f"{group.op} {group.kernel}: the work of {', '.join(line.layer for line in nodes)}"
     line = Line(words, carrier, group.carrier, tooltip, position, group.latency_s)
     return Kernel(line, tuple(nodes) if several else ())
 

@@ -365,7 +365,7 @@ def _beside_the_layers(times: LayerTimes) -> list[Fact]:
         return [
             *([("Inserted by the runtime", inserted)] if times.inserted else []),
             ("Unattributed (between the kernels)", unattributed),
-            *([("Cost of profiling", numbers.duration(hooks))] if hooks else []),
+            ("Cost of profiling", numbers.duration(hooks)),
         ]
     return [
         ("Unattributed (containers and Python)", unattributed),

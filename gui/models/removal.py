@@ -16,6 +16,7 @@ class Removal:
     is_removed: bool
     obstacle: str = ""
     """Why it cannot be done now; empty when it can."""
+    is_onnx: bool = False
 
     @property
     def label(self) -> str:
@@ -27,6 +28,8 @@ class Removal:
             return self.obstacle
         if self.is_removed:
             return f"Bring {self.path} back"
+        if self.is_onnx:
+            return f"Take {self.path} out of the graph: what goes in goes on to what read its output"
         return f"Replace {self.path} by identity (nn.Identity)"
 
 
@@ -38,7 +41,7 @@ def module_path(node: str) -> str:
 def removal(analysis: Analysis, path: str, no_edits: str = "") -> Removal:
     """What can be done to the module at ``path``; ``no_edits`` says why nothing can be changed in this model."""
     removed = set(compress(analysis.modules.path, analysis.modules.removed))
-    is_removed = path in removed
+    is_removed, is_onnx = path in removed, analysis.model.format == "onnx"
     if no_edits:
         return Removal(path, is_removed, no_edits)
     if not path:
@@ -47,4 +50,4 @@ def removal(analysis: Analysis, path: str, no_edits: str = "") -> Removal:
     while parent := parent.rpartition(".")[0]:
         if parent in removed:
             return Removal(path, is_removed, f"{parent} is removed: restore it first")
-    return Removal(path, is_removed)
+    return Removal(path, is_removed, is_onnx=is_onnx)

@@ -15,7 +15,10 @@ from gui.views.dimmer import Dimmer
 from gui.views.throttle import MEASURING_MS, Throttle
 from gui.workspace import Workspace
 
-LEAST_PX = 24
+ROW_PX = 24
+WIDEST_PX = 176
+"""Of the kernels' names, so that their layers are seen in a narrow panel; long ones elide."""
+INDENTATION = 12
 NOTHING = "Not timed yet. The kernels are timed with the layers, as soon as nothing moves."
 
 
@@ -64,7 +67,9 @@ class KernelsView(QWidget):
         tree.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        tree.setMinimumHeight(LEAST_PX)
+        tree.setMinimumHeight(ROW_PX)
+        tree.setIndentation(INDENTATION)
+        tree.setStyleSheet(f"QTreeView::item {{ height: {ROW_PX}px; padding: 0 5px; }}")
         tree.setSortingEnabled(True)
         tree.sortByColumn(kernels.KERNEL, Qt.SortOrder.AscendingOrder)
         header = tree.header()
@@ -82,6 +87,7 @@ class KernelsView(QWidget):
             self.model.show(times)
             for column in (kernels.KERNEL, kernels.TIME, kernels.SHARE):
                 self.tree.resizeColumnToContents(column)
+            self.tree.setColumnWidth(kernels.KERNEL, min(self.tree.columnWidth(kernels.KERNEL), WIDEST_PX))
         self._show_words()
 
     def _show_words(self) -> None:

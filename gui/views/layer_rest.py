@@ -14,7 +14,8 @@ from gui.views.elided_label import ElidedLabel
 EXPLANATION_ONNX = (
     "The times of the layers come from passes of their own, in which onnxruntime times every kernel.\n"
     "Inserted: kernels that change a layout or a type and do no layer's work.\n"
-    "Unattributed: time between the kernels."
+    "Unattributed: time between the kernels.\n"
+    "Profiling: what the timing itself takes; it is in no layer's time."
 )
 EXPLANATION = (
     "The times of the layers come from a pass of their own, in which every module call is timed.\n"
@@ -55,7 +56,7 @@ def _words(times: LayerTimes) -> str:
         f"All layers {numbers.duration(times.rows_s)}",
         *([f"Inserted {numbers.duration(times.inserted_s)}"] if times.inserted else []),
         f"Unattributed {numbers.duration(times.unattributed_s)}",
-        *([] if times.groups and not hooks else [f"Hook cost {numbers.duration(hooks)}"]),
+        f"{'Profiling' if times.groups else 'Hook cost'} {numbers.duration(hooks)}",
         f"Plain pass {numbers.duration(times.end_to_end_s)}",
         *(["doubtful"] if times.flags else []),
     ]

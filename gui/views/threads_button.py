@@ -68,7 +68,7 @@ class ThreadsButton(QToolButton):
         menu.addAction(title)
         levels = QActionGroup(self)
         for level, words in ORT_LEVELS.items():
-            action = menu.addAction(words.partition(":")[0].capitalize())
+            action = menu.addAction("None" if level == "disable" else level.capitalize())
             action.setObjectName(f"ort_level_{level}")
             action.setCheckable(True)
             action.setToolTip(words)
