@@ -70,7 +70,7 @@ class ExternalFiles:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise self._refused(
-                tensor, f"is in {shown(location)}, which cannot be read: {reason}", "Allow reading it."
+                tensor, f"is in {shown(location)}, which cannot be read: {reason}", _BESIDE
             ) from error
         if not stat.S_ISREG(status.st_mode):
             raise self._refused(tensor, f"is in {shown(location)}, which is no regular file", _OUTSIDE)
@@ -130,4 +130,5 @@ class ExternalFiles:
         )
 
 
+_BESIDE = "It must be a file beside the model that can be read."
 _OUTSIDE = "Values of tensors are read only from files in the folder of the model."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from typing import TypeAlias
 
@@ -12,9 +13,14 @@ from engine.contents import printable, shown
 from engine.errors import LoadError
 from engine.files.onnx import STANDARD
 from engine.files.regions import DAMAGED
+from engine.input_specs import LARGEST_INPUT
 
 MAX_NAME = 500
 """Characters of a node's name."""
+
+
+MAX_GRAPHS = 30
+"""Graphs in graphs; each is three protobuf messages in one another, and protobuf reads no more than 100 of these."""
 
 
 class Names:
@@ -44,6 +50,7 @@ def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
     """
     notes: dict[str, None] = {}
     _check((model.graph.name, *[each.domain for each in model.opset_import]), "it")
+    _check_inputs(model.graph)
     _tidy(model.graph, Names(), (), notes)
     if all(each.domain not in STANDARD for each in model.opset_import):
         model.opset_import.add(domain="", version=1)
@@ -57,6 +64,11 @@ _Scopes: TypeAlias = tuple[set[str], ...]
 
 
 def _tidy(graph: onnx.GraphProto, names: Names, around: _Scopes, notes: dict[str, None]) -> None:
+    if len(around) >= MAX_GRAPHS:
+        raise LoadError(
+            f"Its graphs are nested more than {MAX_GRAPHS} deep.",
+            hint="Protobuf reads no more: export it again.",
+        )
     _check_values(graph)
     known = {each.name for each in graph.input}
     known.update(each.name for each in graph.initializer)
@@ -76,11 +88,39 @@ def _tidy(graph: onnx.GraphProto, names: Names, around: _Scopes, notes: dict[str
         known.update(node.output)
 
 
+def _check_inputs(graph: onnx.GraphProto) -> None:
+    for value in graph.input:
+        dims = value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ()
+        sizes = [dim.dim_value for dim in dims if dim.dim_value > 0]
+        if math.prod(sizes) > LARGEST_INPUT:
+            given = shown("×".join(map(str, sizes)), 80)
+            raise LoadError(
+                f"Its input {shown(str(value.name))} of {given} is too large for any machine.", hint=DAMAGED
+            )
+
+
+BODIES = {
+    "If": ("then_branch", "else_branch"),
+    "Loop": ("body",),
+    "Scan": ("body",),
+    "SequenceMap": ("body",),
+}
+"""Operators → the attributes that are graphs and must be there."""
+
+
 def _check_node(node: onnx.NodeProto) -> None:
     own = (node.name, node.op_type, node.domain, *node.input, *node.output)
     _check((*own, *[each.name for each in node.attribute]), "a node")
     for each in node.metadata_props:
         _check((each.key, each.value), "a node")
+    if node.op_type in BODIES and node.domain in STANDARD:
+        there = {each.name for each in node.attribute if each.HasField("g")}
+        missing = next((name for name in BODIES[node.op_type] if name not in there), None)
+        if missing is not None:
+            raise LoadError(
+                f"Its {node.op_type} {shown(node.name or node.output[0] if node.output else '')} lacks its {missing}.",
+                hint=DAMAGED,
+            )
 
 
 def _check_values(graph: onnx.GraphProto) -> None:
