@@ -50,8 +50,8 @@ FAMILY = "misnomer-report"
 SCHEMA = f"{FAMILY}/1"
 
 
-class TotalsRow(Totals, frozen=True):
-    """The totals; field by field :class:`engine.results.Totals`."""
+class WrittenTotals(Totals, frozen=True):
+    """The totals as they stand in the file."""
 
     sparsity: float | None = None
     """zeros / params; written for readers, computed again when read."""
@@ -138,14 +138,6 @@ def _columns(rows: tuple[Row, ...], row: type[Row], columns: type[Columns], weig
     return columns(**{field: tuple(getattr(each, field) for each in rows) for field in fields})
 
 
-def _totals_row(totals: Totals) -> TotalsRow:
-    return TotalsRow(**msgspec.structs.asdict(totals), sparsity=ratio(totals.zeros, totals.params))
-
-
-def _totals(row: TotalsRow) -> Totals:
-    return Totals(**{field: getattr(row, field) for field in Totals.__struct_fields__})
-
-
 def _layer_rows(analysis: Analysis) -> tuple[LayerRow, ...]:
     times = row_times(analysis.latency)
     found = []
@@ -167,7 +159,7 @@ class Report(Struct, frozen=True, kw_only=True):
     edits: tuple[Edit, ...]
     assumptions: tuple[Assumption, ...]
     """Data-dependent sizes and the values that the numbers are for."""
-    totals: TotalsRow
+    totals: Totals
     coverage: Coverage
     layers: tuple[LayerRow, ...]
     latency: LatencyReport | None = None
@@ -201,7 +193,7 @@ class Report(Struct, frozen=True, kw_only=True):
             inputs=configuration.inputs,
             edits=configuration.edits,
             assumptions=analysis.assumptions,
-            totals=_totals_row(analysis.totals),
+            totals=analysis.totals,
             coverage=analysis.coverage,
             layers=_layer_rows(analysis),
             latency=latency_report(latency) if latency is not None else None,
@@ -230,7 +222,7 @@ class Report(Struct, frozen=True, kw_only=True):
             model=self.model,
             configuration=configuration,
             mode=self.mode,
-            totals=_totals(self.totals),
+            totals=self.totals,
             coverage=self.coverage,
             layers=_columns(self.layers, LayerRow, Layers, self.totals.zeros is not None),
             modules=_columns(self.modules, ModuleRow, Modules, self.totals.zeros is not None),
@@ -250,11 +242,13 @@ class Report(Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> bytes:
         """The report file: indented JSON in UTF-8, one line end at the end."""
+        totals = WrittenTotals(**msgspec.structs.asdict(self.totals), sparsity=self.totals.sparsity)
+        written = msgspec.structs.replace(self, totals=totals)
         try:
-            data = msgspec.json.encode(self)
+            data = msgspec.json.encode(written)
         except UnicodeEncodeError:
             # A file name that is not UTF-8 holds lone surrogates; a question mark there must do.
-            data = json.dumps(msgspec.to_builtins(self), ensure_ascii=False).encode("utf-8", "replace")
+            data = json.dumps(msgspec.to_builtins(written), ensure_ascii=False).encode("utf-8", "replace")
         return msgspec.json.format(data, indent=1) + b"\n"
 
     def render(self, format: str = "md", against: Report | None = None) -> bytes:

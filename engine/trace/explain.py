@@ -163,8 +163,11 @@ def _recurrent_mismatch(tensors: list[Tensor], batch_first: bool) -> tuple[str, 
     """``tensors`` are the input (sequence first, unless told), the initial states and the weights."""
     x, state, *weights = tensors
     weight = next((each for each in weights if each.dim() == 2), None)
-    if x.dim() != 3 or state.dim() != 3 or weight is None:
+    if state.dim() != 3 or weight is None:
         return "", ""
+    if x.dim() != 3:
+        order = "batch, sequence" if batch_first else "sequence, batch"
+        return f"3 dimensions ({order}, features)", f"{x.dim()} ({shape_text(x.shape)})"
     if x.shape[2] != weight.shape[1]:
         return f"{weight.shape[1]} features", f"{x.shape[2]} ({shape_text(x.shape)})"
     batch = x.shape[0] if batch_first else x.shape[1]

@@ -204,6 +204,15 @@ def test_a_layer_that_refuses_its_input(archive: Archive) -> None:
     assert error.layer == "stem.0"
 
 
+def test_a_recurrent_layer_that_was_traced_with_a_batch(archive: Archive) -> None:
+    session = Session(opened(archive(Recurrent, "trace")), (InputShape("x", (7, 6)),))
+    with pytest.raises(FailedAnalysisError) as caught:
+        session.analyze(at(torch.zeros(7, 6)))
+    assert caught.value.error.message == (
+        "lstm cannot run lstm: it expects 3 dimensions (batch, sequence, features) and gets 2 (7×6)."
+    )
+
+
 class Picky(nn.Module):
     def __init__(self) -> None:
         super().__init__()
