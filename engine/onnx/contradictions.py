@@ -363,15 +363,15 @@ def _expand(node: Node, shapes: GraphShapes, given: Sizes, made: Sizes) -> Misma
 
 @checks("Split")
 def _split(node: Node, shapes: GraphShapes, given: Sizes, made: Sizes) -> Mismatch | None:
-    if not given[0] or any(shape is None for shape in made):
+    x = given[0]
+    parts = shapes.constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
+    sizes = parts.tolist() if parts is not None else node.attributes.get("split")
+    if not x or not sizes:
         return None
-    axis = node.attributes.get("axis", 0) % len(given[0])
-    total = sum(shape[axis] for shape in made if shape)
-    return (
-        None
-        if total == given[0][axis]
-        else Mismatch(f"{total} in dimension {axis}", f"{given[0][axis]} ({shape_text(given[0])})")
-    )
+    axis = node.attributes.get("axis", 0) % len(x)
+    if sum(sizes) == x[axis]:
+        return None
+    return Mismatch(f"{sum(sizes)} in dimension {axis}", f"{x[axis]} ({shape_text(x)})")
 
 
 @checks("LSTM", "GRU", "RNN")

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 MOST_ELEMENTS = 65_536
 """Of every input and output; position tables of transformers are below, feature maps above."""
 
+SIZED_BY_DATA = frozenset({"NonZero", "Compress", "Unique"})
+"""Operators whose outputs have no known shape before, and at most as many rows as their inputs elements."""
+
 Inputs: TypeAlias = list[Any]
 """Arrays, None for an absent optional input."""
 Function: TypeAlias = Callable[[Node, int, Inputs], Any]
@@ -95,7 +98,11 @@ class Folder:
                 waiting.pop()
                 continue
             node = self._producers.get(current)
-            if node is None or not self._is_small(current) or not can_fold(node):
+            if (
+                node is None
+                or not can_fold(node)
+                or not (node.op_type in SIZED_BY_DATA or self._is_small(current))
+            ):
                 self._hopeless.add(current)
                 waiting.pop()
                 continue

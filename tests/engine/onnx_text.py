@@ -65,3 +65,12 @@ def run_shapes(path: Path, feeds: Mapping[str, Any]) -> dict[str, Shape]:
     names = [each.name for each in session.get_outputs()]
     made = session.run(names, dict(feeds))
     return {name: value.shape for name, value in zip(names, made, strict=True) if hasattr(value, "shape")}
+
+
+def runs(path: Path, feeds: Mapping[str, Any]) -> bool:
+    """Whether onnxruntime gets through the model. Its exceptions have no base of their own."""
+    try:
+        run_shapes(path, feeds)
+    except Exception:
+        return False
+    return True
