@@ -58,7 +58,8 @@ def refuse(words):
 if sys.version_info < (3, 11):
     refuse("is Python %d.%d; Misnomer needs 3.11 or newer." % sys.version_info[:2])
 from importlib.util import find_spec
-missing = [name for name in ("msgspec", "torch") if find_spec(name) is None]
+framework = sys.argv.pop(1)
+missing = [name for name in ("msgspec", framework) if find_spec(name) is None]
 if missing:
     refuse("has no %s; install it there." % " and no ".join(missing))
 sys.path[0] = sys.argv.pop(1)
@@ -102,7 +103,8 @@ def main(argv: Sequence[str], *, own_process: bool = False) -> int:
     def run() -> int:
         options = _parser().parse_args(arguments)
         if options.python:
-            return _run_elsewhere(options.python, arguments)
+            framework = "torch" if onnx_path(options.source) is None else "onnx"
+            return _run_elsewhere(options.python, framework, arguments)
         if own_process:
             allowed = options.allow_network or confine.network_allowed()
             confine.confine(allow_network=allowed)
@@ -529,10 +531,10 @@ def _private_stdout() -> Iterator[None]:
             os.close(saved)
 
 
-def _run_elsewhere(python: str, arguments: list[str]) -> int:
-    """The same command in the interpreter ``python``; its exit status."""
+def _run_elsewhere(python: str, framework: str, arguments: list[str]) -> int:
+    """The same command in the interpreter ``python``, which needs ``framework``; its exit status."""
     root = Path(__file__).resolve().parent.parent
-    command = [python, "-c", _ELSEWHERE, str(root), *_without_python(arguments)]
+    command = [python, "-c", _ELSEWHERE, framework, str(root), *_without_python(arguments)]
     try:
         status = subprocess.run(command, check=False).returncode
     except OSError as error:
