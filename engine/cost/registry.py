@@ -61,12 +61,12 @@ def cost_formula(*ops: str, family: str) -> Callable[[Formula], Formula]:
     return register
 
 
-def cost_of(call: OpCall) -> tuple[str, Work]:
+def cost_of(call: OpCall, *, unchecked: bool = False) -> tuple[str, Work]:
     """(family, work) of one executed operation.
 
     An operation without a formula is of family ``other`` and not counted. So is, in its own family, a call
     on which the formula fails: that is a bug of ours, logged with its traceback, but no reason to lose the
-    whole analysis.
+    whole analysis. With ``unchecked`` it may as well be a file that contradicts itself, which is no error here.
     """
     entry = _formulas.get(call.op)
     if entry is None:
@@ -77,7 +77,9 @@ def cost_of(call: OpCall) -> tuple[str, Work]:
     except Exception as error:
         if call.op not in _failed:
             _failed.add(call.op)
-            log.exception("The formula of %s failed on inputs %s, %s", call.op, call.inputs, call.args)
+            level = logging.INFO if unchecked else logging.ERROR
+            words = "The formula of %s failed on inputs %s, %s"
+            log.log(level, words, call.op, call.inputs, call.args, exc_info=True)
         reason = f"not counted: the formula of {call.op} failed ({type(error).__name__}: {error})"
         return family, Work(None, None, None, reason)
 
