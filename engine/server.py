@@ -451,8 +451,14 @@ def _import_for_analysis() -> dict[str, str]:
 
 def _import_for_latency() -> dict[str, str]:
     """Everything that measuring needs, torchvision too: a spare that takes over has no seconds for imports."""
-    import engine.latency.torch_backend  # noqa: F401
+    import engine.latency.torch_backend
 
+    # What is missing is told when an ONNX model is measured.
+    with contextlib.suppress(EngineError, ImportError):
+        import engine.latency.onnx_backend  # noqa: F401
+        from engine.onnx.runtime import onnxruntime
+
+        onnxruntime()
     # Opening a model tells what is wrong with a torchvision that is missing or does not fit.
     with contextlib.suppress(Exception):
         import torchvision.models.detection  # noqa: F401
