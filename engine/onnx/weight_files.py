@@ -10,13 +10,12 @@ from typing import BinaryIO
 import onnx
 from onnx import TensorProto
 
-from engine.errors import CancelledError, ExportError
+from engine.errors import CancelledError
 from engine.onnx.document import Document
 from engine.onnx.graph import Location
 from engine.onnx.run_model import location_of, point_at, tensors
+from engine.onnx.weights import pieces
 
-PIECE = 16 * 2**20
-"""Bytes in memory at a time."""
 LARGEST_FILE = 2**31 - 2**20
 """Bytes of a model with its weights inside: protobuf reads no more than 2 GiB."""
 ALIGNMENT = 4096
@@ -56,7 +55,7 @@ class Weights:
         Message lengths are known before any weight is read, so initializers pass through memory in pieces.
         """
         for tensor, location in self._elsewhere:  # where exporters keep what is small
-            _inside(tensor, b"".join(pieces(location, stop)))
+            _inside(tensor, b"".join(_pieces(location, stop)))
         initializers = [(each, location_of(self._document, each)) for each in self._model.graph.initializer]
         for tensor, found in initializers:
             if found is not None:
@@ -97,30 +96,16 @@ class Weights:
         path.write_bytes(self._model.SerializeToString())
 
 
-def pieces(location: Location, stop: threading.Event) -> Iterator[bytes]:
-    """The bytes at ``location``. Raises ExportError where they are not there any more, CancelledError."""
-    left = location.length
-    try:
-        with open(location.file, "rb") as stream:
-            stream.seek(location.offset)
-            while left:
-                if stop.is_set():
-                    raise CancelledError()
-                piece = stream.read(min(left, PIECE))
-                if not piece:
-                    raise EOFError
-                left -= len(piece)
-                yield piece
-    except EOFError as error:
-        raise ExportError(
-            f"{location.file} is shorter than it was when the model was opened.",
-            hint="Open the model again.",
-            file=location.file,
-        ) from error
+def _pieces(location: Location, stop: threading.Event) -> Iterator[bytes]:
+    """The bytes at ``location``. Raises LoadError where they are not there any more, CancelledError."""
+    for piece in pieces(location):
+        if stop.is_set():
+            raise CancelledError()
+        yield piece
 
 
 def _copy(location: Location, stream: BinaryIO, stop: threading.Event, report: Report, written: int) -> int:
-    for piece in pieces(location, stop):
+    for piece in _pieces(location, stop):
         stream.write(piece)
         written += len(piece)
         report(written)
