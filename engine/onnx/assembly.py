@@ -28,7 +28,7 @@ from engine.onnx.dtypes import tensor_bytes
 from engine.onnx.graph import Graph, Node
 from engine.onnx.lifetimes import Schedule, is_view
 from engine.onnx.modules import ModuleTable
-from engine.onnx.parameters import SAME_TENSOR, Tensors, Values, marked_parameters, owner, slot_of
+from engine.onnx.parameters import SAME_TENSOR, Tensors, Values, owner, slot_of
 from engine.onnx.translate import NodeCall
 from engine.onnx.values import GraphShapes, Shapes, Value
 from engine.results import (
@@ -105,7 +105,7 @@ class Structure:
             for entry in info.metadata_props
             if entry.key == KIND
         }
-        self.tensors = Tensors(graph, self._computed, marked_parameters(kinds), values)
+        self.tensors = Tensors(graph, self._computed, kinds, values)
         self.params = self.tensors.parameters()
         self.buffers = self.tensors.buffers()
         nodes = [node for node in graph.walk() if node.name not in self._computed.once_names]
@@ -249,7 +249,7 @@ def build_analysis(
     return Analysis(
         model=model,
         configuration=configuration,
-        mode="inference",
+        mode=shapes.how,
         totals=totals_of(
             layers, structure.held, sum([structure.params[name].elements for name in untouched]), peak
         ),

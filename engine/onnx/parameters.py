@@ -7,9 +7,11 @@ this order:
    (a buffer); scales, zero points, sizes, bounds of ``Clip`` and initial states are constants. Any other operand
    (``Add``, ``MatMul``, ``Concat`` …) may be one. What is computed from it once, before any forward pass (transposed,
    cast, dequantised …), is read in its place.
+   Where torch.export's exporter wrote beside a tensor what it is, that holds; so do the names of PyTorch's buffers.
 2. *What it is.* Floating point; integers only as quantised weights: packed 4-bit weights count the elements they stand
    for. An operand of one element is a constant (``1/sqrt(d)``, ``eps``), unless its name is that of a module's tensor
    or the exporter marked it as a parameter.
+   Nor are tensors that stand in the code of an exported PyTorch model (means of colours, anchors).
 3. *Its values*, where neither tells: an operand under a name that the exporter made up, of at most two distinct
    values, is a mask. Other computed tables (a bias that was gathered from a trained one) count as parameters.
 
@@ -21,12 +23,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy
 
-from engine.onnx.computed import Computed, computed
+from engine.onnx.computed import Computed
 from engine.onnx.graph import Array, Graph, Node, StoredTensor
 
 Role: TypeAlias = Literal["parameter", "buffer", "constant"]
@@ -96,6 +98,12 @@ _MADE_UP = re.compile(
     re.IGNORECASE,
 )
 """Names that exporters give to tensors that they computed or that have no name in the model."""
+PARAMETER, BUFFER = "PARAMETER", "BUFFER"
+"""What torch.export's exporter says a tensor is; anything else is a constant."""
+_BUFFER = re.compile(r"\.(?:running_mean|running_var|num_batches_tracked|inv_freq|original_inv_freq)$")
+"""Names of buffers in PyTorch models."""
+_LITERAL = re.compile(r"(?:.*/)?Constant(?:_\d+)?_output_0$")
+"""Names of tensors that are written in the code of a PyTorch model: its parameters are initializers."""
 _MODULE_TENSOR = re.compile(r"[^\W\d][^\s./:]*(?:\.[^\s./:]+)+$")
 """``layer1.0.conv1.weight``."""
 
@@ -144,12 +152,12 @@ class Tensors:
         self,
         graph: Graph,
         once: Computed,
-        marked: Collection[str] = (),
+        marked: Mapping[str, str] | None = None,
         values: Values = lambda name: None,
     ) -> None:
-        """``marked`` are those that the exporter says are parameters; ``values`` reads a tensor, as far as it can."""
+        """``marked`` is what the exporter says a tensor is, by name; ``values`` reads a tensor, as far as it can."""
         self._computed = once
-        self._marked = frozenset(marked)
+        self._marked = marked or {}
         self._values = values
         self._origins: dict[str, tuple[Origin, ...]] = {}
         self._masks: dict[str, bool] = {}
@@ -274,15 +282,17 @@ class Tensors:
             ):
                 self.shifted.add(stored.name)
             return "parameter" if quantised and stored.dtype in QUANTISED else "constant"
-        named = origin.name in self._marked or not is_made_up(origin.name)
-        if not origin.direct:
-            return "parameter" if named and math.prod(stored.shape) > 1 else "constant"
-        if slot == "weight":
+        marked = self._marked.get(origin.name, "")
+        if marked == BUFFER or (not marked and _BUFFER.search(origin.name)):
+            return "buffer"
+        if marked == PARAMETER or (slot == "weight" and origin.direct):
             return "parameter"
         if math.prod(stored.shape) <= 1:
-            told = origin.name in self._marked or bool(owner(origin.name))
-            return "parameter" if told else "constant"
-        return "constant" if not named and self._is_mask(node, stored) else "parameter"
+            return "parameter" if owner(origin.name) else "constant"
+        if marked or _LITERAL.match(stored.name):
+            return "constant"
+        could_be_mask = is_made_up(origin.name) and (node.op_type in MASKING or not origin.direct)
+        return "constant" if could_be_mask and self._is_mask(stored) else "parameter"
 
     def _pack(self, node: Node, stored: StoredTensor) -> None:
         columns, rows = node.attributes.get("K"), node.attributes.get("N")
@@ -300,9 +310,9 @@ class Tensors:
         array = self._values(name)
         return array is None or bool(numpy.any(array))
 
-    def _is_mask(self, node: Node, stored: StoredTensor) -> bool:
+    def _is_mask(self, stored: StoredTensor) -> bool:
         """Whether a table without a name of its own holds at most two distinct values."""
-        if node.op_type not in MASKING or stored.bytes > MASK_BYTES:
+        if stored.bytes > MASK_BYTES:
             return False
         if stored.name not in self._masks:
             array = self._values(stored.name)
@@ -314,8 +324,7 @@ class Tensors:
         read = {name for node in graph.walk() for name in node.inputs} | set(graph.outputs)
         for name, stored in graph.stored.items():
             if name not in read and stored.dtype in FLOATS and math.prod(stored.shape) > 1:
-                is_statistic = name.endswith(("running_mean", "running_var"))
-                self.roles[name] = "buffer" if is_statistic else "parameter"
+                self.roles[name] = "buffer" if _BUFFER.search(name) else "parameter"
 
 
 def has_two_values(array: Array) -> bool:
@@ -348,13 +357,3 @@ def _graphs(graph: Graph) -> Iterator[Graph]:
     for node in graph.nodes:
         for body in node.subgraphs.values():
             yield from _graphs(body)
-
-
-def marked_parameters(kinds: Mapping[str, str]) -> frozenset[str]:
-    """Names that an exporter marked: ``kinds`` is the metadata's word by name."""
-    return frozenset(name for name, kind in kinds.items() if kind == "PARAMETER")
-
-
-def roles(graph: Graph) -> dict[str, Role]:
-    """The role of every stored tensor that a node reads, by name."""
-    return Tensors(graph, computed(graph)).roles

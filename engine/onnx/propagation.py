@@ -24,6 +24,7 @@ from engine.onnx.facts import GraphFacts
 from engine.onnx.folding import Folder, as_tensor
 from engine.onnx.graph import Graph, Node
 from engine.onnx.prepared import TypeReader
+from engine.onnx.sequences import taken_out
 from engine.onnx.standard_shapes import WRONG, standard_outputs
 from engine.onnx.values import NO_TENSOR, UNKNOWN, GraphShapes, Value
 
@@ -40,6 +41,8 @@ class Propagation:
         self.opsets = dict(opsets)
         self.types = types
         self.assumptions = assumptions
+        self.filled = 0
+        """Nodes whose shapes whole-graph inference had not found."""
 
     def run(
         self, facts: GraphFacts, shapes: GraphShapes, complaints: Mapping[str, str] | None = None
@@ -67,11 +70,13 @@ class Propagation:
                 raise
 
     def _fill(self, facts: GraphFacts, node: Node, shapes: GraphShapes, folder: Folder) -> None:
+        self.filled += 1
         if node.op_type not in WRONG:
             self._infer(facts, node, shapes)
         if not is_blank(node, shapes) or self._evaluated(node, shapes):
             return
         self._set_known(node, shapes, standard_outputs(node, shapes))
+        self._set_known(node, shapes, (taken_out(node, facts.producers, shapes),))
         if not is_blank(node, shapes):
             return
         before = len(self.assumptions.made)

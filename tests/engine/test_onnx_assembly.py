@@ -244,3 +244,19 @@ def test_the_layers_of_an_edited_model_keep_their_names(tmp_path: Path) -> None:
     default = session.default_configuration()
     edited = session.analyze(Configuration(default.inputs, (RemoveLayer("block.gate"),)))
     assert edited.layers.path == ("block.act", "block.out")
+
+
+def test_parts_of_unequal_size_keep_their_sizes_through_a_sequence(tmp_path: Path) -> None:
+    nodes = [
+        node("Slice", ["x", "zero", "one", "one"], ["head"]),
+        node("Slice", ["x", "one", "eight", "one"], ["tail"]),
+        node("SequenceEmpty", [], ["s0"]),
+        node("SequenceInsert", ["s0", "head"], ["s1"]),
+        node("SequenceInsert", ["s1", "tail"], ["s2"]),
+        node("SequenceAt", ["s2", "last"], ["part"]),
+        node("MatMul", ["part", "w"], ["y"]),
+    ]
+    weights = {"zero": numpy.array([0]), "one": numpy.array([1]), "eight": numpy.array([8])}
+    path = tmp_path / "s.onnx"
+    hand_made(path, nodes, {"x": (2, 8)}, ["y"], {**weights, "last": numpy.array(-1), "w": floats(7, 3)})
+    assert analysed(path).totals.macs == 2 * 7 * 3

@@ -247,3 +247,26 @@ def test_zeros_of_a_quantised_weight_are_counted_where_0_is_0(
     analysis = session.analyze(session.default_configuration(), fast=False)
     assert analysis.layers.zeros == ((8,) if known else (None,))
     assert analysis.layers.nonzero_macs == ((2 * 8 * 4 * 3 // 4,) if known else (None,))
+
+
+class Rotary(nn.Module):
+    """A buffer of frequencies, as rotary embeddings have, a table that is a parameter, and a constant in the code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Module()
+        self.inner.register_buffer("inv_freq", torch.rand(8))
+        self.inner.table = nn.Parameter(torch.rand(4, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        repeated = self.inner.table.repeat(2, 1)
+        return (x * self.inner.inv_freq + repeated) / torch.tensor([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+
+
+@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+def test_buffers_and_constants_in_the_code_are_no_parameters(dynamo: bool, tmp_path: Path) -> None:
+    path = export(Rotary().eval(), (torch.rand(8, 8),), tmp_path / "r.onnx", dynamo=dynamo)
+    analysis = analysed(path)
+    # Repeated at export the table is stored twice as large; what torch.export computed is no longer marked as constant.
+    assert analysis.totals.params == 2 * 4 * 8 + (8 if dynamo else 0)
+    assert analysis.totals.buffers == 8
