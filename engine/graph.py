@@ -31,7 +31,7 @@ class InputShape(Struct, frozen=True):
     """``""`` in a request stands for the dtype that the model's own example has."""
 
     def __str__(self) -> str:
-        text = "×".join(str(size) for size in self.shape)
+        text = "×".join(str(size) for size in self.shape) or "scalar"
         return text if self.dtype == "float32" else f"{text} {self.dtype}"
 
 

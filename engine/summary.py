@@ -198,7 +198,10 @@ def _growth(before: Sequence[Shape], after: Sequence[Shape]) -> float | None:
 def _where(comparison: Comparison, parts: list[Part]) -> list[Sentence]:
     """Which parts changed by which factor, and which cost what they did."""
     working = [part for part in parts if part.work_before and part.work_after]
-    changed = [part for part in working if not part.same]
+    # What differs by less than the digits shown says nothing: norms that an exporter folded.
+    changed = [
+        part for part in working if not part.same and numbers.significant(part.factor or 1.0) != "1.00"
+    ]
     kept = [part for part in working if part.same]
     if not changed:
         return []

@@ -97,6 +97,9 @@ def pages(contents: Contents) -> list[Page]:
         _code_page(contents),
         _operations_page(contents),
         _inputs_page(contents),
+        _functions_page(contents),
+        _opsets_page(contents),
+        _external_page(contents),
         _files_page(contents),
         _metadata_page(contents),
         _notes_page(contents),
@@ -264,6 +267,40 @@ def _inputs_page(contents: Contents) -> Page:
         Column("Dtype", "Type of its elements", [each.dtype for each in inputs]),
     )
     return Page("inputs", "Inputs", columns)
+
+
+def _functions_page(contents: Contents) -> Page:
+    functions = contents.functions
+    names = [each.name for each in functions]
+    columns = (
+        Column("Function", "Made of operators, by the model itself", names, plain, searched=True),
+        Column("Calls", "From its graph", [each.count for each in functions], count_text, number=True),
+    )
+    return Page("functions", "Functions", columns)
+
+
+def _opsets_page(contents: Contents) -> Page:
+    domains = [domain for domain, _ in contents.opsets]
+    versions = [version for _, version in contents.opsets]
+    columns = (
+        Column(
+            "Operators of", "Whose operators: ai.onnx are those of ONNX itself", domains, plain, searched=True
+        ),
+        Column("Version", "Of the operator set", versions, str, number=True),
+    )
+    return Page("opsets", "Operator sets", columns)
+
+
+def _external_page(contents: Contents) -> Page:
+    files = contents.external
+    columns = (
+        Column("File", "Beside the model", [each.name for each in files], plain, searched=True),
+        _amounts("Size", "Of the file", [each.size for each in files], numbers.size),
+        _amounts(
+            "Values", "Bytes of the model's tensors in it", [each.packed for each in files], numbers.size
+        ),
+    )
+    return Page("external", "External data", columns)
 
 
 def _files_page(contents: Contents) -> Page:

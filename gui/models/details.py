@@ -91,7 +91,8 @@ def _subtitle(cells: LayerCells, node: int, is_module: bool) -> str:
     if row >= 0:
         parts += [analysis.layers.op[row], analysis.layers.family[row]]
     state = cells.state(node)
-    return " · ".join([*parts, state] if state else parts)
+    # A node of an ONNX graph is called after its operator.
+    return " · ".join(dict.fromkeys([*parts, state] if state else parts))
 
 
 def _facts(cells: LayerCells, node: int, attributes: dict[str, AttributeValue]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Sizes that depend on the data: one button that says how many there are, and a list of fields behind it."""
+"""What depends on the data: one button that says how many there are, and a list of fields behind it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELD_WIDTH = 120
 
 
 class AssumptionsButton(QToolButton):
-    """``9 assumed sizes ▾``; hidden while there is none. ``changed`` carries (key, value) that the user set."""
+    """``9 assumptions ▾``; hidden while there is none. ``changed`` carries (key, value) that the user set."""
 
     changed = Signal(str, int)
     corrected = Signal(str)
@@ -24,21 +24,20 @@ class AssumptionsButton(QToolButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("assumptions_button")
-        self.setAccessibleName("Assumed sizes")
+        self.setAccessibleName("Assumptions")
         self.setToolTip(
-            "Sizes that depend on the data; the numbers hold for these values. Click to change them."
+            "Sizes, repetitions and branches that depend on the data; the numbers hold for these values. "
+            "Click to change them."
         )
         self.fields: dict[str, NumberField] = {}
         self._popup = QFrame(self, Qt.WindowType.Popup)
         self._popup.setObjectName("assumptions")
         self._popup.setProperty("panel", True)
-        self._popup.setAccessibleName("Assumed sizes")
+        self._popup.setAccessibleName("Assumptions")
         layout = QVBoxLayout(self._popup)
         layout.setContentsMargins(12, 12, 12, 12)
         layout.setSpacing(8)
-        note = QLabel(
-            "These sizes depend on the data. The numbers hold for the values assumed here.", self._popup
-        )
+        note = QLabel("This depends on the data. The numbers hold for the values assumed here.", self._popup)
         note.setProperty("role", "secondary")
         layout.addWidget(note)
         self._scroll = QScrollArea(self._popup)
@@ -65,7 +64,7 @@ class AssumptionsButton(QToolButton):
             limits = f"{assumption.minimum:,} to {assumption.maximum:,}"
             field.setToolTip(f"{assumption.label}: {limits}" if enabled else reason)
         count = len(assumptions)
-        self.setText(f"{count} assumed size{'s' if count != 1 else ''} ▾")
+        self.setText(f"{count} assumption{'s' if count != 1 else ''} ▾")
         self.setVisible(bool(assumptions))
         if not assumptions:
             self._popup.hide()

@@ -38,6 +38,8 @@ from gui.views.throttle import Throttle
 from gui.workspace import Workspace
 
 LABEL_WIDTH = 84
+NARROW_WEIGHED = 520
+"""The same as NARROW with the long names of what the weights' zeros save."""
 MARGIN = 12
 SCROLL_BAR = 12
 NARROW = 420
@@ -267,14 +269,18 @@ class InspectorPanel(QFrame):
             self._attribute_grid.addWidget(editor, row, 2 * place + 1)
 
     def _show_numbers(self) -> None:
-        narrow = self.width() < NARROW
+        narrow = self._is_narrow(self.width())
         self._numbers.setText(_numbers_html(self._metrics, self._theme.current, narrow=narrow))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._place_editors()
-        if (event.oldSize().width() < NARROW) != (self.width() < NARROW):
+        if self._is_narrow(event.oldSize().width()) != self._is_narrow(self.width()):
             self._show_numbers()
+
+    def _is_narrow(self, width: int) -> bool:
+        weighed = any(line.metric.weighed for line in self._metrics)
+        return width < (NARROW_WEIGHED if weighed else NARROW)
 
     # -- slots ---------------------------------------------------------------------------------------------------
 

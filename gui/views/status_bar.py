@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from engine import numbers
+from engine.results import Analysis
 from gui.measuring import Measuring
 from gui.models.latency_words import NOT_MEASURED, Situation, badge
 from gui.theme import ThemeManager
@@ -31,6 +32,8 @@ PATIENCE_MS = 300
 """Work shorter than this shows no progress."""
 LOAD_MS = 2000
 NOTICE_MS = 8000
+MOST_ROWS = 1000
+"""Layers that are not counted and named one by one."""
 
 ENGINE_WORDS = {
     "stopped": ("engine stopped", "worse"),
@@ -47,6 +50,11 @@ MODE_WORDS = {
     "fake": ("fake tensors", "The meta device could not trace this model; fake tensors could."),
     "cpu": ("real CPU run", "Only a real forward pass on the CPU could tell the operations of this model."),
     "inference": ("shapes inferred", "onnx.shape_inference gave the shapes; no weight was read."),
+    "propagation": (
+        "shapes inferred",
+        "onnx.shape_inference gave the shapes, node by node where it left blanks; no weight was read.",
+    ),
+    "run": ("shapes from a run", "onnxruntime ran the model for the shapes that inference does not tell."),
 }
 
 
@@ -288,9 +296,9 @@ class StatusBar(QFrame):
         if analysis is None:
             return
         missing = analysis.coverage.not_counted
-        text = (
-            "\n".join(f"{entry.calls:>6,} × {entry.op}" for entry in missing) or "Every operation is counted."
-        )
+        text = "\n".join(f"{entry.calls:>6,} × {entry.op}" for entry in missing)
+        rows = uncounted_rows(analysis)
+        text = f"{text}\n\n{rows}" if rows else text or "Every operation is counted."
         TextDialog(
             "Coverage",
             "Not counted in FLOPs; the totals are sums over everything else:" if missing else "",
@@ -304,6 +312,18 @@ class StatusBar(QFrame):
         self.load.setText(
             f"CPU {psutil.cpu_percent(None):.0f}{numbers.THIN}%   RAM {used} of {numbers.size(memory.total)}"
         )
+
+
+def uncounted_rows(analysis: Analysis) -> str:
+    """The layers whose FLOPs are not counted, each with the reason; empty for none."""
+    layers = analysis.layers
+    found = [
+        f"{path or '(model)'}: {op}" + (f": {reason}" if reason else "")
+        for path, op, flops, reason in zip(layers.path, layers.op, layers.flops, layers.formula, strict=True)
+        if flops is None
+    ]
+    more = len(found) - MOST_ROWS
+    return "\n".join([*found[:MOST_ROWS], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def _set_tone(button: QToolButton, tone: str) -> None:

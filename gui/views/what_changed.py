@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote, unquote
 
 from PySide6.QtCore import Qt
@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from engine import numbers
 from engine.measured_summary import latency_sentences
 from engine.metrics import METRIC
+from engine.reconciliation import Reconciliation
 from engine.results import Analysis
 from engine.summary import Contributor, Sentence, Summary, summarise
 from gui.models.comparison import Comparer
@@ -98,7 +99,8 @@ class WhatChangedPanel(QFrame):
         column = QVBoxLayout(body)
         column.setContentsMargins(12, 4, 12, 12)
         column.setSpacing(8)
-        for part in (self._failure, self._headline, self._where, self._parts, self._python):
+        self._params = self._text(body, "what_changed_params")
+        for part in (self._failure, self._headline, self._where, self._params, self._parts, self._python):
             column.addWidget(part)
         column.addWidget(self._reset, 0, Qt.AlignmentFlag.AlignLeft)
         column.addStretch(1)
@@ -163,13 +165,16 @@ class WhatChangedPanel(QFrame):
         measured = latency_sentences(comparison, mode) if self._workspace.is_current else ()
         self._timed = summary if measured else None
         self._show_where(summary, measured, theme)
+        self._params.setText(_params_html(summary.params, theme) if summary.params is not None else "")
+        self._params.setVisible(summary.params is not None)
         self._parts.setText(
             _contributors_html(summary.contributors, METRIC[self._workspace.count_mode].label, theme)
         )
         self._parts.setVisible(len(summary.contributors) > 1)
 
     def _show_where(self, summary: Summary, measured: tuple[Sentence, ...], theme: Theme) -> None:
-        lines = [rich(line) for line in summary.circumstances]
+        told = summary.params.sentence if summary.params is not None else ""  # in a table of its own
+        lines = [rich(line) for line in summary.circumstances if line != told]
         if measured:
             lines.append(" ".join(_html(sentence, theme) for sentence in measured))
         sentences = " ".join(_html(sentence, theme) for sentence in summary.where)
@@ -188,6 +193,7 @@ class WhatChangedPanel(QFrame):
     def _show_nothing(self, sentence: str) -> None:
         self._against.clear()
         self._headline.hide()
+        self._params.hide()
         self._parts.hide()
         self._where.setText(f"<span style='color:{self._theme.current.secondary}'>{rich(sentence)}</span>")
         self._where.setVisible(bool(sentence))
@@ -274,13 +280,33 @@ def _html(sentence: Sentence, theme: Theme) -> str:
     return "".join(parts)
 
 
-def _code_html(lines: Iterable[str], theme: Theme) -> str:
+def _code_html(lines: Sequence[str], theme: Theme) -> str:
     ground = f"background-color:{theme.window}; color:{theme.text}"
-    return "<br>".join(f"<span style='{ground}'>&nbsp;{rich(line)}&nbsp;</span>" for line in lines)
+    # Spaces at the beginning of a line mean something in Python, and nothing in HTML.
+    indents = ("&nbsp;" * (1 + len(line) - len(line.lstrip(" "))) for line in lines)
+    return "<br>".join(
+        f"<span style='{ground}'>{indent}{rich(line.lstrip(' '))}&nbsp;</span>"
+        for indent, line in zip(indents, lines, strict=True)
+    )
 
 
 def _link(node: str, text: str, theme: Theme) -> str:
     return f"<a href='{LINK}{quote(node)}' style='color:{theme.accent}; text-decoration:none'>{text}</a>"
+
+
+def _params_html(params: Reconciliation, theme: Theme) -> str:
+    """Why the file has other parameters than the model it comes from, in lines that sum to the difference."""
+    quiet = f"color:{theme.secondary}"
+    rows = [("Baseline", "", f"{params.before:,}")]
+    rows += [(line.what, line.where, line.change) for line in params.lines]
+    rows.append(("This model", "", f"{params.after:,}"))
+    body = (
+        f"<tr><td align='right'>{rich(count)}&nbsp;&nbsp;</td><td>{rich(what)} "
+        f"<span style='{quiet}'>{rich(where)}</span></td></tr>"
+        for what, where, count in rows
+    )
+    title = f"<tr><td colspan='2' style='{quiet}'>Parameters, line by line</td></tr>"
+    return f"<table cellpadding='2' cellspacing='0'>{title}{''.join(body)}</table>"
 
 
 def _contributors_html(parts: Iterable[Contributor], label: str, theme: Theme) -> str:

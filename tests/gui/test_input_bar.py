@@ -231,7 +231,7 @@ def test_assumptions_are_number_fields(window: MainWindow, qtbot: QtBot) -> None
     open_model(qtbot, workspace, "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
     button = window.input_bar.assumptions
     field = button.fields["rpn:nms"]
-    assert button.text() == f"{len(button.fields)} assumed sizes ▾"
+    assert button.text() == f"{len(button.fields)} assumptions ▾"
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(field.isVisible)
     before = field.value()
