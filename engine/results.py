@@ -16,8 +16,9 @@ from engine.graph import Assumption, AttributeValue, Shape
 from engine.measurement import Latency, LayerTimes
 from engine.metrics import METRIC, ratio
 
-TraceMode = Literal["meta", "fake", "cpu", "inference"]
-"""How the operations were found: on the meta device, with fake tensors, or by a real CPU run."""
+TraceMode = Literal["meta", "fake", "cpu", "inference", "propagation", "run"]
+"""How the operations were found: on the meta device, with fake tensors, or by a real CPU run; of an ONNX graph, how
+their shapes were: by onnx.shape_inference, node by node where that leaves blanks, or by a run of onnxruntime."""
 
 FAMILIES = (
     "convolution", "linear", "attention", "recurrent", "embedding", "norm",

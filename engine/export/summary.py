@@ -225,6 +225,8 @@ MODES = {
     "fake": "traced with fake tensors: every operation with its shapes, no arithmetic",
     "cpu": "traced by a real run on the CPU",
     "inference": "onnx.shape_inference on the graph without its weights",
+    "propagation": "onnx.shape_inference on the graph without its weights, and node by node where that left blanks",
+    "run": "onnx.shape_inference, and a run by onnxruntime for the shapes that it does not tell",
 }
 
 

@@ -12,16 +12,17 @@ import msgspec
 
 from engine.configuration import Configuration
 from engine.edits import Edit
-from engine.errors import CancelledError, InputError
+from engine.errors import CancelledError, InputError, LoadError, RealRunRequiredError
 from engine.graph import InputShape, InputSpec
-from engine.guard import NotEnoughMemoryError, check_memory
+from engine.guard import Need, NotEnoughMemoryError, check_memory, require
 from engine.onnx.assembly import Structure, build_analysis
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import opened_inputs
+from engine.onnx.real_shapes import blanks, needs_run, run_for_shapes
 from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.save import Wanted, save
-from engine.onnx.shapes import NodeError, ShapeEngine
+from engine.onnx.shapes import NodeError, ShapeEngine, Shapes
 from engine.onnx.weights import reader
 from engine.onnx.zeros import count_zeros
 from engine.open_model import FailedAnalysisError, KeptAnalyses, OpenModel
@@ -62,6 +63,7 @@ class OnnxSession(OpenModel):
         self._states: OrderedDict[tuple[Edit, ...], _State] = OrderedDict()
         self._kept = KeptAnalyses()
         self._zeros: dict[str, int] | None = None
+        self._stamps = _stamps(loaded.document)
         opened = opened_inputs(loaded.document, self._state(()).shapes, inputs)
         self.specs: tuple[InputSpec, ...] = opened.specs
         self.guessed_inputs = opened.guessed
@@ -91,7 +93,7 @@ class OnnxSession(OpenModel):
         state = self._state(configuration.edits)
         _check(stop)
         try:
-            shapes = state.shapes.infer(configuration.inputs, dict(configuration.assumptions))
+            shapes = self._shapes(configuration, state)
         except NodeError as error:
             raise FailedAnalysisError(error, self._partial(configuration, state, error)) from error
         _check(stop)
@@ -104,6 +106,29 @@ class OnnxSession(OpenModel):
             self._kept.put(configuration, analysis)
         return analysis
 
+    def _shapes(self, configuration: Configuration, state: _State) -> Shapes:
+        """Of every value; by a real run where that is allowed and inference leaves blanks."""
+        assumptions = dict(configuration.assumptions)
+        shapes = state.shapes.infer(configuration.inputs, assumptions)
+        graph = state.document.graph
+        names = blanks(graph, shapes.main) if shapes.unknown else []
+        if names and configuration.allow_real_run:
+            require(Need(self.weight_bytes), self.info.name)
+            known = run_for_shapes(self.model_for_run(configuration, as_bytes=True), names)
+            return state.shapes.infer(configuration.inputs, assumptions, known) if known else shapes
+        if needs_run(graph, shapes):
+            first = next(node.path for node in graph.walk() if node.name == shapes.unknown[0])
+            raise RealRunRequiredError(
+                f"The shapes of {self.info.name} cannot be told without running it for real.",
+                layer=first,
+                details=(
+                    f"{len(shapes.unknown):,} of {len(graph.nodes):,} nodes have no known shapes, from {first} on.",
+                    f"onnxruntime would read {self.weight_bytes / 2**20:,.0f} MiB of weights and take as long as one"
+                    " forward pass, for every size.",
+                ),
+            )
+        return shapes
+
     def _partial(self, configuration: Configuration, state: _State, error: NodeError) -> Analysis | None:
         """The rows before the node that refuses its inputs."""
         if error.shapes is None:
@@ -115,12 +140,17 @@ class OnnxSession(OpenModel):
         """The document with ``edits``. Raises InputError for one that does not fit."""
         return self._state(edits).document
 
-    def model_for_run(self, configuration: Configuration) -> RunModel:
-        """What onnxruntime is given to run ``configuration``. Raises InputError for one that does not fit."""
+    def model_for_run(self, configuration: Configuration, *, as_bytes: bool = False) -> RunModel:
+        """What onnxruntime is given to run ``configuration``. Raises InputError for one that does not fit.
+
+        ``as_bytes``: a graph that can be changed, rather than the file where that would do.
+        LoadError where the model's files changed.
+        """
+        self._require_unchanged()
         document = self.edited(configuration.edits)
         remade = document.remade if isinstance(document, EditedDocument) else None
         inputs = self.complete(configuration.inputs)
-        return run_model(document, inputs, edited=bool(configuration.edits), remade=remade)
+        return run_model(document, inputs, edited=as_bytes or bool(configuration.edits), remade=remade)
 
     def save(
         self,
@@ -134,6 +164,7 @@ class OnnxSession(OpenModel):
     ) -> str:
         """As OpenModel.save says. Raises InputError and LayerError for what cannot be analysed."""
         stop = stop or Event()
+        self._require_unchanged()
         inputs = self.complete(configuration.inputs)
         configuration = msgspec.structs.replace(configuration, inputs=inputs)
         try:
@@ -152,6 +183,15 @@ class OnnxSession(OpenModel):
             return ""
 
         return save(wanted, obstacle, stop, progress)
+
+    def _require_unchanged(self) -> None:
+        """Raises LoadError where weights may lie elsewhere by now than the graph says."""
+        now = _stamps(self.document)
+        changed = next((path for path, stamp in self._stamps.items() if now[path] != stamp), None)
+        if changed is not None:
+            raise LoadError(
+                f"{changed.name} has changed since it was opened.", hint="Open it again.", file=str(changed)
+            )
 
     def _state(self, edits: tuple[Edit, ...]) -> _State:
         found = self._states.get(edits)
@@ -206,3 +246,16 @@ def _edited(analysis: Analysis, document: EditedDocument) -> Analysis:
 def _check(stop: Event | None) -> None:
     if stop is not None and stop.is_set():
         raise CancelledError()
+
+
+def _stamps(document: Document) -> dict[Path, tuple[int, int] | None]:
+    """(time of the last change, bytes) of the model's files; None for one that is not there."""
+    found: dict[Path, tuple[int, int] | None] = {}
+    for path in {document.path, *(Path(each.file) for each in document.locations.values())}:
+        try:
+            status = path.stat()
+        except OSError:
+            found[path] = None
+        else:
+            found[path] = (status.st_mtime_ns, status.st_size)
+    return found

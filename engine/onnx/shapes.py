@@ -37,12 +37,21 @@ class ShapeEngine:
             if each.domain not in ("", "ai.onnx")
         }
 
-    def infer(self, inputs: Sequence[InputShape], assumptions: Mapping[str, int] | None = None) -> Shapes:
-        """``assumptions`` are values the user set, by key. Raises NodeError for a node that refuses its inputs."""
+    def infer(
+        self,
+        inputs: Sequence[InputShape],
+        assumptions: Mapping[str, int] | None = None,
+        known: Mapping[str, Value] | None = None,
+    ) -> Shapes:
+        """``assumptions`` are values the user set, by key; ``known`` are what a real run told, by value name.
+
+        Raises NodeError for a node that refuses its inputs.
+        """
         inferred, contradiction = self._prepared.infer(inputs)
         main = self._facts.empty_shapes(None)
         for infos in (inferred.input, inferred.value_info, inferred.output):
             self._read(infos, main)
+        main.values.update(known or {})
         made = Assumptions(assumptions or {})
         propagation = Propagation(self._opsets, self._types, made)
         try:
@@ -50,13 +59,20 @@ class ShapeEngine:
                 self._facts, main, complaints(contradiction, self._graph) if contradiction else None
             )
         except NodeError as error:
-            error.shapes = self._shapes(main, made)
+            error.shapes = self._shapes(main, made, propagation, known)
             raise
-        return self._shapes(main, made)
+        return self._shapes(main, made, propagation, known)
 
-    def _shapes(self, main: GraphShapes, made: Assumptions) -> Shapes:
+    def _shapes(
+        self,
+        main: GraphShapes,
+        made: Assumptions,
+        propagation: Propagation,
+        known: Mapping[str, Value] | None,
+    ) -> Shapes:
         return Shapes(
             main,
+            how="run" if known else "propagation" if propagation.filled else "inference",
             unknown=tuple(unknown_nodes(self._graph, main)),
             assumptions=tuple(made.made.values()),
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from engine.graph import Assumption, Shape
 from engine.onnx.graph import Array
+
+How: TypeAlias = Literal["inference", "propagation", "run"]
 
 
 class Value(NamedTuple):
@@ -71,10 +73,12 @@ class GraphShapes:
 
 @dataclass
 class Shapes:
-    """All of a model's. ``how`` names how they were found; ``unknown`` the nodes with an output of unknown shape."""
+    """All of a model's."""
 
     main: GraphShapes
-    how: str = "inference"
+    how: How = "inference"
+    """By onnx.shape_inference alone, with nodes that it left blank, or with a real run by onnxruntime."""
     unknown: tuple[str, ...] = ()
+    """Names of the nodes with an output of unknown shape."""
     assumptions: tuple[Assumption, ...] = ()
     """Sizes, trip counts and branches that depend on the data, with the values they were given."""

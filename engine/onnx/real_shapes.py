@@ -1,0 +1,75 @@
+"""The last way to a shape: onnxruntime runs the model, with the values that nothing else tells as outputs.
+
+It gives what inference cannot: elements of sequences, operators without a rule. What depends on data is that of random
+inputs then. Everything in this process' memory: the caller has seen to that it fits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import onnx
+
+from engine.onnx.graph import Graph
+from engine.onnx.propagation import is_blank
+from engine.onnx.run_model import FOLDER_ENTRY, RunModel, seeded_inputs
+from engine.onnx.runtime import onnxruntime
+from engine.onnx.values import NO_TENSOR, GraphShapes, Shapes, Value
+
+log = logging.getLogger(__name__)
+
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "ai.onnx.preview.training"})
+"""Operators that onnxruntime brings along; of others it has no code."""
+
+
+def needs_run(graph: Graph, shapes: Shapes) -> bool:
+    """Whether most of the nodes have no shapes, and onnxruntime could tell them."""
+    if not shapes.unknown:
+        return False
+    nodes = list(graph.walk())
+    return 2 * len(shapes.unknown) > len(nodes) and all(node.domain in DOMAINS for node in nodes)
+
+
+def blanks(graph: Graph, shapes: GraphShapes) -> list[str]:
+    """Values of the main graph without a shape."""
+    return [
+        name
+        for node in graph.nodes
+        if is_blank(node, shapes)
+        for name in node.outputs
+        if name and shapes.of(name).shape is None and shapes.of(name).dtype not in NO_TENSOR
+    ]
+
+
+def run_for_shapes(run: RunModel, names: Sequence[str]) -> dict[str, Value]:
+    """Shapes of the values ``names``; empty where onnxruntime cannot run the model.
+
+    ``run.model`` is bytes. Integer inputs are 0, others random, the same every time.
+    """
+    runtime = onnxruntime()
+    assert isinstance(run.model, bytes)
+    model = onnx.ModelProto.FromString(run.model)
+    known = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry(FOLDER_ENTRY, run.folder)
+    try:
+        session = runtime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        made = session.run(list(names), seeded_inputs(run.inputs))
+    except Exception as error:
+        # onnxruntime's exceptions have no base of their own; without a run the values stay unknown.
+        log.info("onnxruntime did not run the model for its shapes: %s", error)
+        return {}
+    return {
+        name: Value(tuple(value.shape), _dtype(str(value.dtype)))
+        for name, value in zip(names, made, strict=True)
+        if hasattr(value, "shape")
+    }
+
+
+def _dtype(name: str) -> str:
+    return "string" if name == "object" else name
