@@ -41,7 +41,7 @@ _WORDS = (
 )
 """Label → how exporters call such a dimension."""
 _NO_NAME = re.compile(
-    r"(unk__\d+|\?|none|-1|.*dynamic_axes_\d+|s\d+|u\d+|.*_dim_?\d+|\w+::.*|)", re.IGNORECASE
+    r"(unk__\d+|\?|none|-1|.*dynamic_axes_\d+|s\d+|u\d+|(.*_)?dim_?\d+|\w+::.*|)", re.IGNORECASE
 )
 """Names that say nothing."""
 _FRESH = re.compile(r"(?!past|total)\w*seq\w*", re.IGNORECASE)

@@ -154,7 +154,9 @@ def test_the_first_layer_tells_how_many_dimensions_there_are(tmp_path: Path) -> 
 def test_what_is_no_tensor_has_no_sizes_to_set(tmp_path: Path) -> None:
     """Sequences, scalars, initializers that old files list as inputs."""
     model = parsed(
-        "agraph (seq(float[4]) parts, float x, float[4] w) => (y) { a = ConcatFromSequence<axis = 0>(parts) b = Mul(a, x) y = Mul(b, x) }"
+        """agraph (seq(float[4]) parts, float x, float[4] w) => (y) {
+            a = ConcatFromSequence<axis = 0>(parts) b = Mul(a, x) y = Mul(b, w)
+        }"""
     )
     model.graph.initializer.extend(parsed("agraph () => () <float[4] w = {1, 2, 3, 4}> {}").graph.initializer)
     opened = document(model, tmp_path)
