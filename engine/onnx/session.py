@@ -15,7 +15,7 @@ from engine.edits import Edit
 from engine.errors import CancelledError, InputError, LoadError, RealRunRequiredError
 from engine.graph import InputShape, InputSpec
 from engine.guard import Need, NotEnoughMemoryError, check_memory, require
-from engine.onnx.assembly import Structure, build_analysis
+from engine.onnx.assembly import build_analysis
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import opened_inputs
@@ -23,6 +23,7 @@ from engine.onnx.real_shapes import blanks, needs_run, run_for_shapes
 from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.save import Wanted, save
 from engine.onnx.shapes import NodeError, ShapeEngine, Shapes
+from engine.onnx.structure import Structure
 from engine.onnx.weights import reader
 from engine.onnx.zeros import count_zeros
 from engine.open_model import FailedAnalysisError, KeptAnalyses, OpenModel
