@@ -244,6 +244,7 @@ class Actions:
         what = "Pause measuring" if measuring.enabled else "Measure how long a forward pass takes"
         self.measure.setToolTip(REPORT_TIMES if is_report else f"{what} ({keys})")
         self.measure.setEnabled(not is_report)
+        self.measure_ops.setText("Time every kernel" if measuring.is_onnx else "Time every operation")
         why = REPORT_TIMES if is_report else ""
         self._able(self.threads, why)
         if not why and workspace.analysis is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy
 import onnx
@@ -25,8 +26,10 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
+from engine.results import TraceMode
 from gui.main_window import FILTERS, MainWindow
 from gui.settings import Settings
+from gui.views.status_bar import MODE_WORDS
 from gui.workspace import Workspace
 from tests.gui.conftest import ANSWER_MS, open_model, wait_current
 
@@ -112,6 +115,10 @@ def test_opens_without_a_question_and_says_what_it_is(opened: MainWindow) -> Non
     coverage = part(opened, QToolButton, "status_coverage")
     assert isinstance(coverage, QToolButton) and coverage.text().startswith("100")
     assert opened.layers.view.index_of("stem").isValid()
+
+
+def test_every_way_to_the_numbers_has_words() -> None:
+    assert set(MODE_WORDS) == set(get_args(TraceMode))
 
 
 def test_slider_moves_the_numbers(opened: MainWindow, qtbot: QtBot) -> None:
