@@ -51,14 +51,6 @@ MODE_WORDS = {
     "cpu": ("real CPU run", "Only a real forward pass on the CPU could tell the operations of this model."),
     "inference": ("shapes inferred", "onnx.shape_inference gave the shapes; no weight was read."),
     "propagation": (
-        "shapes inferred, blanks filled",
-        "onnx.shape_inference gave the shapes; what it left blank was found node by node. No weight was read.",
-    ),
-    "run": (
-        "shapes from a run",
-        "Only a run by onnxruntime could tell the shapes that inference left blank.",
-    ),
-    "propagation": (
         "shapes inferred",
         "onnx.shape_inference gave the shapes, node by node where it left blanks; no weight was read.",
     ),
