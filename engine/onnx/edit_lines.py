@@ -29,21 +29,40 @@ def set_attribute(
     ]
 
 
-def new_weight(name: str, tensor: TensorProto, fan_in: int) -> list[str]:
-    """Random values in place of the initializer ``name``, which gets the shape of ``tensor``."""
-    shape = tuple(tensor.dims)
+def new_weight(
+    name: str, tensor: TensorProto, fan_in: int, *, bodies: bool, node: bool, input: bool
+) -> list[str]:
+    """Random values in place of the weight ``name``, which gets the shape of ``tensor``.
+
+    ``node``: it is the value of a Constant node, not an initializer; ``input``: it is among the graph's inputs too.
+    """
+    shape, dtype = tuple(tensor.dims), dtype_name(tensor.data_type)
+    graphs = ALL if bodies else MAIN
     random = "numpy.random.default_rng(0)"
-    if dtype_name(tensor.data_type).startswith(("int", "uint")):
-        low = 0 if dtype_name(tensor.data_type).startswith("u") else -8
+    if dtype.startswith(("int", "uint")):
+        low = 0 if dtype.startswith("u") else -8
         values = f"{random}.integers({low}, {low + 16}, {shape})"
     else:
         scale = math.sqrt(max(fan_in, 1))
         values = f"{random}.standard_normal({shape}, dtype=numpy.float32) / numpy.float32({scale!r})"
-    return [
-        f"weight = next(t for t in model.graph.initializer if t.name == {name!r})",
+    if node:
+        found = (
+            f"a.t for g in {graphs} for n in g.node if {name!r} in n.output "
+            "for a in n.attribute if a.name == 'value'"
+        )
+    else:
+        found = f"t for g in {graphs} for t in g.initializer if t.name == {name!r}"
+    lines = [
+        f"weight = next({found})",
         f"values = {values}",
         "weight.CopyFrom(helper.make_tensor(weight.name, weight.data_type, values.shape, values.ravel()))",
     ]
+    if input:
+        lines += [
+            f"value = next(v for v in model.graph.input if v.name == {name!r})",
+            f"value.CopyFrom(helper.make_tensor_value_info(value.name, {tensor.data_type}, {shape}))",
+        ]
+    return lines
 
 
 def remove(
@@ -59,7 +78,7 @@ def remove(
 
     Reads of a key of ``instead`` become reads of its value; a key of ``kept`` stays, as a copy of its value.
     """
-    names = [next(name for name in outputs if name) for outputs in gone]
+    names = [next(filter(None, outputs)) for outputs in gone if any(outputs)]
     lines = [f"# {path} removed", f"for graph in {ALL if bodies else MAIN}:"]
     if kept:
         lines += [

@@ -147,9 +147,19 @@ class _Editor:
             place.node.outputs, edit.layer, name, value, other, bodies=self._has_bodies
         )
         if weight is not None:
-            weight_name = self._weight_name(place.node)
-            lines += edit_lines.new_weight(weight_name, weight, self._remade[weight_name])
+            lines += self._weight_lines(self._weight_name(place.node), weight)
         self._lines.append(tuple(lines))
+
+    def _weight_lines(self, name: str, weight: TensorProto) -> list[str]:
+        stored = (each for graph in graphs(self._model.graph) for each in graph.initializer)
+        return edit_lines.new_weight(
+            name,
+            weight,
+            self._remade[name],
+            bodies=self._has_bodies,
+            node=all(each.name != name for each in stored),
+            input=any(each.name == name for each in self._model.graph.input),
+        )
 
     def _shown(self, place: _Place, name: str) -> AttributeValue:
         """The value that an attribute of a node has now, its default included."""

@@ -18,7 +18,7 @@ from onnx import TensorProto
 from engine.errors import InputError, UnsupportedModelError
 from engine.graph import InputShape, Shape
 from engine.onnx.document import Document
-from engine.onnx.dtypes import BITS, dtype_name
+from engine.onnx.dtypes import BITS, dtype_name, tensor_bytes
 from engine.onnx.graph import Array, Location
 
 FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
@@ -139,7 +139,7 @@ def location_of(document: Document, tensor: TensorProto) -> Location | None:
     if tensor.data_location != TensorProto.EXTERNAL:
         return None
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    length = (math.prod(tensor.dims) * BITS.get(dtype_name(tensor.data_type), 0) + 7) // 8
+    length = tensor_bytes(tuple(tensor.dims), dtype_name(tensor.data_type))
     return Location(
         str(document.path.parent / entries.get("location", "")),
         int(entries.get("offset") or 0),
@@ -176,30 +176,44 @@ def _point_at_files(model: onnx.ModelProto, document: Document) -> str:
 
 
 def make_weights(model: onnx.ModelProto, remade: Mapping[str, int]) -> None:
-    """Give the tensors in ``remade`` random values: what an edit makes anew has none in the file."""
-    for name, tensor in tensors(model) if remade else ():
-        if name in remade:
-            if math.prod(tensor.dims) * 8 > MOST_MADE:
-                shape = "×".join(map(str, tensor.dims))
-                raise InputError(f"The new weight {name} of {shape} is too large to run or to save.")
-            for field in VALUE_FIELDS:
-                tensor.ClearField(field)
-            del tensor.external_data[:]
-            tensor.data_location = TensorProto.DEFAULT
-            array = random_values(tuple(tensor.dims), dtype_name(tensor.data_type), remade[name])
-            tensor.raw_data = array.tobytes()
+    """Give the tensors in ``remade`` random values: what an edit makes anew has none in the file.
+
+    Raises InputError where they are more than a graph can carry.
+    """
+    made = [(name, tensor) for name, tensor in tensors(model) if name in remade] if remade else []
+    left = MOST_MADE
+    for name, tensor in made:
+        shape, dtype = tuple(tensor.dims), dtype_name(tensor.data_type)
+        left -= tensor_bytes(shape, dtype)
+        if left < 0:
+            raise InputError(
+                f"The new weight {name} of {'×'.join(map(str, shape))} is too large to run or to save.",
+                hint="Take a smaller kernel.",
+            )
+        for field in VALUE_FIELDS:
+            tensor.ClearField(field)
+        del tensor.external_data[:]
+        tensor.data_location = TensorProto.DEFAULT
+        tensor.raw_data = random_values(shape, dtype, remade[name]).tobytes()
 
 
 def random_values(shape: Shape, dtype: str, fan_in: int = 1) -> Array:
-    """The same values in every process: normal with variance 1 / ``fan_in``; integers from −8 to 7, or 0 to 15."""
+    """The same values in every process: normal with variance 1 / ``fan_in``; integers from −8 to 7, or 0 to 15.
+
+    Of a dtype that numpy has not, the bytes of a tensor: small numbers of whatever they mean.
+    """
     generator = numpy.random.default_rng(0)
-    if dtype.startswith(("int", "uint")):
-        low = 0 if dtype.startswith("u") else -8
-        return generator.integers(low, low + 16, shape).astype(dtype)
-    values = generator.standard_normal(shape, dtype=numpy.float32) / numpy.float32(math.sqrt(max(fan_in, 1)))
-    if dtype == "bfloat16":
-        return (values.view(numpy.uint32) >> 16).astype(numpy.uint16)
-    return values.astype(dtype)
+    if dtype in ("float16", "float32", "float64", "bfloat16"):
+        values = generator.standard_normal(shape, dtype=numpy.float32) / numpy.float32(
+            math.sqrt(max(fan_in, 1))
+        )
+        if dtype == "bfloat16":  # the upper half of a float32
+            return (values.view(numpy.uint32) >> 16).astype(numpy.uint16)
+        return values.astype(dtype)
+    if BITS.get(dtype, 8) < 8 or not dtype.startswith(("int", "uint")):
+        return generator.integers(0, 64, tensor_bytes(shape, dtype)).astype(numpy.uint8)
+    low = 0 if dtype.startswith("u") else -8
+    return generator.integers(low, low + 16, shape).astype(dtype)
 
 
 def seeded_inputs(inputs: Collection[InputShape]) -> dict[str, Array]:

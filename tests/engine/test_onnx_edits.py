@@ -119,6 +119,17 @@ def model(
     return OnnxSession(load(path))
 
 
+def by_lines(session: OnnxSession, folder: Path, *edits: Edit) -> OnnxSession:
+    """The file of ``session`` changed by the lines of Python that its edits are shown as."""
+    loaded = onnx.load(session.document.path)
+    exec("\n".join(analysed(session, *edits).python_lines()), {"model": loaded})
+    for value in loaded.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del loaded.graph.value_info[:]
+    onnx.save(loaded, folder / "lines.onnx")
+    return OnnxSession(load(folder / "lines.onnx"))
+
+
 def filled(*shape: int) -> numpy.ndarray[Any, Any]:
     return numpy.random.default_rng(len(shape)).standard_normal(shape, dtype=numpy.float32)
 
@@ -170,16 +181,9 @@ def test_an_edited_file_costs_and_computes_what_the_edited_module_does(
 def test_the_python_lines_do_the_same_to_the_file(
     net: Opened, tmp_path: Path, edits: tuple[Edit, ...]
 ) -> None:
-    wanted = analysed(net.session, *edits)
-    loaded = onnx.load(net.path)
-    exec("\n".join(wanted.python_lines()), {"model": loaded})
-    for value in loaded.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    del loaded.graph.value_info[:]
-    onnx.save(loaded, tmp_path / "lines.onnx")
-    by_lines = OnnxSession(load(tmp_path / "lines.onnx"))
-    assert analysed(by_lines).totals == wanted.totals
-    for ours, theirs in zip(with_edits(net.session, *edits), with_edits(by_lines), strict=True):
+    changed = by_lines(net.session, tmp_path, *edits)
+    assert analysed(changed).totals == analysed(net.session, *edits).totals
+    for ours, theirs in zip(with_edits(net.session, *edits), with_edits(changed), strict=True):
         numpy.testing.assert_array_equal(ours, theirs)
 
 
@@ -343,10 +347,7 @@ def test_nodes_in_bodies_are_edited_where_they_are(tmp_path: Path) -> None:
     assert after.totals.macs == 4 * 2 * 3 * 3 * 4 * 4
     (output,) = with_edits(session, *edits)
     assert output.shape == (1, 4, 4, 4) and output.min() < 0 and output.max() > 1
-    loaded = onnx.load(session.document.path)
-    exec("\n".join(after.python_lines()), {"model": loaded})
-    onnx.save(loaded, tmp_path / "lines.onnx")
-    numpy.testing.assert_array_equal(with_edits(OnnxSession(load(tmp_path / "lines.onnx")))[0], output)
+    numpy.testing.assert_array_equal(with_edits(by_lines(session, tmp_path, *edits))[0], output)
     # What a body reads from around it goes on as well.
     assert with_edits(session, RemoveLayer("begin"))[0].shape == (1, 4, 7, 7)
 
@@ -381,10 +382,12 @@ def test_a_weight_is_made_anew_only_where_it_belongs_to_one_layer(tmp_path: Path
             helper.make_node("Conv", ["x", "u"], ["c"], "third"),
             helper.make_node("DequantizeLinear", ["q", "scale"], ["dq"], "unpack"),
             helper.make_node("Conv", ["x", "dq"], ["d"], "fourth"),
+            helper.make_node("Constant", [], ["k"], "sixth", value=numpy_helper.from_array(filled(1, 4, 3, 3))),
+            helper.make_node("Conv", ["x", "k"], ["f"], "seventh"),
             helper.make_node("ConvTranspose", ["x", "t"], ["e"], "fifth"),
         ],
         {"x": (1, 4, 9, 9)},
-        ["a", "b", "c", "d", "e"],
+        ["a", "b", "c", "d", "e", "f"],
         {
             "w": filled(2, 4, 3, 3), "v": filled(2, 4, 3, 3), "two": numpy.array([2], numpy.float32),
             "q": numpy.ones((2, 4, 3, 3), numpy.int8), "scale": numpy.array(0.1, numpy.float32),
@@ -395,13 +398,17 @@ def test_a_weight_is_made_anew_only_where_it_belongs_to_one_layer(tmp_path: Path
     for layer, why in (("first", "shared"), ("third", "computed")):
         with pytest.raises(InputError, match=f"{layer}.kernel_shape cannot be set: its weight is {why}"):
             analysed(session, SetAttribute(layer, "kernel_shape", 5))
-    edits = (SetAttribute("fourth", "kernel_shape", 5), SetAttribute("fifth", "group", 2))
+    edits = (SetAttribute("fourth", "kernel_shape", 5), SetAttribute("fifth", "group", 2),
+             SetAttribute("seventh", "kernel_shape", 1))  # fmt: skip
     after = analysed(session, *edits)
     macs = dict(zip(after.layers.path, after.layers.macs, strict=True))
     assert macs["fourth"] == 2 * 4 * 5 * 5 * 5 * 5
     # A transposed convolution with two groups: every input position meets 6 / 2 of the outputs.
     assert macs["fifth"] == 9 * 9 * 4 * 3 * 3 * 3
-    assert [each.shape for each in with_edits(session, *edits)[3:]] == [(1, 2, 5, 5), (1, 6, 11, 11)]
+    made = with_edits(session, *edits)
+    assert [each.shape for each in made[3:]] == [(1, 2, 5, 5), (1, 6, 11, 11), (1, 1, 9, 9)]
+    for ours, theirs in zip(made, with_edits(by_lines(session, tmp_path, *edits)), strict=True):
+        numpy.testing.assert_array_equal(ours, theirs)
 
 
 def test_an_old_file_lists_its_weights_among_its_inputs(tmp_path: Path) -> None:
@@ -414,7 +421,11 @@ def test_an_old_file_lists_its_weights_among_its_inputs(tmp_path: Path) -> None:
         ir_version=3,
     )
     assert [each.name for each in session.specs] == ["x"]
-    assert with_edits(session, SetAttribute("conv", "kernel_shape", 1))[0].shape == (1, 2, 9, 9)
+    smaller = SetAttribute("conv", "kernel_shape", 1)
+    assert with_edits(session, smaller)[0].shape == (1, 2, 9, 9)
+    numpy.testing.assert_array_equal(
+        with_edits(by_lines(session, tmp_path, smaller))[0], with_edits(session, smaller)[0]
+    )
     assert with_edits(session, RemoveLayer("conv"))[0].shape == (1, 3, 9, 9)
 
 

@@ -18,11 +18,11 @@ from torch import nn
 
 from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer, SetAttribute
-from engine.errors import CancelledError, EngineError, ExportError
+from engine.errors import CancelledError, EngineError, ExportError, LoadError
 from engine.graph import InputShape
 from engine.guard import free_bytes
 from engine.onnx import save as saving
-from engine.onnx import weight_files
+from engine.onnx import weights
 from engine.onnx.loading import load
 from engine.onnx.run_model import RunModel, seeded_inputs
 from engine.onnx.runtime import onnxruntime
@@ -213,12 +213,30 @@ def test_nothing_is_left_of_a_saving_that_was_cancelled_or_failed(
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_of_a_file_that_changed_are_not_taken_for_those_that_were_opened(
+    written: Written, tmp_path: Path
+) -> None:
+    path = tmp_path / "small.onnx"
+    shutil.copy(written.inside, path)
+    session = opened(path)
+    model = onnx.load(path)
+    model.producer_name = "somebody else, so that everything lies elsewhere"
+    onnx.save(model, path)
+    assert session.analyze(at(session, EDIT)).totals.macs > 0
+    for use in (
+        lambda: session.save(at(session, EDIT), str(tmp_path / "e.onnx")),
+        lambda: session.model_for_run(at(session, EDIT)),
+    ):
+        with pytest.raises(LoadError, match=r"small\.onnx has changed since it was opened"):
+            use()
+
+
 def test_a_model_too_large_for_one_message_gets_its_weights_beside_it(
     written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = opened(written.inside)
     monkeypatch.setattr(saving, "LARGEST_FILE", 50_000)
-    monkeypatch.setattr(weight_files, "PIECE", 1000)
+    monkeypatch.setattr(weights, "STEP", 1000)
     assert session.save(at(session, EDIT), str(tmp_path / "large.onnx")).startswith(
         "Its weights are in large"
     )
