@@ -133,9 +133,7 @@ class _Reader:
         custom = {name: count for name, count in self._domains.items() if name not in (*KNOWN, *own)}
         notes = list(self._notes)[:MAX_RECORDS]
         if custom:
-            names = ", ".join(
-                f"{shown(name, 60)} ({count:,} nodes)" for name, count in list(custom.items())[:12]
-            )
+            names = ", ".join(f"{shown(name, 60)} ({count:,})" for name, count in list(custom.items())[:12])
             notes.append(f"It has operators of custom domains, of which nothing is loaded: {names}.")
         producer = " ".join(text for text in self._texts.values() if text)
         files = [

@@ -229,7 +229,7 @@ def test_a_listing_tells_operators_tensors_and_inputs(tmp_path: Path) -> None:
     shapes = dict(zip(contents.tensors.name, contents.tensors.shape, strict=True))
     assert shapes["sparse"] == (32, 32) and shapes["yes"] == ()
     assert contents.notes == (
-        "It has operators of custom domains, of which nothing is loaded: com.acme (1 nodes).",
+        "It has operators of custom domains, of which nothing is loaded: com.acme (1).",
     )
 
 
