@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from engine.errors import LayerError
 from engine.graph import Shape, elements
 from engine.onnx.facts import GraphFacts
-from engine.onnx.graph import Graph, Node
+from engine.onnx.graph import Node
 from engine.onnx.values import GraphShapes, Shapes
 
 BAKING = frozenset(
@@ -66,28 +66,6 @@ def checks(*ops: str) -> Callable[[Check], Check]:
 def is_follow_up(words: str) -> bool:
     """Whether onnx's complaint is only that something before was not inferred."""
     return any(part in words for part in _FOLLOW_UP)
-
-
-def complaints(words: str, graph: Graph) -> dict[str, str]:
-    """What onnx says of the nodes of ``graph``, by node name: no follow-ups, nothing from inside a body.
-
-    onnx names nodes by operator and the name in the file, which need not be unique: the first that fits is taken.
-    """
-    found: dict[str, str] = {}
-    matches = list(_ERROR.finditer(words))
-    for match, following in zip(matches, [*matches[1:], None][: len(matches)], strict=True):
-        text = words[match.end() : following.start() if following else len(words)]
-        if is_follow_up(text) or "Inference error(s)" in text:
-            continue
-        for node in graph.nodes:
-            if node.op_type == match["op"] and node.name not in found and _is_named(node, match["name"]):
-                found[node.name] = text
-                break
-    return found
-
-
-def _is_named(node: Node, name: str | None) -> bool:
-    return not name or node.name == name or node.name.startswith(f"{name}_")
 
 
 def check(facts: GraphFacts, node: Node, shapes: GraphShapes) -> None:

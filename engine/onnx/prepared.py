@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import onnx
@@ -11,6 +12,8 @@ from onnx.onnx_cpp2py_export import shape_inference as inference
 from engine.graph import InputShape, elements
 from engine.onnx.dtypes import NUMBERS, dtype_name
 from engine.onnx.values import Value
+
+log = logging.getLogger(__name__)
 
 MOST_VALUES, MOST_FLOATS = 65_536, 1024
 """Elements of a stored tensor that shape inference may look at: sizes, axes; scales."""
@@ -35,22 +38,20 @@ class PreparedModel:
             self._model.opset_import.add(domain=domain, version=1)
         self._inputs = {value.name: value for value in self._model.graph.input}
 
-    def infer(self, inputs: Sequence[InputShape]) -> tuple[onnx.GraphProto, str]:
-        """(the graph with what could be inferred, what contradicts itself in onnx's words or ``""``)."""
+    def infer(self, inputs: Sequence[InputShape]) -> onnx.GraphProto:
+        """The graph with what could be inferred; what contradicts itself is left out."""
         for given in inputs:
             value = self._inputs.get(given.name)
             if value is not None and value.type.WhichOneof("value") in (None, "tensor_type"):
                 set_shape(value, given)
-        content = self._model.SerializeToString()
-        contradiction = ""
-        for strict in (True, False):
-            try:
-                inferred = inference.infer_shapes(content, False, strict, True)
-                return onnx.ModelProto.FromString(inferred).graph, contradiction
-            except (inference.InferenceError, checker.ValidationError, RuntimeError, ValueError) as error:
-                # Strict inference ends with nothing; the other one goes on, but for contradictions in declared shapes.
-                contradiction = contradiction or str(error)
-        return self._model.graph, contradiction
+        try:
+            inferred = inference.infer_shapes(self._model.SerializeToString(), False, False, True)
+        except (inference.InferenceError, checker.ValidationError, RuntimeError, ValueError) as error:
+            # It ends with nothing for a contradiction in declared shapes.
+            log.info("onnx.shape_inference stopped: %s", error)
+            return self._model.graph
+        made: onnx.ModelProto = onnx.ModelProto.FromString(inferred)
+        return made.graph
 
 
 def set_shape(value: onnx.ValueInfoProto, given: InputShape) -> None:

@@ -37,31 +37,30 @@ MOST_HANDED_OVER = 1024
 class Propagation:
     """One pass over a model at one input size."""
 
-    def __init__(self, opsets: Mapping[str, int], types: TypeReader, assumptions: Assumptions) -> None:
+    def __init__(
+        self, opsets: Mapping[str, int], types: TypeReader, assumptions: Assumptions, most_steps: int
+    ) -> None:
+        """``most_steps`` bounds the work on bodies: each nesting can double what is below it."""
         self.opsets = dict(opsets)
         self.types = types
         self.assumptions = assumptions
+        self._most_steps = most_steps
+        self.steps = 0
         self.filled = 0
         """Nodes whose shapes whole-graph inference had not found."""
 
-    def run(
-        self, facts: GraphFacts, shapes: GraphShapes, complaints: Mapping[str, str] | None = None
-    ) -> None:
-        """Fill the blanks of ``shapes``. Raises NodeError for a node that refuses its inputs.
-
-        ``complaints`` is what onnx said of the whole graph, by the name of the node.
-        """
+    def run(self, facts: GraphFacts, shapes: GraphShapes) -> None:
+        """Fill the blanks of ``shapes``. Raises NodeError for a node that refuses its inputs."""
+        self.steps += len(facts.graph.nodes)
         folder = Folder(facts.producers, shapes, self.opsets.get("", 1))
         shapes.folds = folder
         for node in facts.graph.nodes:
             try:
-                if node.subgraphs:
+                if node.subgraphs and self.steps <= self._most_steps:
                     bodies.follow(self, facts, node, shapes)
                 if node.op_type in WRONG:
                     shapes.values.update(dict.fromkeys(node.outputs, UNKNOWN))
                 if is_blank(node, shapes):
-                    if complaints and node.name in complaints:
-                        raise contradictions.refusal(facts, node, shapes, complaints[node.name])
                     self._fill(facts, node, shapes, folder)
                 if contradictions.is_checked(node) and not self.assumptions.sizes:
                     contradictions.check(facts, node, shapes)

@@ -13,7 +13,7 @@ import onnx
 
 from engine.graph import InputShape
 from engine.onnx.assume import Assumptions
-from engine.onnx.contradictions import NodeError, complaints
+from engine.onnx.contradictions import NodeError
 from engine.onnx.document import Document
 from engine.onnx.facts import facts_of
 from engine.onnx.prepared import PreparedModel, TypeReader
@@ -21,6 +21,10 @@ from engine.onnx.propagation import Propagation, unknown_nodes
 from engine.onnx.values import UNKNOWN, GraphShapes, Shapes, Value
 
 __all__ = ["UNKNOWN", "GraphShapes", "NodeError", "ShapeEngine", "Shapes", "Value"]
+
+
+LEAST_STEPS, STEPS_PER_NODE = 10_000, 8
+"""Nodes that one pass may look at: those of bodies are looked at again where loops change shapes."""
 
 
 class ShapeEngine:
@@ -31,6 +35,7 @@ class ShapeEngine:
         self._prepared = PreparedModel(document.model)
         self._facts = facts_of(document.graph, document.model.graph)
         self._types = TypeReader()
+        self._most_steps = LEAST_STEPS + STEPS_PER_NODE * sum(1 for _ in document.graph.walk())
         self._opsets = {"": document.opset} | {
             each.domain: each.version
             for each in document.model.opset_import
@@ -47,17 +52,15 @@ class ShapeEngine:
 
         Raises NodeError for a node that refuses its inputs.
         """
-        inferred, contradiction = self._prepared.infer(inputs)
+        inferred = self._prepared.infer(inputs)
         main = self._facts.empty_shapes(None)
         for infos in (inferred.input, inferred.value_info, inferred.output):
             self._read(infos, main)
         main.values.update(known or {})
         made = Assumptions(assumptions or {})
-        propagation = Propagation(self._opsets, self._types, made)
+        propagation = Propagation(self._opsets, self._types, made, self._most_steps)
         try:
-            propagation.run(
-                self._facts, main, complaints(contradiction, self._graph) if contradiction else None
-            )
+            propagation.run(self._facts, main)
         except NodeError as error:
             error.shapes = self._shapes(main, made, propagation, known)
             raise
