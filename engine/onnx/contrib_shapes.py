@@ -105,6 +105,15 @@ def _same(given: Given) -> list[Value]:
     return [given.values[0]]
 
 
+@_of("LayerNormalization", domain="")
+def _layer_norm(given: Given) -> list[Value]:
+    """Of operator sets before 17, to which onnxruntime's optimiser writes it all the same."""
+    x = given.shape()
+    axis = given.whole("axis", -1) % len(x)
+    statistics = Value((*x[:axis], *(1,) * (len(x) - axis)), "float32")
+    return [given.values[0], statistics, statistics]
+
+
 @_of("QLinearAdd", "QLinearMul")
 def _joined(given: Given) -> list[Value]:
     return [Value(_broadcast(given.shape(0), given.shape(3)), given.dtype())]
@@ -333,6 +342,16 @@ def _whole_planes(given: Given) -> list[Value]:
     return [
         Value(with_channels(x[0], (1,) * (len(x) - 2), x[-1] if last else x[1], last=last), given.dtype())
     ]
+
+
+@_of("ReorderInput", "ReorderOutput", domain="com.microsoft.nchwc")
+def _reordered(given: Given) -> list[Value]:
+    """Channels in blocks and back; the blocks' padding is left out of the shape."""
+    x = given.shape()
+    last = bool(given.whole("channels_last"))
+    if given.node.op_type == "ReorderInput":
+        return [Value((x[0], x[-1], *x[1:-1]) if last else x, given.dtype())]
+    return [Value(with_channels(x[0], x[2:], given.whole("channels", x[1]), last=last), given.dtype())]
 
 
 @_of("QLinearConcat")

@@ -18,7 +18,7 @@ def batch_norm(call: NodeCall) -> OpCall:
     In training (``training_mode``; before opset 14 when it writes running statistics) per channel of n elements 7 n +
     2 (3 special). Source: ONNX, BatchNormalization.
     """
-    before = call.opset < 14 and call.makes(1)
+    before = call.opset < 14 and call.makes(1) and not call.whole("is_test")
     args: dict[str, object] = {
         "training": bool(call.whole("training_mode")) or before,
         "weight": (),
