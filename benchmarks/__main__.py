@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("peers", "slider", "start", "large", "latency", "noise", "measuring", "hostile")
+NAMES = ("peers", "slider", "start", "large", "latency", "noise", "measuring", "hostile", "onnx_latency")
 
 
 def main() -> int:
