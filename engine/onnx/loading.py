@@ -12,11 +12,10 @@ from engine.contents import shown
 from engine.files.digest import sha256
 from engine.files.onnx import KNOWN
 from engine.onnx.document import Document, open_document
+from engine.onnx.names import NAMELESS, model_class
 from engine.onnx.session import LoadedOnnx
 from engine.results import ModelInfo
 
-NAMELESS = ("", "main_graph", "torch_jit", "torch-jit-export", "tf2onnx", "main", "graph", "torch_jit_export")
-"""Names that exporters give every graph."""
 UNTOLD = ("model", "onnx")
 """Beginnings of file names that say nothing: ``model.onnx``, ``model_quantized.onnx``."""
 OPERATORS = ("QLinear", "ConvInteger", "MatMulInteger", "QGemm", "QAttention", "MatMulNBits")
@@ -33,7 +32,7 @@ def load(path: Path) -> LoadedOnnx:
         absolute,
         "onnx",
         sha256=sha256(path) if is_alone else None,
-        class_name=shown(document.model.graph.name),
+        class_name=shown(model_class(document.graph, document.model.graph.name)),
         note=" ".join((*_quantised(document), *_domains(document), *_versions(document), *document.notes,
                        *_without_values(document))),
         weights=absolute,

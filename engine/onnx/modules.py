@@ -12,7 +12,7 @@ from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, opsets
 from engine.onnx.graph import Node
 from engine.onnx.joins import is_within
-from engine.onnx.names import classes, parents
+from engine.onnx.names import classes, model_class, parents
 from engine.onnx.parameters import Parameter
 from engine.results import Modules
 
@@ -35,7 +35,7 @@ class ModuleTable:
         self._paths = [""]
         self._row = {"": 0}
         self._node_of: dict[str, Node] = {}
-        self._class_of: dict[str, str] = {"": document.model.graph.name}
+        self._class_of: dict[str, str] = {"": model_class(document.graph, document.model.graph.name)}
         self._parameters = parameters
         self._owned: dict[str, set[str]] = {"": set(unread)}
         self._opsets = opsets(document)
@@ -89,8 +89,6 @@ class ModuleTable:
                 if scope != node.path:
                     written = classes(node) if written is None else written
                     self._class_of[scope] = written.get(scope, "")
-        if written and written.get(""):
-            self._class_of[""] = written[""]
 
     def _add_removed(self, original: Document, removed: tuple[str, ...], there: Set[str]) -> None:
         """Rows in the order that they had, of what edits took out too: it stays visible, and can be taken back."""

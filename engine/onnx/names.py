@@ -28,6 +28,8 @@ from engine.onnx.parameters import Tensors, owner
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 CLASSES = "pkg.torch.onnx.class_hierarchy"
+NAMELESS = ("", "main_graph", "torch_jit", "torch-jit-export", "tf2onnx", "main", "graph", "torch_jit_export")
+"""Names that exporters give every graph."""
 DEEPEST = 32
 """Levels of scopes; what a name has beyond is one part."""
 LONGEST = 128
@@ -108,6 +110,15 @@ def classes(node: Node) -> dict[str, str]:
         path = _scope(tuple(_CALL.sub("", scope).split("."))) if scope else ""
         found[path] = kind.rpartition(".")[2]
     return found
+
+
+def model_class(graph: Graph, name: str) -> str:
+    """The class of the model where an exporter wrote it, else the graph's ``name`` unless all graphs are called so."""
+    for node in graph.nodes:
+        found = classes(node).get("")
+        if found:
+            return found
+    return "" if name in NAMELESS else name
 
 
 def _written_scopes(node: Node) -> list[str]:

@@ -84,6 +84,12 @@ def test_classes_of_modules_are_shown_where_the_exporter_wrote_them(tmp_path: Pa
     assert class_of["conv1"] == "Conv"
 
 
+def test_a_name_that_exporters_give_every_graph_is_no_class(tmp_path: Path) -> None:
+    path = export(randomised(Block()), (torch.randn(1, 3, 8, 8),), tmp_path / "block.onnx")
+    analysis = analysed(path)
+    assert (analysis.model.class_name, analysis.modules.class_name[0]) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("names", "paths"),
     [

@@ -127,3 +127,32 @@ def test_a_report_with_reasons_opens_again(pair: tuple[Analysis, Analysis], tmp_
     path = tmp_path / "net.json"
     path.write_bytes(Report.from_analysis(exported).render("json", Report.from_analysis(original)))
     assert load_report(path).reconciliation == reconcile(exported, original)
+
+
+class Language(nn.Module):
+    """A head on the weights of the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.head = nn.Linear(16, 50, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.embed(ids))
+        return logits
+
+
+def test_tied_weights_that_the_file_has_twice(tmp_path: Path) -> None:
+    module = Language().eval()
+    ids = torch.tensor([[1, 2, 3]])
+    session = OnnxSession(load(export(module, (ids,), tmp_path / "tied.onnx")))
+    exported = session.analyze(session.default_configuration())
+    original = analyze(module, ids).to_analysis()
+    found = reconcile(exported, original)
+    assert found is not None
+    # For the product the exporter stores the table once more, transposed.
+    assert [(line.kind, set(line.layers), line.params) for line in found.lines] == [
+        ("apart", {"embed", "head"}, 50 * 16)
+    ]
+    assert exported.totals.params == 2 * original.totals.params == 2 * 50 * 16
