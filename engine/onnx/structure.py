@@ -173,14 +173,12 @@ class Structure:
 
     def _shared(self, nodes: list[Node]) -> Iterator[SharedParameter]:
         """Tensors that several layers read, under the names that they have in these."""
-        names: dict[str, list[str]] = {}
+        names: dict[str, dict[str, None]] = {}
         for node in nodes:
             for name in self._read[node.name]:
                 if self._readers[name] > 1:
                     leaf = name.rpartition(".")[2] if owner(name) else _leaf(node, name)
-                    full = f"{node.path}.{leaf}"
-                    if full not in names.setdefault(name, []):
-                        names[name].append(full)
+                    names.setdefault(name, {})[f"{node.path}.{leaf}"] = None
         for name, group in names.items():
             if len(group) > 1:
                 yield SharedParameter(tuple(group), self.params[name].elements)

@@ -120,10 +120,13 @@ class LayerView(QTreeView):
 
     def expand_nodes(self, nodes: Iterable[int]) -> None:
         """Expand these nodes of the structure, as far as they are shown."""
+        # With a layout pending, rows are laid out once and not anew for every node.
+        self.scheduleDelayedItemsLayout()
         for node in nodes:
             index = self.proxy.mapFromSource(self.layers.index_of_node(node))
             if index.isValid():
                 self.setExpanded(index, True)
+        self.executeDelayedItemsLayout()
         self.fit()
 
     def set_hovered(self, name: str | None) -> None:
