@@ -1,93 +1,27 @@
 """Output shapes of operators that onnx has no schema of: onnxruntime's own, and what its tools make.
 
-``contrib_outputs(node, shapes)``: one small rule per operator, from what is known of the inputs to what is known of the
-outputs. A rule that needs something unknown, or that the inputs do not fit, leaves the outputs unknown.
-Source: docs/ContribOperators.md of onnxruntime; tests run its kernels and compare.
+One small rule per operator. Source: docs/ContribOperators.md of onnxruntime; tests run its kernels and compare.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from functools import partial
 
 from engine.graph import Shape
+from engine.onnx import classic_shapes as classic_shapes  # registers its rules
 from engine.onnx.dtypes import dtype_name
-from engine.onnx.graph import Array, Node
-from engine.onnx.values import UNKNOWN, GraphShapes, Value
+from engine.onnx.graph import Node
+from engine.onnx.shape_rules import Given, UnknownInputError, apply, shape_rule
+from engine.onnx.values import GraphShapes, Value
 from engine.onnx.windows import windows, with_channels
 
-log = logging.getLogger(__name__)
-
 MICROSOFT = "com.microsoft"
-
-
-class _UnknownError(Exception):
-    """A rule needs what is not known."""
-
-
-class Given(NamedTuple):
-    """One node and what is known of its inputs."""
-
-    node: Node
-    values: tuple[Value, ...]
-    shapes: GraphShapes
-
-    def has(self, position: int) -> bool:
-        return position < len(self.node.inputs) and self.node.inputs[position] != ""
-
-    def shape(self, position: int = 0) -> Shape:
-        shape = self.values[position].shape if position < len(self.values) else None
-        if shape is None:
-            raise _UnknownError
-        return shape
-
-    def dtype(self, position: int = 0) -> str:
-        return self.values[position].dtype if position < len(self.values) else ""
-
-    def constant(self, position: int) -> Array:
-        found = self.shapes.constant(self.node.inputs[position]) if self.has(position) else None
-        if found is None:
-            raise _UnknownError
-        return found
-
-    def whole(self, name: str, default: int = 0) -> int:
-        value = self.node.attributes.get(name)
-        return value if isinstance(value, int) else default
-
-    def wholes(self, name: str) -> Shape:
-        value = self.node.attributes.get(name)
-        return value if isinstance(value, tuple) else ()
-
-
-Rule: TypeAlias = Callable[[Given], Sequence[Value]]
-
-_rules: dict[tuple[str, str], Rule] = {}
+_of = partial(shape_rule, domain=MICROSOFT)
 
 
 def contrib_outputs(node: Node, shapes: GraphShapes) -> tuple[Value, ...] | None:
-    """What is known of the outputs of ``node``, in order; None where there is no rule for its operator."""
-    rule = _rules.get((node.domain, node.op_type))
-    if rule is None:
-        return None
-    unknown = (UNKNOWN,) * len(node.outputs)
-    try:
-        found = tuple(rule(Given(node, tuple([shapes.of(name) for name in node.inputs]), shapes)))
-    except _UnknownError:
-        return unknown
-    except (IndexError, ZeroDivisionError, ValueError, TypeError) as error:
-        log.info("%s does not fit its inputs: %r", node.label, error)
-        return unknown
-    return (found + unknown)[: len(node.outputs)]
-
-
-def _of(*ops: str, domain: str = MICROSOFT) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
-        for op in ops:
-            _rules[domain, op] = rule
-        return rule
-
-    return register
+    """What is known of the outputs of ``node``, in order; None where no rule is for its operator."""
+    return apply(node, shapes)
 
 
 @_of(
@@ -292,7 +226,7 @@ def _gemm(given: Given) -> list[Value]:
 def _packed_matmul(given: Given) -> list[Value]:
     columns = given.whole("N")
     if not columns:
-        raise _UnknownError
+        raise UnknownInputError
     return [Value((*given.shape()[:-1], columns), given.dtype())]
 
 

@@ -91,7 +91,7 @@ def write(case: Case, folder: Path) -> Path:
     made = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in outputs]
     opsets = [helper.make_opsetid("", case.opset)]
     if case.domain:
-        opsets.append(helper.make_opsetid(case.domain, 1))
+        opsets.append(helper.make_opsetid(case.domain, 2 if case.domain == "ai.onnx.ml" else 1))
     graph = helper.make_graph([node], "one", inputs, made, stored)
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     for output in model.graph.output:
