@@ -7,7 +7,8 @@ never shown as a result: Reshape to fixed sizes, channels of convolutions, kerne
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from engine.errors import LayerError
@@ -113,26 +114,57 @@ def is_checked(node: Node) -> bool:
 def baked_constant(facts: GraphFacts, node: Node, shapes: GraphShapes) -> str:
     """A sentence on the constant that fixes the size that ``node`` refuses; ``""`` where none is found."""
     for position, name in enumerate(node.inputs):
-        if not facts.is_stored(name):
-            continue
-        if node.op_type in BAKING and position and name in shapes.constants:
-            return f"Its sizes {_values(shapes, name)} are the constant {name!r} of the file."
-        if node.op_type in ("Add", "Mul", "Sub", "Concat"):
+        if node.op_type in BAKING and position and name:
+            found = _fixed_sizes(facts, shapes, name)
+            if found:
+                return found
+        if facts.is_stored(name) and node.op_type in ("Add", "Mul", "Sub", "Concat"):
             return f"{name!r} is a constant of the file, of size {shape_text(shapes.of(name).shape)}."
-    producers = facts.producers
-    waiting = [producers[name] for name in node.inputs if name in producers]
-    seen: set[str] = set()
-    while waiting and len(seen) < FARTHEST:
-        current = waiting.pop(0)
-        if current.name in seen:
-            continue
-        seen.add(current.name)
+    for current in _ancestors(facts, node):
         if current.op_type in ("Reshape", "Expand", "Tile") and len(current.inputs) > 1:
             name = current.inputs[1]
-            if facts.is_stored(name) and _fixes_sizes(shapes, name):
+            if facts.is_stored(name) and _is_whole_size(shapes, name):
                 return f"{_subject(current)} before it has the fixed sizes {_values(shapes, name)}, constant {name!r}."
-        waiting.extend(producers[name] for name in current.inputs if name in producers)
     return ""
+
+
+def _fixed_sizes(facts: GraphFacts, shapes: GraphShapes, name: str) -> str:
+    """On sizes that are a constant, or that are put together from some; empty where all follow from the input."""
+    if facts.is_stored(name) and name in shapes.constants:
+        return f"Its sizes {_values(shapes, name)} are the constant {name!r} of the file."
+    node = facts.producers.get(name)
+    parts = node.inputs if node is not None and node.op_type == "Concat" else ()
+    fixed = [_values(shapes, part) for part in parts if _is_fixed(facts, part)]
+    if not fixed or fixed == ["-1"]:
+        return ""
+    return f"Of its sizes {_values(shapes, name)}, {', '.join(fixed)} are constants of the file."
+
+
+def _is_fixed(facts: GraphFacts, name: str) -> bool:
+    """Whether a value is a constant, or computed from constants alone."""
+    waiting, seen = [name], set[str]()
+    while waiting and len(seen) < FARTHEST:
+        current = waiting.pop()
+        if facts.is_stored(current) or current in seen:
+            continue
+        seen.add(current)
+        node = facts.producers.get(current)
+        if node is None or node.op_type in ("Shape", "Size"):
+            return False
+        waiting.extend(each for each in node.inputs if each)
+    return not waiting
+
+
+def _ancestors(facts: GraphFacts, node: Node) -> Iterator[Node]:
+    """Nodes before ``node``, the nearest first."""
+    waiting, seen = deque([node]), {node.name}
+    while waiting and len(seen) < FARTHEST:
+        for name in waiting.popleft().inputs:
+            found = facts.producers.get(name)
+            if found is not None and found.name not in seen:
+                seen.add(found.name)
+                waiting.append(found)
+                yield found
 
 
 def shape_text(shape: Shape | None) -> str:
@@ -150,10 +182,10 @@ def _sentence(words: str) -> str:
     return f"{text[:300].rstrip('. ')}."
 
 
-def _fixes_sizes(shapes: GraphShapes, name: str) -> bool:
-    """Whether a constant target has two sizes that are written down: one more than the channels."""
+def _is_whole_size(shapes: GraphShapes, name: str) -> bool:
+    """Whether every size is written down; ``(0, -1, 12, 64)`` only splits features into heads."""
     value = shapes.constants.get(name)
-    return value is not None and value.ndim == 1 and sum(1 for size in value.tolist() if size > 1) >= 2
+    return value is not None and value.ndim == 1 and bool((value > 0).all() and (value > 1).any())
 
 
 def _values(shapes: GraphShapes, name: str) -> str:

@@ -326,6 +326,46 @@ def test_a_constant_far_before_the_refusal_is_named(tmp_path: Path) -> None:
     assert caught.value.layer == "pos"
 
 
+def test_sizes_put_together_from_constants_are_named(tmp_path: Path) -> None:
+    """As torch's older exporter writes ``x.view(1, height, 2, 3)``: the height is of the input, the rest is not."""
+    model = parsed(
+        """agraph (float[N,6,H] x) => (y) <int64[1] one = {1}, int64[1] two = {2}> {
+            s = Shape(x) h = Gather(s, last) k = Add(one, two)
+            target = Concat<axis = 0>(one, h, two, k)
+            [view] y = Reshape(x, target)
+        }"""
+    )
+    model.graph.initializer.extend(parsed("agraph () => () <int64[1] last = {2}> {}").graph.initializer)
+    assert shapes_of(model, tmp_path, {"x": (1, 6, 5)}).main.of("y").shape == (1, 5, 2, 3)
+    with pytest.raises(NodeError) as caught:
+        shapes_of(model, tmp_path, {"x": (2, 6, 5)})
+    assert caught.value.message == (
+        "view (Reshape) expects 30 elements for 1×5×2×3 and gets 60 (2×6×5)."
+        " Of its sizes 1×5×2×3, 1, 2, 3 are constants of the file."
+    )
+
+
+def test_a_constant_before_the_refusal_is_named(tmp_path: Path) -> None:
+    """What follows of a fixed size is refused; splitting features into heads fixes none."""
+    text = """agraph (float[N,C,H] x) => (y) <int64[3] target = {TARGET}> {
+        [view] r = Reshape(x, target)
+        e = Exp(r)
+        [mm] y = MatMul(e, x)
+    }"""
+    fixed = parsed(text.replace("TARGET", "1, 4, 6"))
+    assert shapes_of(fixed, tmp_path, {"x": (1, 6, 4)}).main.of("y").shape == (1, 4, 4)
+    with pytest.raises(NodeError) as caught:
+        shapes_of(fixed, tmp_path, {"x": (1, 3, 8)})
+    assert caught.value.message == (
+        "mm (MatMul) expects 3 features and gets 6 (1×4×6 @ 1×3×8)."
+        " view (Reshape) before it has the fixed sizes 1×4×6, constant 'target'."
+    )
+    with pytest.raises(NodeError) as caught:
+        shapes_of(parsed(text.replace("TARGET", "0, -1, 6")), tmp_path, {"x": (1, 3, 8)})
+    assert caught.value.message == "mm (MatMul) expects 3 features and gets 6 (1×4×6 @ 1×3×8)."
+    assert caught.value.hint.startswith("Choose another input shape")
+
+
 def test_rows_before_the_refusal_are_kept(tmp_path: Path) -> None:
     model = parsed(
         X
