@@ -190,6 +190,10 @@ class Modules(Struct, frozen=True):
     """Of params, those that are known to be 0; empty where nobody looked."""
     unweighed_params: tuple[int, ...] = ()
     """Of params, those of which nobody knows whether they are 0."""
+    node: tuple[str, ...] = ()
+    """What a file of nodes calls the node that the module is, empty for a scope; empty for other formats."""
+    tensor: tuple[str, ...] = ()
+    """The first value that this node makes, as the file calls it."""
 
     def __len__(self) -> int:
         return len(self.path)

@@ -107,6 +107,8 @@ class ModuleRow(Struct, frozen=True):
     editable: tuple[str, ...]
     zeros: int | None = None
     unweighed_params: int = 0
+    node: str = ""
+    tensor: str = ""
 
 
 Row = TypeVar("Row", bound=Struct)
@@ -121,6 +123,10 @@ _WEIGHED = ("zeros", "nonzero_macs", "nonzero_formula", "unweighed_params")
 """Fields of rows whose columns are empty where nobody looked at the weights."""
 
 
+_NAMES = ("node", "tensor")
+"""Fields whose columns are empty for formats that have no nodes."""
+
+
 def _fields(row: type[Struct], weighed: bool) -> list[str]:
     """Those that have a column."""
     left_out = (*_MEASURED, "sparsity", *(() if weighed else _WEIGHED))
@@ -128,14 +134,14 @@ def _fields(row: type[Struct], weighed: bool) -> list[str]:
 
 
 def _rows(columns: Struct, row: type[Row], weighed: bool) -> tuple[Row, ...]:
-    fields = _fields(row, weighed)
+    fields = [field for field in _fields(row, weighed) if field not in _NAMES or getattr(columns, field)]
     values = zip(*(getattr(columns, field) for field in fields), strict=True)
     return tuple(row(**dict(zip(fields, each, strict=True))) for each in values)
 
 
 def _columns(rows: tuple[Row, ...], row: type[Row], columns: type[Columns], weighed: bool) -> Columns:
-    fields = _fields(row, weighed)
-    return columns(**{field: tuple(getattr(each, field) for each in rows) for field in fields})
+    found = {field: tuple(getattr(each, field) for each in rows) for field in _fields(row, weighed)}
+    return columns(**{field: values for field, values in found.items() if field not in _NAMES or any(values)})
 
 
 def _layer_rows(analysis: Analysis) -> tuple[LayerRow, ...]:

@@ -116,11 +116,21 @@ class ModuleTable:
             removed=tuple([path in self._removed for path in paths]),
             attributes=tuple([self._attributes(path) for path in paths]),
             editable=tuple([self._editable(path) for path in paths]),
+            node=tuple([self._node_name(path) for path in paths]),
+            tensor=tuple([self._tensor_name(path) for path in paths]),
         )
 
     def _class_name(self, path: str) -> str:
         node = self._shown(path)
         return node.label if node is not None else self._class_of.get(path, "")
+
+    def _node_name(self, path: str) -> str:
+        node = self._shown(path)
+        return node.name if node is not None else ""
+
+    def _tensor_name(self, path: str) -> str:
+        node = self._shown(path)
+        return next(filter(None, node.outputs), "") if node is not None else ""
 
     def _shown(self, path: str) -> Node | None:
         """The node whose facts the row shows: of a removed one those that it had."""

@@ -115,6 +115,8 @@ def _facts(cells: LayerCells, node: int, attributes: dict[str, AttributeValue]) 
     if row < 0 and structure.rows[node]:
         count = len(structure.rows[node])
         facts.append(("Operations", f"{count:,} row{'s' if count != 1 else ''}"))
+    if analysis.modules.node and analysis.modules.node[module] and (row >= 0 or not structure.rows[node]):
+        facts.append(("Node", analysis.modules.node[module]))
     facts.extend(_parameter_facts(analysis, structure.row[node], module, node == 0))
     facts.extend(_time_facts(cells, node))
     if attributes:
