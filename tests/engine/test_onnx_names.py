@@ -54,11 +54,17 @@ def paths_of(names: list[str], folder: Path) -> list[str]:
     return [node.path for node in open_document(path).graph.nodes]
 
 
-@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-def test_layers_have_the_paths_of_the_modules_they_were_exported_from(dynamo: bool, tmp_path: Path) -> None:
-    path = export(randomised(Block()), (torch.randn(1, 3, 8, 8),), tmp_path / "block.onnx", dynamo=dynamo)
-    there = analysed(path).modules.path
-    expected = (
+@pytest.fixture(scope="module", params=[False, True], ids=["torchscript", "dynamo"])
+def block(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[bool, Analysis]:
+    """(whether by torch.export's exporter, the exported block)."""
+    path = tmp_path_factory.mktemp("block") / "block.onnx"
+    export(randomised(Block()), (torch.randn(1, 3, 8, 8),), path, dynamo=request.param)
+    return request.param, analysed(path)
+
+
+def test_layers_have_the_paths_of_the_modules_they_were_exported_from(block: tuple[bool, Analysis]) -> None:
+    there = block[1].modules.path
+    expected = {
         "conv1",
         "layers",
         "layers.0",
@@ -68,26 +74,19 @@ def test_layers_have_the_paths_of_the_modules_they_were_exported_from(dynamo: bo
         "listed.0",
         "listed.1",
         "act",
-    )
-    assert set(expected) <= set(there)
+    }
+    assert expected <= set(there)
     # The functional call is a row of the module that owns the weight; its bias tells it where the weight cannot.
     assert "proj" in there
     assert not [name for name in there if name.startswith(("bn1", "act_", "onnx"))]
 
 
-def test_classes_of_modules_are_shown_where_the_exporter_wrote_them(tmp_path: Path) -> None:
-    path = export(randomised(Block()), (torch.randn(1, 3, 8, 8),), tmp_path / "block.onnx", dynamo=True)
-    modules = analysed(path).modules
-    class_of = dict(zip(modules.path, modules.class_name, strict=True))
-    assert class_of["layers"] == "Sequential"
-    assert class_of[""] == "Block"
+def test_classes_are_the_exported_ones_and_no_name_that_every_graph_has(block: tuple[bool, Analysis]) -> None:
+    dynamo, analysis = block
+    class_of = dict(zip(analysis.modules.path, analysis.modules.class_name, strict=True))
+    assert class_of[""] == analysis.model.class_name == ("Block" if dynamo else "")
+    assert class_of["layers"] == ("Sequential" if dynamo else "")
     assert class_of["conv1"] == "Conv"
-
-
-def test_a_name_that_exporters_give_every_graph_is_no_class(tmp_path: Path) -> None:
-    path = export(randomised(Block()), (torch.randn(1, 3, 8, 8),), tmp_path / "block.onnx")
-    analysis = analysed(path)
-    assert (analysis.model.class_name, analysis.modules.class_name[0]) == ("", "")
 
 
 @pytest.mark.parametrize(

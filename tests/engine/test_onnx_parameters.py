@@ -207,28 +207,6 @@ def test_what_nothing_reads_is_named_as_untouched(tmp_path: Path) -> None:
     assert analysis.modules.untouched_params[0] == 9
 
 
-class Tied(nn.Module):
-    """A language model's head on the weights of its embedding, and a scalar parameter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(50, 16)
-        self.norm = nn.LayerNorm(16)
-        self.temperature = nn.Parameter(torch.tensor(0.7))
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.norm(self.embed(ids)) @ self.embed.weight.T * self.temperature
-
-
-@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-def test_tied_weights_of_an_export(dynamo: bool, tmp_path: Path) -> None:
-    path = export(Tied().eval(), (torch.tensor([[1, 2, 3]]),), tmp_path / "tied.onnx", dynamo=dynamo)
-    analysis = analysed(path)
-    # Both exporters store the transposed table once more; the norm's ones and zeros are of one shape but differ.
-    assert analysis.totals.params in (50 * 16 + 2 * 16 + 1, 2 * 50 * 16 + 2 * 16 + 1, 2 * 50 * 16 + 2 * 16)
-    assert not analysis.coverage.not_counted
-
-
 @pytest.mark.parametrize(("zero_point", "known"), [(None, True), (0, True), (3, False)])
 def test_zeros_of_a_quantised_weight_are_counted_where_0_is_0(
     zero_point: int | None, known: bool, tmp_path: Path
@@ -249,24 +227,34 @@ def test_zeros_of_a_quantised_weight_are_counted_where_0_is_0(
     assert analysis.layers.nonzero_macs == ((2 * 8 * 4 * 3 // 4,) if known else (None,))
 
 
-class Rotary(nn.Module):
-    """A buffer of frequencies, as rotary embeddings have, a table that is a parameter, and a constant in the code."""
+class Language(nn.Module):
+    """A head on the weights of the embedding, a buffer, a repeated table, a scalar parameter, constants in the code."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.norm = nn.LayerNorm(16)
         self.inner = nn.Module()
-        self.inner.register_buffer("inv_freq", torch.rand(8))
-        self.inner.table = nn.Parameter(torch.rand(4, 8))
+        self.inner.register_buffer("inv_freq", torch.rand(16))
+        self.inner.table = nn.Parameter(torch.rand(4, 16))
+        self.inner.temperature = nn.Parameter(torch.tensor(0.7))
 
-    def forward(self, x: Tensor) -> Tensor:
-        repeated = self.inner.table.repeat(2, 1)
-        return (x * self.inner.inv_freq + repeated) / torch.tensor([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.norm(self.embed(ids)) * self.inner.inv_freq + self.inner.table.repeat(2, 1)
+        x = x / torch.tensor([0.1 * place for place in range(1, 17)])
+        return x @ self.embed.weight.T * self.inner.temperature
 
 
 @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-def test_buffers_and_constants_in_the_code_are_no_parameters(dynamo: bool, tmp_path: Path) -> None:
-    path = export(Rotary().eval(), (torch.rand(8, 8),), tmp_path / "r.onnx", dynamo=dynamo)
+def test_parameters_of_an_export(dynamo: bool, tmp_path: Path) -> None:
+    module = Language().eval()
+    nn.init.uniform_(module.norm.weight)
+    nn.init.uniform_(module.norm.bias)
+    path = export(module, (torch.arange(8)[None],), tmp_path / "language.onnx", dynamo=dynamo)
     analysis = analysed(path)
-    # torch.export's exporter stores the repeated table, and what it computed is no longer marked as a constant.
-    assert analysis.totals.params == (2 * 4 * 8 + 8 if dynamo else 4 * 8)
-    assert analysis.totals.buffers == 8
+    # Both store the table of the product once more. torch.export's exporter also stores the repeated table, and what it
+    # computed is no longer marked as a constant.
+    tables = 2 * 50 * 16 + 2 * 16 + 1
+    assert analysis.totals.params == tables + (2 * 4 * 16 + 16 if dynamo else 4 * 16)
+    assert analysis.totals.buffers == 16
+    assert not analysis.coverage.not_counted
