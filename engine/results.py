@@ -191,7 +191,8 @@ class Modules(Struct, frozen=True):
     unweighed_params: tuple[int, ...] = ()
     """Of params, those of which nobody knows whether they are 0."""
     node: tuple[str, ...] = ()
-    """What a file of nodes calls the node that the module is, empty for a scope; empty for other formats."""
+    """What a file of nodes calls the node that the module is, of the model its graph; empty for a scope, and for other
+    formats."""
     tensor: tuple[str, ...] = ()
     """The first value that this node makes, as the file calls it."""
 

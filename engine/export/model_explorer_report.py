@@ -43,5 +43,4 @@ def _write(analysis: Analysis, key: str) -> bytes:
         "results": {metric.tensor: {"value": metric.value} for metric in found},
         "gradient": GRADIENT,
     }
-    graph = analysis.model.class_name or analysis.model.name
-    return json.dumps({graph: data}, ensure_ascii=False, indent=1).encode()
+    return json.dumps({analysis.modules.node[0]: data}, ensure_ascii=False, indent=1).encode()

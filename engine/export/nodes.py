@@ -24,7 +24,7 @@ class NodeMetric(NamedTuple):
 def node_metrics(analysis: Analysis) -> Iterator[NodeMetric]:
     """In execution order; what is not counted or not measured is left out. Raises ExportError without nodes."""
     modules, layers = analysis.modules, analysis.layers
-    if not any(modules.node):
+    if not any(modules.node[1:]):
         raise ExportError(
             f"{analysis.model.name} has no nodes that another tool would know.",
             hint="This export is for ONNX models; JSON and CSV are for all.",

@@ -39,6 +39,7 @@ class ModuleTable:
         self._parameters = parameters
         self._owned: dict[str, set[str]] = {"": set(unread)}
         self._opsets = opsets(document)
+        self._graph_name = document.model.graph.name
         self._stored = document.stored
         self._removed: dict[str, Node | None] = {}
         """Paths that edits took out, with the node that each was; None for a scope."""
@@ -125,6 +126,8 @@ class ModuleTable:
         return node.label if node is not None else self._class_of.get(path, "")
 
     def _node_name(self, path: str) -> str:
+        if not path:
+            return self._graph_name
         node = self._shown(path)
         return node.name if node is not None else ""
 

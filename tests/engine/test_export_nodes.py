@@ -53,7 +53,8 @@ def test_netron_gets_exact_integers(file: Path) -> None:
 
 
 def test_model_explorer_is_keyed_by_tensors(file: Path) -> None:
-    (data,) = written(analysis_of(str(file)), "model-explorer").values()
+    ((graph, data),) = written(analysis_of(str(file)), "model-explorer").items()
+    assert graph == onnx.load(file).graph.name
     tensors = {name for node in onnx.load(file).graph.node for name in node.output}
     assert set(data["results"]) <= tensors
     assert sum(entry["value"] for entry in data["results"].values()) == 4 * 6 * 6 * 3 * 9 + 4 * 6 * 6 * 5
