@@ -36,6 +36,7 @@ from engine.loaders.options import LoadOptions
 from engine.measurement import RuntimeOptions
 from engine.onnx.fusion import Fusion, Group, Kernel
 from engine.onnx.profile import KernelRun, RunProfile, read_profile
+from engine.onnx.run_model import run_model
 from engine.onnx.session import OnnxSession
 from engine.opening import open_model
 from tests.engine.test_onnx_fusion import Language, residual_net
@@ -431,6 +432,14 @@ def test_what_does_not_fit_is_refused_before_it_is_built(
     with pytest.raises(NotEnoughMemoryError, match="are free"):
         latency.measure(image, here, "live", 1, stop=Event())
     assert not image.has_real_weights
+
+
+def test_loading_takes_more_than_the_weights(image: OnnxSession, image_file: Path) -> None:
+    here = at(image, 1, 3, 32, 32)
+    whole = onnx_sessions.loading_bytes(image, image.model_for_run(here))
+    assert 2 * image.weight_bytes < whole <= 3 * image.weight_bytes
+    apart = onnx_sessions.loading_bytes(image, run_model(image.document, here.inputs, edited=True))
+    assert image.weight_bytes < apart < whole
 
 
 def test_a_run_that_fails_names_its_layer(tmp_path: Path) -> None:

@@ -308,8 +308,10 @@ QUICK = [(name, False) for name in NAMES[:1]]
 
 @pytest.mark.sweep
 @pytest.mark.parametrize(("name", "dynamo"), ZOO if EVERYTHING else QUICK)
-def test_torchvision_models(tmp_path: Path, name: str, dynamo: bool) -> None:
+def test_torchvision_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, dynamo: bool) -> None:
     torchvision = pytest.importorskip("torchvision")
+    # Its fused attention is an operator that only PyTorch has.
+    monkeypatch.setattr(torch.backends.mha, "_is_fastpath_enabled", False)
     module = randomised(getattr(torchvision.models, name)())
     file = export(module, (torch.zeros(1, 3, 224, 224),), tmp_path / "model.onnx", dynamo=dynamo)
     for level in ("all", "basic"):
