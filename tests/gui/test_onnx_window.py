@@ -29,7 +29,7 @@ from pytestqt.qtbot import QtBot
 from engine.results import TraceMode
 from gui.main_window import FILTERS, MainWindow
 from gui.settings import Settings
-from gui.views.status_bar import MODE_WORDS
+from gui.views.status_bar import MODE_WORDS, uncounted_rows
 from gui.workspace import Workspace
 from tests.gui.conftest import ANSWER_MS, open_model, wait_current
 
@@ -288,3 +288,76 @@ def test_options_of_the_runtime_are_offered_for_onnx_alone(
     open_model(qtbot, opened.workspace, "torchvision:squeezenet1_1")
     assert not names["ort_level_all"].isVisible() and not names["ort_spinning"].isVisible()
     assert measuring.runtime.level == "all", "of no concern to torch"
+
+
+def save_graph(
+    path: Path, nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], output: str
+) -> str:
+    """A graph whose only weight is ``w``, 8 × 8; the shape of its output is left open."""
+    weight = numpy_helper.from_array(numpy.ones((8, 8), numpy.float32), "w")
+    graph = helper.make_graph(
+        nodes, "graph", inputs, [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)], [weight]
+    )
+    operators = [helper.make_opsetid("", 17), helper.make_opsetid("own.ops", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=operators, ir_version=8), path)
+    return str(path)
+
+
+def test_thirty_inputs_leave_room_for_the_rest(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    caches = [f"past.{i}.{which}" for i in range(15) for which in ("key", "value")]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "past", 8]) for name in caches]
+    inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "now", 8]))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y0"], "/proj/MatMul")]
+    for i, name in enumerate(caches):
+        nodes.append(helper.make_node("ReduceMean", [name], [f"m{i}"], f"/{i}/ReduceMean", keepdims=0))
+        nodes.append(helper.make_node("Add", [f"y{i}", f"m{i}"], [f"y{i + 1}"], f"/{i}/Add"))
+    open_model(qtbot, window.workspace, save_graph(tmp_path / "kv.onnx", nodes, inputs, "y30"))
+    assert len(window.workspace.specs) == 31 and window.workspace.symbols() == ["batch", "past", "now"]
+    assert len(window.input_bar.controls) == 3
+    assert window.input_bar.height() < 160
+    window.workspace.set_sizes({"now": 4})
+    wait_current(qtbot, window.workspace)
+    assert total(window.workspace) == 4 * 8 * 8
+
+
+def test_what_depends_on_the_data_is_assumed_and_can_be_set(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    step = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "w"], ["next"], "/loop/MatMul"),
+            helper.make_node("Identity", ["go"], ["again"], "/loop/Identity"),
+        ],
+        "step",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [2, 8]),
+        ],
+        [
+            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [2, 8]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Cast", ["t"], ["trips"], "/Cast", to=TensorProto.INT64),
+        helper.make_node("Loop", ["trips", "", "x"], ["y"], "/loop/Loop", body=step),
+        helper.make_node("Mystery", ["y"], ["z"], "/mystery/Mystery", domain="own.ops"),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("t", TensorProto.FLOAT, []),
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 8]),
+    ]
+    open_model(qtbot, window.workspace, save_graph(tmp_path / "loop.onnx", nodes, inputs, "z"))
+    wait_current(qtbot, window.workspace)
+    once = total(window.workspace)
+    assert once == 2 * 8 * 8
+    button = window.input_bar.assumptions
+    assert button.isVisible() and "assumption" in button.text()
+    (field,) = button.fields.values()
+    field.setValue(7)
+    wait_current(qtbot, window.workspace)
+    assert total(window.workspace) == 7 * once
+    analysis = window.workspace.analysis
+    assert analysis is not None
+    assert "mystery: own.ops.Mystery" in uncounted_rows(analysis)

@@ -93,3 +93,14 @@ def test_written_shapes() -> None:
 def test_a_tooltip_shows_tags_instead_of_obeying_them() -> None:
     assert plain_tooltip("net.py:build") == "net.py:build"
     assert plain_tooltip("<img src='x'>\n<b>bold</b>").startswith("<p>&lt;img")
+
+
+def test_sizes_with_one_label_are_called_by_the_names_of_the_file() -> None:
+    specs = (
+        InputSpec("ids", (Dim("batch", 1, "batch_size"), Dim("sequence", 1, "sequence_length"))),
+        InputSpec("past", (Dim("batch", 1, "batch_size"), Dim("sequence", 128, "past_length"))),
+        InputSpec("left", (Dim("height", 8, "left.height"),)),
+        InputSpec("right", (Dim("height", 9, "right.height"),)),
+    )
+    names = [sizes.name_of(specs, symbol) for symbol in sizes.adjustable(specs)]
+    assert names == ["batch", "sequence_length", "past_length", "height", "height"]
