@@ -126,12 +126,24 @@ def attributes_of(node: Node, opsets: Mapping[str, int]) -> dict[str, Attribute]
 
 def editable_fields(node: Node, opsets: Mapping[str, int]) -> tuple[str, ...]:
     """Attributes of ``node`` that SetAttribute can change, in the order in which they are shown."""
-    return tuple(sorted((n for n in attributes_of(node, opsets) if not is_tied(node, n)), key=_order))
+    fields = (
+        name for name in attributes_of(node, opsets) if not is_tied(node, name) and not _is_idle(node, name)
+    )
+    return tuple(sorted(fields, key=_order))
 
 
 def is_tied(node: Node, name: str) -> bool:
     """Whether nothing but the value it has fits what is around the node."""
     return name in TIED or (node.op_type, name) in TIED_OF
+
+
+def _is_idle(node: Node, name: str) -> bool:
+    """Whether another attribute stands for this one: a rule for the padding replaces its numbers."""
+    return (
+        name == "pads"
+        and name not in node.attributes
+        and node.attributes.get("auto_pad", "NOTSET") != "NOTSET"
+    )
 
 
 def shown_attributes(
@@ -144,7 +156,7 @@ def shown_attributes(
         value = node.attributes.get(name, attribute.default)
         if value is None and rank and node.op_type in SPATIAL:
             value = _spatial_default(node, name, rank, stored)
-        if value is not None:
+        if value is not None and not _is_idle(node, name):
             found[name] = value
     for name, value in node.attributes.items():
         if name not in found and _is_shown(value):

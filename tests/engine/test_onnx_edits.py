@@ -23,6 +23,7 @@ from engine.onnx.run_model import FOLDER_ENTRY, RunModel, seeded_inputs
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
 from engine.results import Analysis
+from tests.conftest import sampled
 from tests.onnx_models import export, randomised
 
 INPUT = (1, 3, 32, 32)
@@ -150,7 +151,9 @@ SAME_AS_IN_PYTORCH: list[tuple[Edit, ...]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("edits", SAME_AS_IN_PYTORCH, ids=lambda edits: "+".join(e.layer for e in edits))
+@pytest.mark.parametrize(
+    "edits", sampled(SAME_AS_IN_PYTORCH, 6, "edits"), ids=lambda edits: "+".join(e.layer for e in edits)
+)
 def test_an_edited_file_costs_and_computes_what_the_edited_module_does(
     net: Opened, edits: tuple[Edit, ...]
 ) -> None:
@@ -171,7 +174,7 @@ def test_an_edited_file_costs_and_computes_what_the_edited_module_does(
 @pytest.mark.parametrize(
     "edits",
     [
-        *SAME_AS_IN_PYTORCH[2:7],
+        *sampled(SAME_AS_IN_PYTORCH, 3, "lines"),
         (SetAttribute("conv1", "kernel_shape", 3), SetAttribute("conv1", "pads", 1)),
         (SetAttribute("layer1.0.conv2", "group", 4), RemoveLayer("layer1.0.relu")),
         (SetAttribute("maxpool", "auto_pad", "SAME_UPPER"),),
@@ -316,6 +319,19 @@ def test_a_value_of_another_kind_of_attribute_is_checked_against_its_schema(tmp_
         with pytest.raises(InputError) as caught:
             analysed(session, edit)
         assert words in caught.value.info().sentence
+
+
+def test_explicit_padding_and_a_rule_for_it_replace_each_other(net: Opened) -> None:
+    def shown(*edits: Edit) -> tuple[dict[str, object], tuple[str, ...]]:
+        rows = analysed(net.session, *edits).modules
+        at = rows.path.index("maxpool")
+        return dict(rows.attributes[at]), rows.editable[at]
+
+    same = SetAttribute("maxpool", "padding", "same")
+    attributes, fields = shown(same)
+    assert attributes["auto_pad"] == "SAME_UPPER" and "pads" not in attributes and "pads" not in fields
+    attributes, fields = shown(same, SetAttribute("maxpool", "pads", (0, 1)))
+    assert attributes["auto_pad"] == "NOTSET" and attributes["pads"] == (0, 1, 0, 1) and "pads" in fields
 
 
 def test_nodes_in_bodies_are_edited_where_they_are(tmp_path: Path) -> None:
