@@ -105,6 +105,8 @@ def _spec(value: onnx.ValueInfoProto, graph: Graph, symbols: dict[str, int]) -> 
     names = [dim.dim_param for dim in tensor.shape.dim] or [""] * rank
     labels = _labels(value.name, tuple(sizes), names, dtype)
     dims: list[Dim] = []
+    if _is_empty(tensor, dtype):
+        return InputSpec(value.name, (Dim(labels[0], 0),), dtype)
     for axis, (size, name, label) in enumerate(zip(sizes, names, labels, strict=True)):
         is_open = not size
         start = size or symbols.get(name, 0) or _start(name, label, needed.get(axis))
@@ -116,6 +118,12 @@ def _spec(value: onnx.ValueInfoProto, graph: Graph, symbols: dict[str, int]) -> 
         minimum, maximum, step = slider_range(label if label in ADJUSTABLE else "size", start)
         dims.append(Dim(label, start, symbol, minimum, maximum, step))
     return InputSpec(value.name, tuple(dims), dtype)
+
+
+def _is_empty(tensor: onnx.TypeProto.Tensor, dtype: str) -> bool:
+    """Whether it is a vector of no numbers: axes to reduce along, say. In other places 0 stands for an open size."""
+    dims = tensor.shape.dim
+    return len(dims) == 1 and not _is_float(dtype) and dims[0].HasField("dim_value") and not dims[0].dim_value
 
 
 def _is_float(dtype: str) -> bool:

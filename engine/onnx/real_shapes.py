@@ -23,9 +23,12 @@ DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "ai.onnx.prev
 """Operators that onnxruntime brings along; of others it has no code."""
 
 
-def needs_run(graph: Graph, shapes: Shapes) -> bool:
-    """Whether most of the nodes have no shapes, and onnxruntime could tell them."""
-    if not shapes.unknown:
+def needs_run(graph: Graph, shapes: Shapes, inputs: int) -> bool:
+    """Whether most of the nodes have no shapes, and onnxruntime could tell them.
+
+    ``inputs`` are those that can be made up: where others are missing, a sequence say, nothing can be run.
+    """
+    if not shapes.unknown or inputs < len(graph.inputs):
         return False
     nodes = list(graph.walk())
     return 2 * len(shapes.unknown) > len(nodes) and all(node.domain in DOMAINS for node in nodes)

@@ -117,7 +117,7 @@ class OnnxSession(OpenModel):
             require(Need(self.weight_bytes), self.info.name)
             known = run_for_shapes(self.model_for_run(configuration, as_bytes=True), names)
             return state.shapes.infer(configuration.inputs, assumptions, known) if known else shapes
-        if needs_run(graph, shapes):
+        if needs_run(graph, shapes, len(configuration.inputs)):
             first = next(node.path for node in graph.walk() if node.name == shapes.unknown[0])
             raise RealRunRequiredError(
                 f"The shapes of {self.info.name} cannot be told without running it for real.",

@@ -180,3 +180,14 @@ def test_inputs_of_rare_types_are_analysed(dtype: str, tmp_path: Path) -> None:
     assert opened.specs[0].dtype == dtype
     wider = msgspec.structs.replace(opened.specs[0].default, shape=(5, 4))
     assert opened.analyze(Configuration((wider,))).output_shapes == ((5, 4),)
+
+
+def test_an_empty_vector_stays_empty_and_other_zeros_are_open(tmp_path: Path) -> None:
+    """Axes to reduce along may be none; some exporters write 0 where a size is free."""
+    model = parsed("agraph (float[0,3] x, int64[0] axes) => (y) { y = ReduceSum(x, axes) }", opset=13)
+    session = open_model(str(document(model, tmp_path).path), LoadOptions())
+    assert _dims(session) == {
+        "x": [("batch", 1, "batch"), ("features", 3, None)],
+        "axes": [("sequence", 0, None)],
+    }
+    assert session.analyze(session.default_configuration()).output_shapes == ((1, 1),)
