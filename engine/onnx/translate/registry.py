@@ -9,10 +9,10 @@ import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from engine import cost
 from engine.cost import Work, cost_of
 from engine.graph import OpCall, Shape
 from engine.onnx.graph import Array, Node
+from engine.results import FAMILIES
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +128,9 @@ def work(call: NodeCall) -> tuple[str, Work]:
     try:
         found = translation(call)
     except UnknownShapeError as error:
-        return "other", Work(None, None, None, f"not counted: {error}")
+        return _home(translation), Work(None, None, None, f"not counted: {error}")
     except Exception as error:
-        return "other", _failure(node, call, error)
+        return _home(translation), _failure(node, call, error)
     return cost_of(found, unchecked=True) if isinstance(found, OpCall) else found
 
 
@@ -141,20 +141,21 @@ def known_operators() -> dict[tuple[str, str], Translation]:
 
 
 def explanation(domain: str, op_type: str) -> str:
-    """What is said of the formula of an operator: of the translation, and of the operation that it names."""
+    """The docstring of an operator's formula: symbols, what is left out, source; empty if unknown."""
     translation = _found(domain, op_type)
     return inspect.cleandoc(translation.__doc__ or "") if translation is not None else ""
-
-
-def formula_of(op: str) -> str:
-    """What engine.cost says of one of its operations."""
-    return cost.explanation(op)
 
 
 def _found(domain: str, op_type: str) -> Translation | None:
     if not _translations:
         _load()
     return _translations.get(("" if domain in STANDARD else domain, op_type))
+
+
+def _home(translation: Translation) -> str:
+    """The family of a row that could not be counted: most modules here are called after the family of theirs."""
+    name = translation.__module__.rpartition(".")[2]
+    return name if name in FAMILIES else "other"
 
 
 def _load() -> None:
