@@ -13,6 +13,12 @@ the inputs of the *node*. Every module in this folder is imported: adding an ope
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 from engine.onnx.translate.registry import NodeCall, explanation, known_operators, work
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = ["NodeCall", "explanation", "known_operators", "work"]

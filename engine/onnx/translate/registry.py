@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
-import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -136,7 +134,6 @@ def work(call: NodeCall) -> tuple[str, Work]:
 
 def known_operators() -> dict[tuple[str, str], Translation]:
     """(domain, operator) → its translation, of everything that has a formula or a stated reason for having none."""
-    _load()
     return dict(_translations)
 
 
@@ -147,8 +144,6 @@ def explanation(domain: str, op_type: str) -> str:
 
 
 def _found(domain: str, op_type: str) -> Translation | None:
-    if not _translations:
-        _load()
     return _translations.get(("" if domain in STANDARD else domain, op_type))
 
 
@@ -156,12 +151,6 @@ def _home(translation: Translation) -> str:
     """The family of a row that could not be counted: most modules here are called after the family of theirs."""
     name = translation.__module__.rpartition(".")[2]
     return name if name in FAMILIES else "other"
-
-
-def _load() -> None:
-    package = __name__.rpartition(".")[0]
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")
 
 
 def _failure(node: Node, call: NodeCall, error: Exception) -> Work:
