@@ -21,7 +21,7 @@ from engine.onnx.attributes import WEIGHT_INPUT, checked, resolve, shown_attribu
 from engine.onnx.document import Document
 from engine.onnx.dtypes import dtype_name
 from engine.onnx.graph import Graph, Node, attribute_value
-from engine.onnx.joins import Join, Joins
+from engine.onnx.joins import Join, Joins, is_within
 from engine.onnx.names import parents
 from engine.onnx.run_model import VALUE_FIELDS, forget_shapes, graphs, tensors
 
@@ -175,7 +175,15 @@ class _Editor:
             found = max(len(weight.dims) - 2, 0) if weight is not None else 0
         return found
 
+    def _require_there(self, path: str) -> None:
+        """Raises InputError for what an earlier edit took out."""
+        within = next((each for each in self._removed if is_within(path, each)), None)
+        if within is not None:
+            what = "is removed already" if path == within else f"is part of {within}, which is removed"
+            raise InputError(f"{path} {what}.", hint="Take that edit back first.", layer=path)
+
     def _place(self, path: str) -> _Place:
+        self._require_there(path)
         found = self._places.get(path)
         if found is not None:
             return found
@@ -241,6 +249,7 @@ class _Editor:
     def remove(self, path: str) -> None:
         if not path:
             raise InputError("The model itself cannot be removed.", hint="Remove layers inside it.")
+        self._require_there(path)
         if self._joins is None:
             self._joins = Joins(self._original.graph, dtypes(self._original))
         joins = self._joins.of(path)
@@ -265,6 +274,8 @@ class _Editor:
         self._instead.update(instead)
         _rename_reads(self._model.graph, instead)
         dead, unused = _drop_unused(self._model.graph, self._joins.read)
+        for node in [place.node for place in self._places.values() if place.node.outputs in dead]:
+            del self._places[node.path]
         self._removed.append(path)
         self._lines.append(
             tuple(edit_lines.remove(path, [*gone, *dead], instead, kept, unused, bodies=self._has_bodies))
@@ -278,9 +289,9 @@ class _Editor:
 
     def _take_out(self, join: Join, kept: dict[str, str]) -> None:
         """Delete the nodes of ``join``; an Identity computes what leaves the graph, which keeps its name."""
-        place = self._places.get(join.nodes[0].path)
+        place = next((self._places[node.path] for node in join.nodes if node.path in self._places), None)
         if place is None:
-            return
+            return  # all of it went with what an earlier edit took out
         gone = {node.outputs for node in join.nodes}
         graph = place.graph
         for index in reversed(range(len(graph.node))):

@@ -321,6 +321,20 @@ def test_a_value_of_another_kind_of_attribute_is_checked_against_its_schema(tmp_
         assert words in caught.value.info().sentence
 
 
+def test_what_is_removed_is_edited_no_more(net: Opened) -> None:
+    gone = RemoveLayer("layer1.0")
+    for edit, words in (
+        (
+            SetAttribute("layer1.0.conv1", "strides", 2),
+            "layer1.0.conv1 is part of layer1.0, which is removed.",
+        ),
+        (gone, "layer1.0 is removed already."),
+    ):
+        with pytest.raises(InputError) as caught:
+            analysed(net.session, gone, edit)
+        assert words in caught.value.info().sentence
+
+
 def test_explicit_padding_and_a_rule_for_it_replace_each_other(net: Opened) -> None:
     def shown(*edits: Edit) -> tuple[dict[str, object], tuple[str, ...]]:
         rows = analysed(net.session, *edits).modules
