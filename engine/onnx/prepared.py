@@ -45,7 +45,9 @@ class PreparedModel:
             if value is not None and value.type.WhichOneof("value") in (None, "tensor_type"):
                 set_shape(value, given)
         try:
-            inferred = inference.infer_shapes(self._model.SerializeToString(), False, False, True)
+            # Without data propagation: onnx writes out a placeholder per element of every tensor of one dimension,
+            # which never ends for a long one. Sizes that are computed are filled in afterwards, node by node.
+            inferred = inference.infer_shapes(self._model.SerializeToString(), False, False, False)
         except (inference.InferenceError, checker.ValidationError, RuntimeError, ValueError) as error:
             # It ends with nothing for a contradiction in declared shapes.
             log.info("onnx.shape_inference stopped: %s", error)

@@ -67,6 +67,9 @@ class Propagation:
             except NodeError as error:
                 error.node = node.name
                 raise
+            except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                # Attributes and ranks that no rule expects, in a damaged file: the shapes stay unknown.
+                log.info("%s (%s): %r", node.name, node.op_type, error)
 
     def _fill(self, facts: GraphFacts, node: Node, shapes: GraphShapes, folder: Folder) -> None:
         self.filled += 1

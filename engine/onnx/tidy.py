@@ -14,6 +14,7 @@ from engine.errors import LoadError
 from engine.files.onnx import STANDARD
 from engine.files.regions import DAMAGED
 from engine.input_specs import LARGEST_INPUT
+from engine.onnx.arity import ArityCheck
 
 MAX_NAME = 500
 """Characters of a node's name."""
@@ -51,7 +52,8 @@ def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
     notes: dict[str, None] = {}
     _check((model.graph.name, *[each.domain for each in model.opset_import]), "it")
     _check_inputs(model.graph)
-    _tidy(model.graph, Names(), (), notes)
+    arity = ArityCheck({each.domain: each.version for each in model.opset_import})
+    _tidy(model.graph, Names(), arity, (), notes)
     if all(each.domain not in STANDARD for each in model.opset_import):
         model.opset_import.add(domain="", version=1)
         if any(node.domain in STANDARD for node in model.graph.node):
@@ -63,7 +65,9 @@ _Scopes: TypeAlias = tuple[set[str], ...]
 """Names of values that are known, of the innermost graph first."""
 
 
-def _tidy(graph: onnx.GraphProto, names: Names, around: _Scopes, notes: dict[str, None]) -> None:
+def _tidy(
+    graph: onnx.GraphProto, names: Names, arity: ArityCheck, around: _Scopes, notes: dict[str, None]
+) -> None:
     if len(around) >= MAX_GRAPHS:
         raise LoadError(
             f"Its graphs are nested more than {MAX_GRAPHS} deep.",
@@ -82,9 +86,10 @@ def _tidy(graph: onnx.GraphProto, names: Names, around: _Scopes, notes: dict[str
         unique = names.unique(_visible(name) or f"{node.op_type}_{index}")
         if unique != name:
             node.name = unique
+        arity.check(node)
         for attribute in node.attribute:
             for body in _bodies(attribute):
-                _tidy(body, names, (known, *around), notes)
+                _tidy(body, names, arity, (known, *around), notes)
         known.update(node.output)
 
 
