@@ -83,7 +83,11 @@ def save(wanted: Wanted, obstacle: Callable[[], str], stop: threading.Event, pro
             weights.write_beside(written, data_name, stop, report)
         else:
             weights.write_inside(written, stop, report)
-        notes = [*_checked(wanted, written, progress), *_tried(wanted, written, obstacle, stop, progress)]
+        notes = [
+            *wanted.document.notes,
+            *_checked(wanted, written, progress),
+            *_tried(wanted, written, obstacle, stop, progress),
+        ]
         if stop.is_set():
             raise CancelledError()
         for name in filter(None, (data_name, target.name)):

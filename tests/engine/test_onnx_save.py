@@ -274,6 +274,27 @@ def failing(path: Path, operator: Callable[[], onnx.NodeProto]) -> OnnxSession:
     return opened(path)
 
 
+def test_functions_are_saved_as_their_nodes_and_that_is_said(tmp_path: Path) -> None:
+    twice = helper.make_function(
+        "mine", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"], "add")],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["r"], "relu"), helper.make_node("Twice", ["r"], ["y"], "t", domain="mine")],
+        "made",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 4))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4))],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    path = tmp_path / "functions.onnx"
+    onnx.save(helper.make_model(graph, functions=[twice], opset_imports=opsets, ir_version=8), path)
+    session = opened(path)
+    note = session.save(at(session, RemoveLayer("relu")), str(tmp_path / "saved.onnx"))
+    assert note == "Its 1 function stands in the place of their calls."
+    saved = onnx.load(tmp_path / "saved.onnx")
+    assert [node.op_type for node in saved.graph.node] == ["Add"] and not saved.functions
+
+
 def test_an_operator_that_no_runtime_knows_is_told(tmp_path: Path) -> None:
     session = failing(
         tmp_path / "own.onnx", lambda: helper.make_node("Own", ["a"], ["y"], "own", domain="some.where")
