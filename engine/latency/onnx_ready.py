@@ -11,7 +11,7 @@ from engine.configuration import Configuration
 from engine.errors import CancelledError, InputError
 from engine.graph import InputShape
 from engine.latency.backend import Ready
-from engine.latency.onnx_sessions import run_error, watched
+from engine.latency.onnx_sessions import SILENT, run_error, watched
 from engine.onnx.document import Document
 from engine.onnx.run_model import seeded_inputs
 from engine.onnx.runtime import onnxruntime
@@ -31,6 +31,7 @@ class ReadyOnnx(Ready):
         self._session = session
         self._stop = stop
         self._options = onnxruntime().RunOptions()
+        self._options.log_severity_level = SILENT
         self._layers: Mapping[str, str] = {}
         self._feeds = _feeds(model, session, given)
         self._binding = self._bind()

@@ -30,6 +30,8 @@ KEPT = 2
 """What is on the screen and its baseline; each has all weights."""
 LOOK_EVERY_S = 0.02
 """How often the watch looks whether to stop: a wake-up takes some 10 µs."""
+SILENT = 4
+"""Only what ends the process is logged: errors come as exceptions, and are told once."""
 LOADING, LOADING_APART = 2.6, 1.5
 """Weights are read, and packed as the kernels want them; those in the model's own file are parsed before."""
 _LEVELS: dict[OrtLevel, str] = {
@@ -75,6 +77,7 @@ def session_options(threads: int, options: RuntimeOptions, folder: str = "") -> 
     made = ort.SessionOptions()
     made.intra_op_num_threads = threads
     made.inter_op_num_threads = 1
+    made.log_severity_level = SILENT
     made.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     made.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[options.level])
     made.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
@@ -165,7 +168,9 @@ def give_up_others(model: OnnxSession, key: Key) -> None:
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 _NODE = re.compile(r"(?:Name:|node with name |Node \()'?([^')]+)['\)]")
 _STATUS = re.compile(r"Status Message: (.*)", re.DOTALL)
-_PATH = re.compile(r"^\S*\.(?:cc|h):\d+ \S.*?\) ")
+_PLACE = re.compile(r"\S*\.(?:cc|h):\d+ .*?\)(?:::<lambda\(\)>)? ")
+"""Where in onnxruntime's own source: file, line and function."""
+_FILE = re.compile(r"Load model from .*? failed:\s*")
 
 
 def run_error(model: OnnxSession, names: Mapping[str, str], error: BaseException) -> EngineError:
@@ -184,14 +189,11 @@ def _load_error(model: OnnxSession, error: BaseException) -> EngineError:
     if _out_of_memory(error):
         return _memory_error(model)
     kind = _CODE.match(str(error))
-    made: type[LoadError | UnsupportedModelError] = LoadError
+    message, file = f"onnxruntime cannot load {model.info.name}: {_sentence(error)}", str(model.document.path)
     if kind is not None and kind[1] == "NOT_IMPLEMENTED":
-        made = UnsupportedModelError
-    return made(
-        f"onnxruntime cannot load {model.info.name}: {_sentence(error)}",
-        hint="Its analysis needs no runtime and goes on without it.",
-        file=str(model.document.path),
-    )
+        hint = "Kernels exist for some versions of an operator: another operator set may help (onnx.version_converter)."
+        return UnsupportedModelError(message, hint=hint, file=file)
+    return LoadError(message, hint="Its analysis needs no runtime and goes on without it.", file=file)
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -217,8 +219,9 @@ def _sentence(error: BaseException) -> str:
     text = _CODE.sub("", str(error))
     status = _STATUS.search(text)
     line = (status[1] if status else text).strip().splitlines()[:1]
-    words = _PATH.sub("", line[0]) if line else type(error).__name__
-    return words.rstrip(".") + "."
+    words = _PLACE.sub("", _FILE.sub("", line[0])) if line else type(error).__name__
+    words = words.removesuffix(" node with name ''")
+    return words.strip().rstrip(".") + "."
 
 
 SPINS_S = 0.05

@@ -456,6 +456,38 @@ def test_a_run_that_fails_names_its_layer(tmp_path: Path) -> None:
     assert caught.value.layer == path
 
 
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code returned while running Expand node. "
+            "Name:'/a/Expand' Status Message: invalid expand shape",
+            "onnxruntime stopped at a in by_hand: invalid expand shape.",
+        ),
+        (
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Reshape node. "
+            "Name:'/b/Reshape' Status Message: /onnxruntime_src/onnxruntime/core/providers/cpu/tensor/"
+            "reshape_helper.h:46 onnxruntime::ReshapeHelper::ReshapeHelper(const TensorShape&, TensorShapeVector&, "
+            "bool) input_shape_size == size was false.\nmore",
+            "onnxruntime stopped at /b/Reshape in by_hand: input_shape_size == size was false.",
+        ),
+        ("[ONNXRuntimeError] : 1 : FAIL : something else", "onnxruntime stopped in by_hand: something else."),
+    ],
+)
+def test_what_onnxruntime_says_becomes_a_sentence(tmp_path: Path, said: str, sentence: str) -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    session = by_hand(tmp_path, [node], {"x": (TensorProto.FLOAT, [1])})
+    error = onnx_sessions.run_error(session, {"/a/Expand": "a"}, Exception(said))
+    assert error.message == sentence
+
+
+def test_memory_that_runs_out_is_told_as_such(tmp_path: Path) -> None:
+    session = by_hand(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {"x": (TensorProto.FLOAT, [1])})
+    said = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 9"
+    error = onnx_sessions.run_error(session, {}, Exception(said))
+    assert isinstance(error, NotEnoughMemoryError)
+
+
 def test_operators_that_onnxruntime_does_not_have(tmp_path: Path) -> None:
     nodes = [helper.make_node("Frobnicate", ["x"], ["y"], domain="my.ops")]
     session = by_hand(tmp_path, nodes, {"x": (TensorProto.FLOAT, [1, 4])}, domains=("my.ops",))
