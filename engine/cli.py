@@ -91,6 +91,8 @@ class Request(Struct, frozen=True):
     runtime: RuntimeOptions = RuntimeOptions()
     save_model: str | None = None
     """Where to write the edited ONNX model."""
+    fix_sizes: bool = False
+    """Fix the input sizes in it."""
 
 
 def main(argv: Sequence[str], *, own_process: bool = False) -> int:
@@ -194,6 +196,11 @@ def _parser() -> argparse.ArgumentParser:
         help="take a layer out: --remove maxpool")  # fmt: skip
     add("--save-model", metavar="FILE.onnx",
         help="write an ONNX model with its edits and weights, checked and run once")  # fmt: skip
+    add(
+        "--fix-sizes",
+        action="store_true",
+        help="with --save-model: fix the input sizes that the file leaves open",
+    )
     add("--assume", action="append", default=[], metavar="KEY=VALUE",
         help="set a size that depends on the data")  # fmt: skip
     add("--format", choices=list(FORMATS), help="default: by the ending of -o, else md")
@@ -265,6 +272,7 @@ def _request(options: argparse.Namespace) -> Request:
         tier=options.tier or "settled",
         runtime=RuntimeOptions(options.ort_level or "all", options.spinning != "off"),
         save_model=options.save_model,
+        fix_sizes=options.fix_sizes,
     )
 
 
@@ -321,6 +329,10 @@ def parse_assumption(text: str) -> tuple[str, int]:
 
 def _report(request: Request) -> int:
     check(request.source, LoadOptions(trust=request.trust))
+    if request.fix_sizes and not request.save_model:
+        raise InputError(
+            "--fix-sizes is for the file that --save-model writes.", hint="Add --save-model FILE.onnx."
+        )
     if request.save_model and onnx_path(request.source) is None:
         raise InputError(
             "--save-model is for ONNX files: nothing else is saved as a model.",
@@ -410,20 +422,20 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
                 raise
             _complain(f"No comparison with the unedited model, which stops: {_sentence(error)}")
     if request.save_model:
-        _save_model(request.save_model, session, analysis)
+        _save_model(request.save_model, request.fix_sizes, session, analysis)
     if request.latency:
         return _measured(request, session, analysis, baseline)
     return analysis, baseline
 
 
-def _save_model(path: str, session: OpenModel, analysis: Analysis) -> None:
+def _save_model(path: str, fix_sizes: bool, session: OpenModel, analysis: Analysis) -> None:
     """Write the edited model; what there is to know about it goes where errors go."""
 
     def progress(done: int, total: int | None, what: str) -> None:
         _progress(f"{what} {done / total:.0%}" if total else what)
 
     with _progress_line():
-        note = session.save(analysis.configuration, path, progress=progress)
+        note = session.save(analysis.configuration, path, fix_sizes=fix_sizes, progress=progress)
     _complain(f"Saved {path}. {note}".strip())
 
 

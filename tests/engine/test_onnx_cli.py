@@ -83,6 +83,9 @@ def test_a_file_is_reported_edited_saved_and_compared(
     (tmp_path / "after.json").write_text(json.dumps(after))
     again, _ = report(capsysbinary, str(saved), *size, "--against", str(tmp_path / "before.json"))
     assert again["totals"]["macs"] == after["totals"]["macs"]
+    report(capsysbinary, str(path), *size, "--save-model", str(saved), "--fix-sizes")
+    dims = onnx.load(saved).graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_value for dim in dims] == [1, 3, 16, 16]
     # A report that is opened again still has the edits as Python.
     assert read_report(tmp_path / "after.json").python_lines()[-1].startswith("node.attribute.extend")
 
@@ -96,6 +99,7 @@ def test_a_file_is_reported_edited_saved_and_compared(
         (["--remove", "pol"], "The model has no layer 'pol'. Did you mean pool?"),
         (["--save-model", "{folder}/tiny.onnx"], "tiny.onnx belongs to the model that is open"),
         (["--save-model", "{folder}/tiny.pt"], "tiny.pt does not end in .onnx"),
+        (["--fix-sizes"], "--fix-sizes is for the file that --save-model writes. Add --save-model FILE.onnx."),
         (["--assume", "loop=3"], "tiny assumes nothing called 'loop'"),
     ],
 )  # fmt: skip
