@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy
@@ -10,8 +11,9 @@ import pytest
 from engine.cost import Work
 from engine.graph import Shape
 from engine.onnx.graph import Node
-from engine.onnx.translate import NodeCall, explanation, work
+from engine.onnx.translate import NodeCall, explanation, known_operators, work
 from engine.results import FAMILIES
+from tests.conftest import DAY
 
 Shapes = tuple[Shape | None, ...]
 
@@ -130,6 +132,7 @@ def test_dropout_in_training_is_random() -> None:
         ("Softmax", ((2, 3),), {"axis": 7}),
         ("com.microsoft.Attention", ((2, 5), (8,)), {"num_heads": 0}),
         ("MaxPool", ((1, 2, 4, 4),), {"kernel_shape": "3x3"}),
+        ("Conv", ((1, 2), (4,)), {}),
     ],
 )
 def test_a_node_against_its_definition_loses_its_row_only(
@@ -138,6 +141,51 @@ def test_a_node_against_its_definition_loses_its_row_only(
     """Attributes and ranks that nobody checked: a damaged file, not a crash."""
     told = cost(op, inputs, ((2, 3),), **attributes)[1]
     assert told.formula
+
+
+SHAPES: list[Shape | None] = [
+    (), (0,), (3,), (2, 3), (2, 3, 4), (1, 3, 4, 4), (1, 0, 3), (2**40, 2**40), (1, 2, 3, 4, 5), (1,) * 20, None,
+]  # fmt: skip
+VALUES = [
+    0,
+    -1,
+    1,
+    2**62,
+    -(2**63),
+    1.5,
+    float("nan"),
+    "x",
+    "",
+    (),
+    (1,),
+    (0, 0),
+    (2**62,) * 3,
+    ("a",),
+    (1.0,),
+    None,
+]
+ATTRIBUTES = [
+    "axis", "axes", "kernel_shape", "num_heads", "kv_num_heads", "q_num_heads", "equation", "group", "mode", "p",
+    "size", "hidden_size", "layout", "activations", "activation", "num_groups", "groups", "k", "swiglu_fusion",
+    "qkv_hidden_sizes", "rotary_embedding_dim", "sampling_ratio", "transA", "alpha", "reduction", "antialias",
+    "coefficients", "n_supports", "vectors_per_class", "is_causal", "softcap", "clip", "norm", "kernel_type",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_a_file_holds_counts_are_whole_or_unknown(seed: int) -> None:
+    """Every operator with random shapes and attributes: no exception, no negative number, no fraction, no log."""
+    draw = random.Random(f"{DAY} {seed}")
+    for domain, op in known_operators():
+        for _ in range(5):
+            inputs = tuple(draw.choice(SHAPES) for _ in range(draw.randrange(10)))
+            outputs = tuple(draw.choice(SHAPES) for _ in range(draw.randrange(4)))
+            attributes = {name: draw.choice(VALUES) for name in draw.sample(ATTRIBUTES, 6)}
+            absent = tuple(at for at in range(len(inputs)) if draw.random() < 0.2)
+            opset = draw.choice([1, 7, 13, 20])
+            told = cost(f"{domain}.{op}", inputs, outputs, opset, absent=absent, **attributes)[1]
+            for count in (told.macs, told.flops, told.special_ops):
+                assert count is None or (type(count) is int and count >= 0), (op, told)
 
 
 def test_formulas_hold_the_numbers_of_the_node() -> None:

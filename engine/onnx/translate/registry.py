@@ -75,25 +75,40 @@ class NodeCall(NamedTuple):
         return self.constant(position) if self.has(position) else None
 
     def whole(self, name: str, default: int = 0) -> int:
+        """An attribute, as the following ones. Raises TypeError where the file holds one of another kind."""
         value = self.node.attributes.get(name)
-        return value if isinstance(value, int) else default
+        if value is None or isinstance(value, int):
+            return default if value is None else value
+        raise _other_kind(name, "a whole number")
 
     def number(self, name: str, default: float) -> float:
         value = self.node.attributes.get(name)
-        return value if isinstance(value, (int, float)) else default
+        if value is None or isinstance(value, (int, float)):
+            return default if value is None else value
+        raise _other_kind(name, "a number")
 
     def text(self, name: str, default: str = "") -> str:
         value = self.node.attributes.get(name)
-        return value if isinstance(value, str) else default
+        if value is None or isinstance(value, str):
+            return default if value is None else value
+        raise _other_kind(name, "a text")
 
     def wholes(self, name: str) -> Shape:
         """A list of integers; empty where the attribute is absent."""
         value = self.node.attributes.get(name)
-        return value if isinstance(value, tuple) else ()
+        if value is None:
+            return ()
+        if isinstance(value, tuple) and all(isinstance(each, int) for each in value):
+            return value
+        raise _other_kind(name, "a list of whole numbers")
 
     def texts(self, name: str) -> tuple[str, ...]:
         value = self.node.attributes.get(name)
-        return value if isinstance(value, tuple) else ()
+        if value is None:
+            return ()
+        if isinstance(value, tuple) and all(isinstance(each, str) for each in value):
+            return value
+        raise _other_kind(name, "a list of texts")
 
 
 Translation: TypeAlias = Callable[[NodeCall], OpCall | tuple[str, Work]]
@@ -129,7 +144,12 @@ def work(call: NodeCall) -> tuple[str, Work]:
         return _home(translation), Work(None, None, None, f"not counted: {error}")
     except Exception as error:
         return _home(translation), _failure(node, call, error)
-    return cost_of(found, unchecked=True) if isinstance(found, OpCall) else found
+    family, told = cost_of(found, unchecked=True) if isinstance(found, OpCall) else found
+    if min(told.macs or 0, told.flops or 0, told.special_ops or 0) < 0:
+        return family, Work(
+            None, None, None, f"not counted: attributes of {node.label} make its size negative"
+        )
+    return family, told
 
 
 def known_operators() -> dict[tuple[str, str], Translation]:
@@ -164,6 +184,10 @@ def _failure(node: Node, call: NodeCall, error: Exception) -> Work:
         f"not counted: the inputs or attributes do not fit {node.label} ({type(error).__name__}: {error})"
     )
     return Work(None, None, None, reason)
+
+
+def _other_kind(name: str, wanted: str) -> TypeError:
+    return TypeError(f"attribute {name} is not {wanted}")
 
 
 def _unknown(kind: str, position: int, names: tuple[str, ...]) -> str:
