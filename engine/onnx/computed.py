@@ -7,8 +7,9 @@ computes nothing of the model's: PyTorch does the same arithmetic in Python.
 
 from __future__ import annotations
 
-from collections.abc import Set
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from engine.onnx.graph import Graph, Node
 
@@ -18,9 +19,63 @@ RANDOM = frozenset(
 )
 
 
+def scoped(graph: Graph) -> Graph:
+    """``graph`` with values of one name in several bodies told apart by the node that has the body.
+
+    The branches of an If often give the same names to different values. Nodes keep their names; it is ``graph``
+    itself where no two graphs share a name.
+    """
+    times = Counter(name for each in _graphs(graph) for name in _defined(each))
+    several = {name for name, count in times.items() if count > 1 and name}
+    return _renamed(graph, {}, "", several) if several else graph
+
+
+def _renamed(graph: Graph, around: Mapping[str, str], where: str, several: Set[str]) -> Graph:
+    own = {name: f"{name}{where}" for name in _defined(graph) & several}
+    names = {**around, **own}
+
+    def told(given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple([names.get(name, name) for name in given])
+
+    nodes = [
+        replace(
+            node,
+            inputs=told(node.inputs),
+            outputs=told(node.outputs),
+            subgraphs={
+                attribute: _renamed(body, names, f" ({node.name}, {attribute})", several)
+                for attribute, body in node.subgraphs.items()
+            },
+        )
+        for node in graph.nodes
+    ]
+    return replace(
+        graph,
+        nodes=nodes,
+        inputs=told(graph.inputs),
+        outputs=told(graph.outputs),
+        stored={names.get(name, name): stored for name, stored in graph.stored.items()},
+        constants={names.get(name, name): array for name, array in graph.constants.items()},
+    )
+
+
+def _graphs(graph: Graph) -> Iterator[Graph]:
+    yield graph
+    for node in graph.nodes:
+        for body in node.subgraphs.values():
+            yield from _graphs(body)
+
+
+def _defined(graph: Graph) -> set[str]:
+    found = {*graph.inputs, *graph.stored}
+    for node in graph.nodes:
+        found.update(node.outputs)
+    return found
+
+
 @dataclass
 class Computed:
-    """Of one model, bodies included; node names are unique, and so are the values of different graphs here."""
+    """Of one model, bodies included; node names are unique, and so are the values of different graphs (scoped)."""
 
     fixed: set[str] = field(default_factory=set)
     """Values that are known before any input is: stored ones and what is computed from these."""
@@ -40,9 +95,6 @@ def computed(graph: Graph) -> Computed:
 
 
 def _walk(graph: Graph, found: Computed) -> None:
-    # A body may give an outer name to a value of its own; then the outer one is hidden there, and known no more.
-    found.fixed.difference_update(graph.inputs)
-    found.sizes.difference_update(graph.inputs)
     found.fixed.update(graph.stored)
     for node in graph.nodes:
         for body in node.subgraphs.values():

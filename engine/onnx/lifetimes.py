@@ -8,7 +8,7 @@ and the ones it makes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from engine.onnx.computed import Computed
@@ -81,13 +81,13 @@ def _read_inside(body: Graph) -> set[str]:
     return found
 
 
-def _made(node: Node, storage: Mapping[str, str]) -> list[str]:
-    """Outputs with a storage of their own; ``storage`` is given the ones that are views."""
+def _made(node: Node, storage: dict[str, str]) -> list[str]:
+    """Outputs with a storage of their own; a view's is that of its input, and ``storage`` says so."""
     outputs = [name for name in node.outputs if name]
     if not is_view(node) or not outputs or not node.inputs:
         return outputs
     shared = storage.get(node.inputs[0])
-    if shared is not None and isinstance(storage, dict):
+    if shared is not None:
         storage[outputs[0]] = shared
     return outputs[1:]
 

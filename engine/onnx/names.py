@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from engine.onnx.computed import computed
+from engine.onnx.computed import computed, scoped
 from engine.onnx.graph import Graph, Node
 from engine.onnx.parameters import Tensors, owner
 
@@ -50,7 +50,8 @@ class Place(NamedTuple):
 
 def give_paths(graph: Graph) -> None:
     """Set ``path`` of every node; paths are unique. Nodes of a body are below the node that has it."""
-    _give(graph, Place("", ""), "", Tensors(graph, computed(graph)), _Taken())
+    told = scoped(graph)
+    _give(graph, Place("", ""), "", Tensors(told, computed(told)), _Taken())
 
 
 def _give(graph: Graph, control: Place, within: str, tensors: Tensors, taken: _Taken) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.onnx.computed import SIZES, computed
+from engine.onnx.computed import SIZES, computed, scoped
 from engine.onnx.document import Document
 from engine.onnx.graph import Graph, Node
 from engine.onnx.lifetimes import Schedule, is_view
@@ -70,14 +70,15 @@ class Structure:
         """``values`` reads a stored tensor, or gives None: it tells masks from weights where names do not."""
         self.document = document
         graph = document.graph
-        self._computed = computed(graph)
+        told = scoped(graph)
+        self._computed = computed(told)
         kinds = {
             info.name: entry.value
             for info in document.model.graph.value_info
             for entry in info.metadata_props
             if entry.key == KIND
         }
-        self.tensors = Tensors(graph, self._computed, kinds, values)
+        self.tensors = Tensors(told, self._computed, kinds, values)
         self.params = self.tensors.parameters()
         self.buffers = self.tensors.buffers()
         nodes = [node for node in graph.walk() if node.name not in self._computed.once_names]
@@ -94,7 +95,7 @@ class Structure:
         """Parameters of which a stored 0 is the number 0."""
         self.unread = tuple([name for name in self.params if not self._readers[name]])
         self.modules = ModuleTable(document, nodes, self._read, self.params, self.unread)
-        self.plan = self._graph_plan(graph)
+        self.plan = self._graph_plan(graph, told)
         self.held = Held(
             params=sum([each.elements for each in self.params.values()]),
             trainable=sum([each.elements for each in self.params.values()]),
@@ -104,10 +105,13 @@ class Structure:
         self.shared = tuple(self._shared(nodes))
         self.owners = self._owners(nodes)
 
-    def _graph_plan(self, graph: Graph, control: Node | None = None) -> GraphPlan:
+    def _graph_plan(self, graph: Graph, told: Graph, control: Node | None = None) -> GraphPlan:
+        """``told`` is the same graph with values of one name told apart."""
         inside = control.path if control is not None else ""
         plans = [
-            self._plan(node, inside) for node in graph.nodes if node.name not in self._computed.once_names
+            self._plan(node, apart, inside)
+            for node, apart in zip(graph.nodes, told.nodes, strict=True)
+            if node.name not in self._computed.once_names
         ]
         carried: tuple[str, ...] = ()
         if control is not None and control.op_type == "Loop":
@@ -117,10 +121,11 @@ class Structure:
             carried = graph.outputs[: max(len(graph.inputs) - scanned, 0)] if isinstance(scanned, int) else ()
         return GraphPlan(plans, Schedule.of(graph, self._computed), carried)
 
-    def _plan(self, node: Node, inside: str) -> Plan:
+    def _plan(self, node: Node, told: Node, inside: str) -> Plan:
         known = self._computed
         read = self._read[node.name]
-        distinct = tuple(dict.fromkeys([name for name in node.inputs if name]))
+        names = dict(zip(node.inputs, told.inputs, strict=True))
+        distinct = tuple([name for name in names if name])
         return Plan(
             node,
             f"{node.path}:{node.op_type}",
@@ -129,16 +134,19 @@ class Structure:
             sum([self.params[name].elements for name in read]),
             sum([self.params[name].bytes for name in read]),
             any(self._readers[name] > 1 for name in read),
-            tuple([name for at, name in enumerate(node.inputs) if self._is_operand(node, at, name)]),
+            tuple([name for at, name in enumerate(node.inputs) if self._is_operand(node, at, names[name])]),
             distinct,
-            {name: found for name in distinct if (found := self._bytes_of_stored(name)) is not None},
-            self._weight_positions(node),
+            {name: found for name in distinct if (found := self._bytes_of_stored(names[name])) is not None},
+            self._weight_positions(told),
             inside,
             is_view(node),
             bool(node.outputs)
-            and (node.op_type in SIZES or all(name in known.sizes for name in node.outputs if name)),
+            and (node.op_type in SIZES or all(name in known.sizes for name in told.outputs if name)),
             node.op_type in LOOKUPS,
-            {attribute: self._graph_plan(body, node) for attribute, body in node.subgraphs.items()},
+            {
+                attribute: self._graph_plan(body, told.subgraphs[attribute], node)
+                for attribute, body in node.subgraphs.items()
+            },
         )
 
     def _is_operand(self, node: Node, position: int, name: str) -> bool:

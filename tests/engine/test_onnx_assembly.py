@@ -8,7 +8,7 @@ import numpy
 import onnx
 import pytest
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from engine.configuration import Configuration
@@ -260,3 +260,26 @@ def test_parts_of_unequal_size_keep_their_sizes_through_a_sequence(tmp_path: Pat
     path = tmp_path / "s.onnx"
     hand_made(path, nodes, {"x": (2, 8)}, ["y"], {**weights, "last": numpy.array(-1), "w": floats(7, 3)})
     assert analysed(path).totals.macs == 2 * 7 * 3
+
+
+@pytest.mark.parametrize(("condition", "width"), [(True, 64), (False, 4)])
+def test_branches_may_give_the_same_names_to_different_values(
+    condition: bool, width: int, tmp_path: Path
+) -> None:
+    def branch(width: int, stored: bool) -> onnx.GraphProto:
+        # What is a stored weight in one branch is computed from the input in the other.
+        first = node("Transpose", ["w" if stored else "x"], ["t"], perm=[1, 0])
+        nodes = [first, node("MatMul", ["x", "t"] if stored else ["t", "w"], ["out"])]
+        weight = numpy_helper.from_array(floats(width, 8) if stored else floats(2, width), "w")
+        out = helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, "branch", [], [out], [weight])
+
+    choice = node(
+        "If", ["cond"], ["y"], name="/If", then_branch=branch(64, True), else_branch=branch(4, False)
+    )
+    path = hand_made(tmp_path / "if.onnx", [choice], {"x": (2, 8)}, ["y"], {"cond": numpy.array(condition)})
+    analysis = analysed(path)
+    assert analysis.totals.macs == 2 * 8 * width
+    assert analysis.totals.params == 8 * 64 + 2 * 4
+    assert analysis.totals.untouched_params == (2 * 4 if condition else 8 * 64)
+    assert analysis.layers.op == (("If", "MatMul") if condition else ("If", "Transpose", "MatMul"))

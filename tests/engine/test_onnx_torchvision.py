@@ -90,7 +90,7 @@ OTHERS = (
     Case("vit_b_32", ((1, 3, 224, 224), (4, 3, 224, 224))),
     Case("swin_t", IMAGE),
     Case("swin_v2_t", ((1, 3, 256, 256), (2, 3, 320, 256)), computed=".cpb_mlp."),
-    Case("maxvit_t", ((1, 3, 224, 224), (2, 3, 224, 224)), dynamo=False),
+    Case("maxvit_t", ((1, 3, 224, 224), (2, 3, 224, 224))),
     Case("fcn_resnet50", ((1, 3, 96, 96), (2, 3, 128, 160))),
     Case("deeplabv3_mobilenet_v3_large", ((1, 3, 96, 96), (2, 3, 128, 160))),
     Case("lraspp_mobilenet_v3_large", ((1, 3, 96, 96), (2, 3, 128, 160))),
@@ -101,7 +101,7 @@ OTHERS = (
     Case("r2plus1d_18", CLIP),
     # By TorchScript its parts of unequal size go through a sequence that a loop carries.
     Case("mvit_v1_b", ((1, 3, 16, 224, 224),), torchscript=False),
-    Case("swin3d_t", ((1, 3, 8, 64, 64),), dynamo=False),
+    Case("swin3d_t", ((1, 3, 8, 64, 64),)),
 )
 
 
