@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from threading import Event
 from typing import Any
 
 import onnx
 from onnx import checker, defs
 from onnx.onnx_cpp2py_export import shape_inference as inference
 
+from engine.errors import CancelledError
 from engine.onnx import assume, bodies, contradictions
 from engine.onnx.assume import Assumptions
 from engine.onnx.contradictions import NodeError
@@ -23,7 +25,7 @@ from engine.onnx.contrib_shapes import contrib_outputs
 from engine.onnx.facts import GraphFacts
 from engine.onnx.folding import Folder, as_tensor
 from engine.onnx.graph import Graph, Node
-from engine.onnx.prepared import TypeReader
+from engine.onnx.prepared import CRASHING, TypeReader
 from engine.onnx.sequences import taken_out
 from engine.onnx.standard_shapes import WRONG, standard_outputs
 from engine.onnx.values import NO_TENSOR, UNKNOWN, GraphShapes, Value
@@ -38,23 +40,35 @@ class Propagation:
     """One pass over a model at one input size."""
 
     def __init__(
-        self, opsets: Mapping[str, int], types: TypeReader, assumptions: Assumptions, most_steps: int
+        self,
+        opsets: Mapping[str, int],
+        types: TypeReader,
+        assumptions: Assumptions,
+        most_steps: int,
+        stop: Event | None = None,
     ) -> None:
         """``most_steps`` bounds the work on bodies: each nesting can double what is below it."""
         self.opsets = dict(opsets)
         self.types = types
         self.assumptions = assumptions
         self._most_steps = most_steps
+        self._stop = stop
         self.steps = 0
         self.filled = 0
         """Nodes whose shapes whole-graph inference had not found."""
 
     def run(self, facts: GraphFacts, shapes: GraphShapes) -> None:
-        """Fill the blanks of ``shapes``. Raises NodeError for a node that refuses its inputs."""
+        """Fill the blanks of ``shapes``.
+
+        Raises NodeError for a node that refuses its inputs, CancelledError when it is to stop.
+        """
         self.steps += len(facts.graph.nodes)
         folder = Folder(facts.producers, shapes, self.opsets.get("", 1))
         shapes.folds = folder
+        stop = self._stop
         for node in facts.graph.nodes:
+            if stop is not None and stop.is_set():
+                raise CancelledError()
             try:
                 if node.subgraphs and self.steps <= self._most_steps:
                     bodies.follow(self, facts, node, shapes)
@@ -138,6 +152,8 @@ class Propagation:
             return {}
         names = [name for name in dict.fromkeys(proto.input) if name]
         types = {name: encoded for name in names if (encoded := self.type_of(shapes, name))}
+        if (domain, proto.op_type) in CRASHING and len(types) < len(names):
+            return {}
         is_function = schema.has_function or schema.has_context_dependent_function
         data: dict[str, bytes] = {}
         if is_function or domain or proto.op_type in assume.READ_VALUES:

@@ -94,7 +94,7 @@ class OnnxSession(OpenModel):
         state = self._state(configuration.edits)
         _check(stop)
         try:
-            shapes = self._shapes(configuration, state)
+            shapes = self._shapes(configuration, state, stop)
         except NodeError as error:
             raise FailedAnalysisError(error, self._partial(configuration, state, error)) from error
         _check(stop)
@@ -107,10 +107,10 @@ class OnnxSession(OpenModel):
             self._kept.put(configuration, analysis)
         return analysis
 
-    def _shapes(self, configuration: Configuration, state: _State) -> Shapes:
+    def _shapes(self, configuration: Configuration, state: _State, stop: Event | None) -> Shapes:
         """Of every value; by a real run where that is allowed and inference leaves blanks."""
         assumptions = dict(configuration.assumptions)
-        shapes = state.shapes.infer(configuration.inputs, assumptions)
+        shapes = state.shapes.infer(configuration.inputs, assumptions, stop=stop)
         graph = state.document.graph
         names = blanks(graph, shapes.main) if shapes.unknown else []
         if names and configuration.allow_real_run:

@@ -8,6 +8,7 @@ engine.onnx.propagation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Event
 
 import onnx
 
@@ -47,10 +48,11 @@ class ShapeEngine:
         inputs: Sequence[InputShape],
         assumptions: Mapping[str, int] | None = None,
         known: Mapping[str, Value] | None = None,
+        stop: Event | None = None,
     ) -> Shapes:
         """``assumptions`` are values the user set, by key; ``known`` are what a real run told, by value name.
 
-        Raises NodeError for a node that refuses its inputs.
+        Raises NodeError for a node that refuses its inputs, CancelledError when ``stop`` is set.
         """
         inferred = self._prepared.infer(inputs)
         main = self._facts.empty_shapes(None)
@@ -58,7 +60,7 @@ class ShapeEngine:
             self._read(infos, main)
         main.values.update(known or {})
         made = Assumptions(assumptions or {})
-        propagation = Propagation(self._opsets, self._types, made, self._most_steps)
+        propagation = Propagation(self._opsets, self._types, made, self._most_steps, stop)
         try:
             propagation.run(self._facts, main)
         except NodeError as error:

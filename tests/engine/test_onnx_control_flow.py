@@ -230,3 +230,21 @@ def test_what_the_user_assumes_changes_the_totals(tmp_path: Path) -> None:
         analysis = session.analyze(Configuration(inputs, assumptions=(("loop.trips", trips),)))
         assert analysis.totals.macs == once * trips
         assert [(each.key, each.value) for each in analysis.assumptions] == [("loop.trips", trips)]
+
+
+def test_loops_in_loops_take_no_longer_than_they_are_deep(tmp_path: Path) -> None:
+    """Each carries a value that doubles, so that its body is looked at twice."""
+    depth = 20
+    text = "k2 = Concat<axis = 0>(k, k)"
+    for level in range(depth):
+        body = (
+            f"(int64 i{level}, bool c{level}, k) => (d{level}, k2) {{ d{level} = Identity(c{level}) {text} }}"
+        )
+        text = f"[loop{level}] k2 = Loop (two, yes, k) < body = b{level} {body} >"
+    model = parsed(f"agraph (float[N,4] k) => (k2) <int64 two = {{2}}, bool yes = {{1}}> {{ {text} }}")
+    shapes = shapes_of(model, tmp_path, {"k": (3, 4)})
+    assert len(shapes.unknown) == depth + 1
+    graph = shapes.main
+    for level in reversed(range(depth)):
+        graph = graph.bodies[f"loop{level}", "body"]
+        assert graph.trips == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.configuration import Configuration
+from engine.errors import CancelledError
 from engine.graph import InputShape, Shape
 from engine.loaders.options import LoadOptions
 from engine.onnx.document import open_document
@@ -402,6 +404,15 @@ def test_a_name_that_nothing_in_the_file_has_is_no_reason_to_stop(tmp_path: Path
     shapes = shapes_of(model, tmp_path, {"x": (2, 3)})
     assert shapes.unknown == ("Special_1", "Relu_3")
     assert shapes.main.of("y").shape == (2, 5)
+
+
+def test_inference_stops_between_nodes(tmp_path: Path) -> None:
+    engine = ShapeEngine(document(parsed("agraph (float[N,3] x) => (y) { y = Relu(x) }"), tmp_path))
+    stop = Event()
+    assert engine.infer([InputShape("x", (2, 3))], stop=stop).main.of("y").shape == (2, 3)
+    stop.set()
+    with pytest.raises(CancelledError):
+        engine.infer([InputShape("x", (2, 3))], stop=stop)
 
 
 # -- sizes that depend on data ---------------------------------------------------------------------------------------
