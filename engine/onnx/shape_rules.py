@@ -70,10 +70,17 @@ def apply(node: Node, shapes: GraphShapes) -> tuple[Value, ...] | None:
         found = tuple(rule(Given(node, tuple([shapes.of(name) for name in node.inputs]), shapes)))
     except UnknownInputError:
         return unknown
-    except (IndexError, ZeroDivisionError, ValueError, TypeError) as error:
+    except (IndexError, ArithmeticError, ValueError, TypeError) as error:
         log.info("%s does not fit its inputs: %r", node.label, error)
         return unknown
+    # Hostile attributes can turn a size negative.
+    found = tuple([UNKNOWN if value.shape and min(value.shape) < 0 else value for value in found])
     return (found + unknown)[: len(node.outputs)]
+
+
+def ruled_operators() -> tuple[tuple[str, str], ...]:
+    """(domain, operator) of every rule."""
+    return tuple(_rules)
 
 
 def shape_rule(*ops: str, domain: str) -> Callable[[Rule], Rule]:

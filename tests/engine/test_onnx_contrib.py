@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 
+from engine.onnx.contrib_shapes import contrib_outputs
+from engine.onnx.graph import Node
+from engine.onnx.shape_rules import ruled_operators
+from engine.onnx.values import GraphShapes, Value
+from tests.conftest import DAY
 from tests.engine.onnx_nodes import INT8_ZERO, MICROSOFT, SCALE, ZERO, Case, bytes_of, check, real, whole
 
 B, L, P, N, E = 2, 5, 3, 4, 16
@@ -25,6 +32,14 @@ PLAIN, MASKED = scores(L, masked=False), scores(L, masked=True)
 CACHED = scores(P + L, masked=True)
 PROJECTED = B * L * D * 3 * D
 QUANTISE, DEQUANTISE = 5, 2
+
+SHAPES = [(), (0,), (3,), (2, 3), (2, 3, 4), (1, 3, 4, 4), (1, 2, 3, 4, 5), None]
+VALUES: list[Any] = [0, -1, 1, 3, 2**62, 1.5, "SAME_UPPER", (), (1,), (0, 0), (-5, -5, -5, -5), ("a",), None]
+ATTRIBUTES = [
+    "axis", "axes", "kernel_shape", "strides", "pads", "dilations", "auto_pad", "ceil_mode", "num_heads",
+    "kv_num_heads", "q_num_heads", "qkv_hidden_sizes", "channels", "channels_last", "bits", "gather_axis", "N",
+    "transA", "transBatchA", "keepdims", "inputdimensions", "targets", "classlabels_ints", "past_present_share_buffer",
+]  # fmt: skip
 
 CASES = [
     Case("Gelu", (real(3, 4),), 0, 5 * 12),
@@ -401,3 +416,20 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.op)
 def test_operators_of_onnxruntime(case: Case, tmp_path: Path) -> None:
     check(case._replace(domain=MICROSOFT, opset=17), tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_a_file_holds_shapes_are_sizes_or_unknown(seed: int) -> None:
+    """Every rule with random inputs and attributes: no exception, no negative size."""
+    draw = random.Random(f"{DAY} {seed}")
+    for domain, op in ruled_operators():
+        for _ in range(8):
+            count = draw.randrange(10)
+            names = tuple(draw.choice(["", "a", "b", "c"]) for _ in range(count))
+            attributes = {name: draw.choice(VALUES) for name in draw.sample(ATTRIBUTES, 6)}
+            node = Node("node", op, domain, names, ("y", "z"), attributes)
+            values = {name: Value(draw.choice(SHAPES), "float32") for name in "abc"}
+            made = contrib_outputs(node, GraphShapes(values))
+            assert made is not None
+            assert len(made) == 2
+            assert all(size >= 0 for value in made for size in value.shape or ()), (op, made)
