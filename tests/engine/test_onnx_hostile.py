@@ -41,6 +41,7 @@ from tests.engine.test_files_damaged import damaged
 from tests.engine.test_onnx_documents import as_raw
 from tests.engine.test_server import Engine
 
+FLOAT64 = TensorProto.DOUBLE
 DAMAGED = 500
 SLOWEST_S = 2.0
 """Seconds of processor time that one file may take; the others take a hundredth of that."""
@@ -347,6 +348,35 @@ def test_control_flow_without_its_body(tmp_path: Path) -> None:
     choice = next(node for node in made.graph.node if node.op_type == "If")
     del choice.attribute[[each.name for each in choice.attribute].index("else_branch")]
     refused(made, tmp_path, "its If choice lacks its else_branch.")
+
+
+def test_nodes_without_what_their_operator_needs(tmp_path: Path) -> None:
+    """onnx's shape inference ends the process for some of these, or counts to a thousand million."""
+    classic = (("", 17), ("ai.onnx.ml", 4))
+    encoder = helper.make_node("LabelEncoder", [""], ["y"], "labels", domain="ai.onnx.ml", keys_strings=["a"])
+    refused(
+        files.model([encoder], domains=classic), tmp_path, "its node labels (LabelEncoder) lacks its input X."
+    )
+    refused(
+        files.model([helper.make_node("MatMul", ["x"], ["y"], "p")]), tmp_path, "(MatMul) lacks its input B."
+    )
+    many = helper.make_node("Split", ["x"], ["y"], "parts", num_outputs=10**9)
+    refused(files.model([many], domains=(("", 18),)), tmp_path, "has 1,000,000,000 as its num_outputs")
+    unknown = helper.make_node("Custom", ["x"], ["z"], domain="com.acme")
+    after = helper.make_node("RegexFullMatch", ["z"], ["y"], "matches", pattern="a")
+    path = files.save(
+        files.model([unknown, after], domains=(("", 20), ("com.acme", 1))), tmp_path / "net.onnx"
+    )
+    result = attempt(path)
+    assert isinstance(result, Analysis) and result.coverage.counted_calls == 0
+
+
+def test_a_long_input_of_one_dimension_costs_no_more(tmp_path: Path) -> None:
+    """onnx's data propagation would write out a placeholder for each of its elements."""
+    nodes = [helper.make_node("Cast", ["x"], ["c"], to=FLOAT64), helper.make_node("Add", ["c", "c"], ["y"])]
+    made = files.model(nodes, inputs=[files.value("x", [10**9])])
+    result = attempt(files.save(made, tmp_path / "net.onnx"))
+    assert isinstance(result, Analysis) and result.totals.flops == 10**9
 
 
 def test_nodes_that_wait_for_one_another(tmp_path: Path) -> None:
