@@ -42,7 +42,7 @@ TIED = frozenset(
 )  # fmt: skip
 """Fixed by the weights, the bodies or the element types around the node: another value alone fits nothing."""
 TIED_OF = {("LSTM", "direction"), ("GRU", "direction"), ("RNN", "direction"), ("DeformConv", "kernel_shape"),
-           ("DeformConv", "group")}  # fmt: skip
+           ("DeformConv", "group"), ("Shape", "start"), ("Shape", "end")}  # fmt: skip
 FLAGS = frozenset(
     {
         "ceil_mode", "count_include_pad", "keepdims", "align_corners", "allowzero", "antialias", "exclude_outside",
