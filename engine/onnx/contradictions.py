@@ -17,6 +17,8 @@ from engine.onnx.facts import GraphFacts
 from engine.onnx.graph import Node
 from engine.onnx.values import GraphShapes, Shapes
 
+DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+"""Operators of other domains may mean anything; those of onnxruntime's other layouts have channels elsewhere."""
 BAKING = frozenset(
     {"Reshape", "Expand", "Tile", "Slice", "Split", "Resize", "Upsample", "ConstantOfShape", "Range"}
 )
@@ -97,7 +99,7 @@ def refusal(facts: GraphFacts, node: Node, shapes: GraphShapes, words: str) -> N
 def mismatch_of(node: Node, shapes: GraphShapes) -> Mismatch | None:
     """What contradicts itself in a node whose inputs are known; None for nothing, or nothing that is checked."""
     check = _checks.get(node.op_type)
-    if check is None:
+    if check is None or node.domain not in DOMAINS:
         return None
     return check(
         node,
@@ -108,7 +110,8 @@ def mismatch_of(node: Node, shapes: GraphShapes) -> Mismatch | None:
 
 
 def is_checked(node: Node) -> bool:
-    return node.op_type in _checks
+    """Whether something here is looked at in the inputs of ``node``."""
+    return node.op_type in _checks and node.domain in DOMAINS
 
 
 def baked_constant(facts: GraphFacts, node: Node, shapes: GraphShapes) -> str:

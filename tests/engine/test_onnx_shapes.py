@@ -328,6 +328,15 @@ def test_a_constant_far_before_the_refusal_is_named(tmp_path: Path) -> None:
     assert caught.value.layer == "pos"
 
 
+def test_operators_of_others_are_not_held_to_the_standard(tmp_path: Path) -> None:
+    """A name says nothing in another domain."""
+    model = parsed(
+        "agraph (float[N,5,H,W] x) => (y) { a = mine.Conv(x, w) y = Relu(x) }", {"w": (4, 3, 3, 3)}
+    )
+    shapes = shapes_of(model, tmp_path, {"x": (1, 5, 8, 8)})
+    assert shapes.unknown == ("Conv_0",)
+
+
 def test_sizes_put_together_from_constants_are_named(tmp_path: Path) -> None:
     """As torch's older exporter writes ``x.view(1, height, 2, 3)``: the height is of the input, the rest is not."""
     model = parsed(
