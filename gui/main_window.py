@@ -550,6 +550,9 @@ class MainWindow(QMainWindow):
     def _on_model_changed(self) -> None:
         model = self.workspace.model
         self.setWindowTitle(f"{model.name} — Misnomer" if model is not None else "Misnomer")
+        if model is not None and model.format == "onnx" and model.note:
+            # It stays in the title's tooltip.
+            self.status.notice(model.note)
         self.selection.clear()
 
     def _on_current_changed(self, node: str) -> None:

@@ -350,6 +350,7 @@ def test_what_depends_on_the_data_is_assumed_and_can_be_set(
     ]
     open_model(qtbot, window.workspace, save_graph(tmp_path / "loop.onnx", nodes, inputs, "z"))
     wait_current(qtbot, window.workspace)
+    assert "own.ops" in window.status.words.text(), "what must be known of the file is said once"
     once = total(window.workspace)
     assert once == 2 * 8 * 8
     button = window.input_bar.assumptions
