@@ -218,7 +218,9 @@ class Tensors:
     def _generated(self, graph: Graph) -> None:
         """Weights that were taken out of a model: ``ConstantOfShape`` of ``conv1_w_0__SHAPE`` gives ``conv1_w_0``."""
         for node in graph.nodes:
-            if node.op_type == "ConstantOfShape" and node.inputs[0] == f"{node.outputs[0]}__SHAPE":
+            if node.op_type == "ConstantOfShape" and node.inputs == tuple(
+                f"{each}__SHAPE" for each in node.outputs[:1]
+            ):
                 shape = graph.constants.get(node.inputs[0])
                 if shape is not None:
                     name = node.outputs[0]
