@@ -38,7 +38,7 @@ from engine.loaders.options import LoadOptions
 from engine.measured_summary import paired, ratio_words, verdict_words
 from engine.measurement import MAX_THREADS, ORT_LEVELS, RuntimeOptions, Tier
 from engine.opening import onnx_path
-from engine.results import Analysis, Totals
+from engine.results import Analysis, Totals, with_latency
 
 if TYPE_CHECKING:
     from engine.open_model import OpenModel
@@ -89,6 +89,8 @@ class Request(Struct, frozen=True):
     """0: the framework's default."""
     tier: Tier = "settled"
     runtime: RuntimeOptions = RuntimeOptions()
+    ort_profile: str | None = None
+    """An onnxruntime profile to show on the layers."""
     save_model: str | None = None
     """Where to write the edited ONNX model."""
     fix_sizes: bool = False
@@ -222,6 +224,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--ort-level", choices=list(ORT_LEVELS),
         help="graph optimisation of onnxruntime for ONNX models; default: all")  # fmt: skip
+    add("--ort-profile", metavar="FILE",
+        help="show an onnxruntime profile, recorded anywhere, on the layers of an ONNX model")  # fmt: skip
     add("--spinning", choices=("on", "off"), help="whether onnxruntime's idle threads spin; default: on")
     add("--tier", choices=get_args(Tier), help="how long to measure; default: settled")
     add("--python", metavar="PATH", help="run in this Python interpreter, where the model's packages are")
@@ -270,6 +274,7 @@ def _request(options: argparse.Namespace) -> Request:
         latency=bool(options.latency),
         threads=options.threads or 0,
         tier=options.tier or "settled",
+        ort_profile=options.ort_profile,
         runtime=RuntimeOptions(options.ort_level or "all", options.spinning != "off"),
         save_model=options.save_model,
         fix_sizes=options.fix_sizes,
@@ -284,6 +289,11 @@ def _check_measuring(options: argparse.Namespace, conditions: Sequence[Condition
         )
     if options.threads is not None and not 1 <= options.threads <= MAX_THREADS:
         raise InputError(f"--threads {options.threads} is not between 1 and {MAX_THREADS}.")
+    if options.ort_profile and options.latency:
+        raise InputError(
+            "--ort-profile and --latency are times of two places: a report has one of them.",
+            hint="Leave one out.",
+        )
     needs = [f"--fail-if {condition.text!r}" for condition in conditions if condition.is_measured]
     needs += [
         f"--{name}"
@@ -423,6 +433,11 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
             _complain(f"No comparison with the unedited model, which stops: {_sentence(error)}")
     if request.save_model:
         _save_model(request.save_model, request.fix_sizes, session, analysis)
+    if request.ort_profile:
+        from engine.latency.onnx_imported import imported_times
+
+        times = imported_times(session, analysis.configuration, request.ort_profile)
+        analysis = with_latency(analysis, None, times)
     if request.latency:
         return _measured(request, session, analysis, baseline)
     return analysis, baseline

@@ -42,6 +42,8 @@ UNDISTURBED_DELAY = 0.02
 PERCENTILES = (0.9, 0.95, 0.99)
 """Those that are told, where there are samples enough."""
 MAX_THREADS = 1024
+MAX_UNPLACED = 5
+"""Kernels that are named in one sentence."""
 DEAD_ZONE = 0.02
 """Ratios nearer to 1 than this are no difference that matters."""
 FLAGGED_DEAD_ZONE = 0.05
@@ -233,6 +235,37 @@ class KernelGroup(Struct, frozen=True):
     """The row of ``row_ids`` that ``LayerTimes.latency_s`` gives the time to; the others have None there."""
 
 
+class ImportedProfile(Struct, frozen=True):
+    """Where times come from that were not measured here."""
+
+    file: str
+    """Its name."""
+    runs: int
+    level: str = ""
+    """Key of ORT_LEVELS whose kernels these are; empty where that is not known."""
+    unplaced: tuple[str, ...] = ()
+    """Kernels that could be any node's work, as ``<operator> <name>``; their times are among those inserted."""
+    other_shapes: bool = False
+    """Whether most kernels put out other shapes than their layers here: another input size, or another model."""
+    cut: bool = False
+    """Whether the file holds more runs than were read."""
+
+    @property
+    def words(self) -> str:
+        """What is known of it: ``imported from p.json, 20 runs; …``."""
+        runs = f"the first {self.runs:,} runs" if self.cut else f"{self.runs:,} run{'s' * (self.runs != 1)}"
+        level = f"graph optimisation {self.level!r}" if self.level else "kernels placed by their names"
+        parts = [f"imported from {self.file}, {runs}; {level}, machine, threads and version unknown"]
+        if self.unplaced:
+            count = len(self.unplaced)
+            kernels = f"{count:,} kernel{'s' * (count != 1)}"
+            parts.append(f"{kernels} could not be placed: {', '.join(self.unplaced[:MAX_UNPLACED])}")
+            parts[-1] += " …" * (count > MAX_UNPLACED)
+        if self.other_shapes:
+            parts.append("its kernels have other shapes than these layers")
+        return "; ".join(parts)
+
+
 class LayerTimes(Struct, frozen=True):
     """Where the time goes: a separate, instrumented set of forward passes. Columns by layer row (``Layers.id``).
 
@@ -263,6 +296,8 @@ class LayerTimes(Struct, frozen=True):
     """The kernels of a runtime in order of execution; empty where the rows' own operations were timed."""
     inserted: tuple[tuple[str, float], ...] = ()
     """(name, seconds) of kernels that do no row's work: the runtime put them there to change a layout or a type."""
+    origin: ImportedProfile | None = None
+    """Of times out of a file, of another machine perhaps: ``threads`` is 0, and nothing was timed against them."""
 
     @property
     def rows_s(self) -> float:

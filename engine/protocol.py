@@ -110,6 +110,14 @@ class OpenReport(Struct, frozen=True, tag="open_report"):
     path: str
 
 
+class ImportProfile(Struct, frozen=True, tag="import_profile"):
+    """Read an onnxruntime profile as times of the open ONNX model's layers. Answer: ProfileImported or Failed."""
+
+    id: int
+    configuration: Configuration
+    path: str
+
+
 class Inspect(Struct, frozen=True, tag="inspect"):
     """Say what a model file or folder holds, without running anything of it. Answer: Inspected or Failed."""
 
@@ -180,6 +188,7 @@ Request: TypeAlias = (
     | Export
     | SaveModel
     | OpenReport
+    | ImportProfile
     | Inspect
     | ListZoo
     | Measure
@@ -277,6 +286,12 @@ class ReportOpened(Struct, frozen=True, tag="report_opened"):
     path: str
 
 
+class ProfileImported(Struct, frozen=True, tag="profile_imported"):
+    id: int
+    layers: LayerTimes
+    """With their ``origin``: never to be shown as measured here."""
+
+
 class Inspected(Struct, frozen=True, tag="inspected"):
     id: int
     contents: Contents
@@ -331,6 +346,7 @@ Event: TypeAlias = (
     | Exported
     | Saved
     | ReportOpened
+    | ProfileImported
     | Inspected
     | ZooListing
     | Sampled

@@ -273,8 +273,9 @@ class Analysis(Struct, frozen=True):
 
     @property
     def stale_times(self) -> bool:
-        """Whether the measured columns are those of another configuration and must be shown as old."""
-        return self.layer_times is not None and self.layer_times.configuration != self.configuration
+        """Whether the measured columns are those of another configuration, or of a file, and must not look current."""
+        times = self.layer_times
+        return times is not None and (times.origin is not None or times.configuration != self.configuration)
 
     def python_lines(self, edits: tuple[Edit, ...] | None = None) -> list[str]:
         """The edits (or others of the same model) as lines of Python for a module called ``model``.

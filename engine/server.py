@@ -32,6 +32,7 @@ from engine.protocol import (
     Export,
     Exported,
     Failed,
+    ImportProfile,
     Inspect,
     Inspected,
     LayersMeasured,
@@ -46,6 +47,7 @@ from engine.protocol import (
     OpsMeasured,
     Point,
     Prefetch,
+    ProfileImported,
     Progress,
     Ready,
     ReportFormat,
@@ -263,6 +265,8 @@ class Server:
             from engine.export import read_report
 
             return ReportOpened(request.id, read_report(request.path), request.path)
+        if isinstance(request, ImportProfile):
+            return self._import_profile(request)
         if isinstance(request, Inspect):
             from engine.files import read
 
@@ -297,6 +301,16 @@ class Server:
             progress=progress,
         )
         return Saved(request.id, request.path, note)
+
+    def _import_profile(self, request: ImportProfile) -> Event:
+        from engine.guard import memory_errors
+        from engine.latency.onnx_imported import imported_times
+
+        session = self._require_session()
+        self.send(Progress(request.id, 0, None, f"Reading {Path(request.path).name}"))
+        with memory_errors(session.info.name):
+            times = imported_times(session, request.configuration, request.path, self._inbox.interrupt)
+        return ProfileImported(request.id, times)
 
     def _open(self, request: Open) -> Event:
         from engine.guard import limited_memory, memory_errors

@@ -53,7 +53,7 @@ def write(analysis: Analysis, baseline: Analysis | None) -> bytes:
     counted = [
         at for at, key in enumerate(keys) if not METRIC[key].measured and (both or not METRIC[key].weighed)
     ]
-    notes = row_times(analysis.latency)
+    notes = row_times(analysis)
     for row, old in pair_rows(analysis.layers, baseline.layers if baseline else None):
         layers, index = (analysis.layers, row) if row is not None else (baseline.layers, old)  # type: ignore[union-attr]
         assert index is not None

@@ -14,7 +14,7 @@ from engine.export import summary, svg
 from engine.export.formats import export_format
 from engine.export.icicle import icicle
 from engine.export.latency_words import latency_section
-from engine.export.measured import shown, timed, weighed
+from engine.export.measured import imported, shown, timed, weighed
 from engine.metrics import METRIC, Number, column
 from engine.reconciliation import reconcile
 from engine.results import FAMILIES, Analysis, Layers
@@ -98,6 +98,7 @@ def _context(analysis: Analysis, baseline: Analysis | None) -> dict[str, Any]:
         "layers": _layers(analysis, baseline, keys),
         "layer_metrics": [METRIC[key] for key in keys],
         "latency": latency_section(analysis, baseline),
+        "imported": origin.words if (times := imported(analysis)) and (origin := times.origin) else "",
         "latency_before": baseline is not None and baseline.layer_times is not None,
         "parameters": _parameters(analysis),
         "reconciliation": reconcile(analysis, baseline),

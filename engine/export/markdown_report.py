@@ -10,7 +10,7 @@ from engine.contents import printable
 from engine.export import summary
 from engine.export.formats import export_format
 from engine.export.latency_words import latency_section
-from engine.export.measured import shown
+from engine.export.measured import imported, shown
 from engine.metrics import METRIC, column
 from engine.reconciliation import Reconciliation, reconcile
 from engine.results import Analysis
@@ -117,7 +117,7 @@ def _change(analysis: Analysis, baseline: Analysis) -> str:
 def _latency(analysis: Analysis, baseline: Analysis | None) -> str:
     section = latency_section(analysis, baseline)
     if section is None:
-        return ""
+        return _imported(analysis)
     parts = [f"## Latency\n\n**{text(section.headline)}.**"]
     quiet = [f"- {text(words)}: {text(detail)}" for words, detail in section.doubts]
     parts.append(
@@ -146,6 +146,24 @@ def _latency(analysis: Analysis, baseline: Analysis | None) -> str:
         parts.append(text(section.layers_sentence))
     parts.append(_facts("Circumstances", section.circumstances))
     return "\n\n".join(parts)
+
+
+def _imported(analysis: Analysis) -> str:
+    """The slowest layers by times that nobody measured here."""
+    times = imported(analysis)
+    if times is None or times.origin is None:
+        return ""
+    slowest = sorted(
+        (row for row in zip(times.row_id, times.latency_s, times.note, strict=True) if row[1] is not None),
+        key=lambda row: -(row[1] or 0.0),
+    )
+    rows = [
+        [code(id), text(note), numbers.duration(seconds or 0.0), numbers.share(seconds, times.end_to_end_s)]
+        for id, seconds, note in slowest[:TOP_ROWS]
+    ]
+    rows.append(["", "inserted by the runtime", numbers.duration(times.inserted_s), ""])
+    table = _table(["Slowest layers", "", "Time", "Share of a run"], 2, rows)
+    return f"## Imported profile\n\nNot measured here: {text(times.origin.words)}.\n\n{table}"
 
 
 def _facts(title: str, facts: Sequence[tuple[str, str]]) -> str:

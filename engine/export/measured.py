@@ -18,6 +18,7 @@ from engine.measurement import (
     Circumstances,
     Comparison,
     Flag,
+    ImportedProfile,
     KernelGroup,
     Latency,
     LayerTimes,
@@ -62,6 +63,7 @@ class LayersReport(Struct, frozen=True, kw_only=True):
     flags: tuple[Flag, ...] = ()
     groups: tuple[KernelGroup, ...] = ()
     inserted: tuple[tuple[str, float], ...] = ()
+    origin: ImportedProfile | None = None
     coverage: float = 0.0
     overhead: float = 0.0
 
@@ -133,8 +135,11 @@ class LatencyReport(Struct, frozen=True, kw_only=True):
 
 
 def own(analysis: Analysis) -> Analysis:
-    """``analysis`` with nothing measured but what was measured of its own configuration."""
+    """``analysis`` with nothing measured but what was measured, or imported, of its own configuration."""
     latency, configuration = analysis.latency, analysis.configuration
+    times = imported(analysis)
+    if times is not None:
+        return with_latency(analysis, None, times)
     if latency is not None and latency.configuration == configuration:
         return with_latency(analysis, _own_parts(latency))
     return msgspec.structs.replace(
@@ -144,6 +149,14 @@ def own(analysis: Analysis) -> Analysis:
         latency=None,
         layer_times=None,
     )
+
+
+def imported(analysis: Analysis) -> LayerTimes | None:
+    """The times out of a file that its layers show, unless something was measured of this configuration."""
+    times = analysis.layer_times
+    if times is None or times.origin is None or times.configuration != analysis.configuration:
+        return None
+    return times
 
 
 def shown(*analyses: Analysis | None) -> tuple[Metric, ...]:
@@ -179,9 +192,9 @@ def _own_parts(latency: Latency) -> Latency:
     )
 
 
-def row_times(latency: Latency | None) -> RowTimes:
-    """The measured part of every layer row."""
-    times = latency.layers if latency is not None else None
+def row_times(analysis: Analysis) -> RowTimes:
+    """The measured part of every layer row, of an analysis with nothing but its own."""
+    times = analysis.layer_times
     if times is None:
         return {}
     cells = zip(times.latency_s, times.cpu_s, times.note, strict=True)
@@ -207,7 +220,7 @@ def latency_report(latency: Latency) -> LatencyReport:
         if undisturbed is not None
         else None,
         throughput=measurement.throughput,
-        layers=_layers(latency.layers),
+        layers=layers_report(latency.layers),
         memory=_memory(latency.memory),
         comparison=_comparison(latency.comparison),
     )
@@ -216,25 +229,28 @@ def latency_report(latency: Latency) -> LatencyReport:
 def latency_of(report: LatencyReport, configuration: Configuration, rows: RowTimes) -> Latency:
     """What :func:`latency_report` and the layer rows were made from."""
     layers, memory, comparison = report.layers, report.memory, report.comparison
-    times = None
-    if layers is not None:
-        times = LayerTimes(
-            configuration=configuration,
-            row_id=tuple(rows),
-            latency_s=tuple(wall for wall, _, _ in rows.values()),
-            cpu_s=tuple(cpu for _, cpu, _ in rows.values()),
-            note=tuple(note for _, _, note in rows.values()),
-            **_shared(layers, LayerTimes),
-        )
     return Latency(
         Measurement(configuration=configuration, **_shared(report, Measurement)),
-        times,
+        times_of(layers, configuration, rows) if layers is not None else None,
         MemoryReadings(configuration=configuration, **_shared(memory, MemoryReadings)) if memory else None,
         Comparison(current=configuration, **_shared(comparison, Comparison)) if comparison else None,
     )
 
 
-def _layers(times: LayerTimes | None) -> LayersReport | None:
+def times_of(layers: LayersReport, configuration: Configuration, rows: RowTimes) -> LayerTimes:
+    """What :func:`layers_report` and the layer rows were made from."""
+    return LayerTimes(
+        configuration=configuration,
+        row_id=tuple(rows),
+        latency_s=tuple(wall for wall, _, _ in rows.values()),
+        cpu_s=tuple(cpu for _, cpu, _ in rows.values()),
+        note=tuple(note for _, _, note in rows.values()),
+        **_shared(layers, LayerTimes),
+    )
+
+
+def layers_report(times: LayerTimes | None) -> LayersReport | None:
+    """``times`` for the file; its layer rows are not in it."""
     if times is None:
         return None
     return LayersReport(**_shared(times, LayersReport), coverage=times.coverage, overhead=times.overhead)

@@ -21,13 +21,17 @@ from engine.export.files import read_file, write_file
 from engine.export.formats import FORMATS
 from engine.export.measured import (
     LatencyReport,
+    LayersReport,
     RowTimes,
+    imported,
     latency_of,
     latency_report,
+    layers_report,
     own,
     problem,
     row_times,
     shown,
+    times_of,
 )
 from engine.graph import Assumption, AttributeValue, InputShape, Shape
 from engine.metrics import ratio
@@ -145,7 +149,7 @@ def _columns(rows: tuple[Row, ...], row: type[Row], columns: type[Columns], weig
 
 
 def _layer_rows(analysis: Analysis) -> tuple[LayerRow, ...]:
-    times = row_times(analysis.latency)
+    times = row_times(analysis)
     found = []
     for row in _rows(analysis.layers, LayerRow, analysis.is_weighed):
         more: dict[str, Any] = dict(zip(_MEASURED, times[row.id], strict=True)) if row.id in times else {}
@@ -185,6 +189,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """Of an ONNX model: per edit, Python that does the same to the file."""
     reconciliation: Reconciliation | None = None
     """Why the parameters differ from the baseline's, where one is an ONNX file and the other is not."""
+    profile: LayersReport | None = None
+    """Where the rows' times come from that were imported and not measured; null when nothing was."""
 
     @classmethod
     def from_analysis(cls, analysis: Analysis, baseline: Analysis | None = None) -> Self:
@@ -203,6 +209,7 @@ class Report(Struct, frozen=True, kw_only=True):
             coverage=analysis.coverage,
             layers=_layer_rows(analysis),
             latency=latency_report(latency) if latency is not None else None,
+            profile=layers_report(imported(analysis)),
             environment=analysis.environment,
             modules=_rows(analysis.modules, ModuleRow, analysis.is_weighed),
             derived={m.key: getattr(analysis.totals, m.key) for m in shown(analysis) if m.parts is not None},
@@ -239,6 +246,8 @@ class Report(Struct, frozen=True, kw_only=True):
             environment=self.environment,
             edit_lines=self.edit_lines,
         )
+        if self.latency is None and self.profile is not None and self.profile.origin is not None:
+            return with_latency(analysis, None, times_of(self.profile, configuration, self._row_times()))
         if self.latency is None:
             return own(analysis)
         return with_latency(analysis, latency_of(self.latency, configuration, self._row_times()))
@@ -279,7 +288,8 @@ class Report(Struct, frozen=True, kw_only=True):
 def format_of(path: str | os.PathLike[str]) -> str:
     """The key of the format that the ending of ``path`` names. Raises ExportError when it names none."""
     name = os.fspath(path)
-    for key, known in FORMATS.items():
+    # The longest first: .netron.json ends in .json too.
+    for key, known in sorted(FORMATS.items(), key=lambda entry: -len(entry[1].suffix)):
         if name.lower().endswith(known.suffix):
             return key
     endings = ", ".join(known.suffix for known in FORMATS.values())

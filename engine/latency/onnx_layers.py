@@ -107,14 +107,14 @@ def summarize(
     """The columns for ``layers``: medians over the least disturbed passes; ``cost_s`` is that of timing one kernel."""
     both = [((wall, run), waited) for (wall, waited), run in zip(passes.profiled, passes.runs, strict=True)]
     chosen = least_disturbed(both)
-    kernels = _medians([run for _, run in chosen])
+    kernels = medians([run for _, run in chosen])
     calls = round(median([float(len(run.kernels)) for _, run in chosen]))
-    groups = _groups(passes.fusion, kernels, layers)
+    groups = kernel_groups(passes.fusion, kernels, layers)
     times = {group.carrier: group.latency_s for group in groups}
-    inserted = _inserted(passes.fusion, kernels)
+    inserted = kernels_inserted(passes.fusion, kernels)
     instrumented = median([wall for wall, _ in chosen])
     known = sum(times.values()) + sum(seconds for _, seconds in inserted)
-    notes = _notes(groups, passes.fusion)
+    notes = fused_notes(groups, passes.fusion)
     result = LayerTimes(
         configuration=configuration,
         threads=threads,
@@ -135,7 +135,7 @@ def summarize(
     return msgspec.structs.replace(result, flags=flags)
 
 
-def _medians(runs: Sequence[RunProfile]) -> dict[str, float]:
+def medians(runs: Sequence[RunProfile]) -> dict[str, float]:
     """Seconds per run by kernel name: of all its executions in a run together; 0 in a run that had none."""
     each: list[dict[str, float]] = []
     for run in runs:
@@ -152,7 +152,7 @@ def row_id(node: Node) -> str:
     return f"{node.path}:{node.op_type}"
 
 
-def _groups(fusion: Fusion, kernels: Mapping[str, float], layers: Layers) -> tuple[KernelGroup, ...]:
+def kernel_groups(fusion: Fusion, kernels: Mapping[str, float], layers: Layers) -> tuple[KernelGroup, ...]:
     """In the order of the optimised graph; kernels that never ran are in none."""
     macs = dict(zip(layers.id, layers.macs, strict=True))
     found = []
@@ -179,7 +179,7 @@ def _carrier(group: Group, rows: Sequence[str], macs: Mapping[str, int | None]) 
     return heaviest if macs[heaviest] else rows[-1]
 
 
-def _inserted(fusion: Fusion, kernels: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+def kernels_inserted(fusion: Fusion, kernels: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     """By name; with what ran and is not in the optimised graph at all."""
     ops = {kernel.name: kernel.op for kernel in fusion.inserted}
     known = {kernel.name for group in fusion.groups for kernel in group.kernels}
@@ -190,7 +190,7 @@ def _inserted(fusion: Fusion, kernels: Mapping[str, float]) -> tuple[tuple[str, 
     )
 
 
-def _notes(groups: Sequence[KernelGroup], fusion: Fusion) -> dict[str, str]:
+def fused_notes(groups: Sequence[KernelGroup], fusion: Fusion) -> dict[str, str]:
     notes = {row_id(node): FOLDED for node in fusion.folded}
     for group in groups:
         others = [row for row in group.row_ids if row != group.carrier]

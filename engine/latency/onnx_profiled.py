@@ -70,7 +70,7 @@ def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
         options = session_options(backend.threads, backend.runtime, run.folder)
         options.enable_profiling = True
         options.profile_file_prefix = str(folder / "profile")
-        writes = _has_room(folder, model.weight_bytes)
+        writes = has_room(folder, model.weight_bytes)
         if writes:
             options.optimized_model_filepath = str(folder / GRAPH)
             options.add_session_config_entry(
@@ -112,7 +112,7 @@ def _named(backend: OnnxBackend, configuration: Configuration) -> RunModel:
     return run_model(backend.session.edited(configuration.edits), run.inputs, edited=True)
 
 
-def _has_room(folder: Path, weights: int) -> bool:
+def has_room(folder: Path, weights: int) -> bool:
     """For the optimised graph, with which onnxruntime writes all weights."""
     free = shutil.disk_usage(folder).free
     if free > 2 * weights + 2**28:

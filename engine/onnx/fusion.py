@@ -327,6 +327,16 @@ def _family(op: str) -> str | None:
     return _FAMILIES.get(op.rpartition(".")[2])
 
 
+def is_only_moving(op: str) -> bool:
+    """Whether a kernel of this operator only hands data on, in another layout or type."""
+    return _family(op) is not None
+
+
+def may_do(kernel_op: str, node_op: str) -> bool:
+    """Whether a kernel of that operator may do what such a node says, alone or with others."""
+    return _alike(kernel_op.removeprefix("Fused"), node_op)
+
+
 def _is_plain(op: str) -> bool:
     """Whether the kernel is one standard operator, in a layout of its own perhaps."""
     return "." not in op or op.startswith(_LAYOUT_DOMAIN)

@@ -21,7 +21,9 @@ KERNEL = "_kernel_time"
 RUN = "model_run"
 
 
-class _Event(Struct):
+class ProfileEvent(Struct):
+    """As onnxruntime writes it; ``ts`` and ``dur`` are microseconds."""
+
     name: str = ""
     cat: str = ""
     ts: int = 0
@@ -58,7 +60,7 @@ def read_profile(file: Path) -> tuple[RunProfile, ...]:
     """The runs in an onnxruntime profile. Raises LoadError for another file."""
     try:
         content = file.read_bytes()
-        events = msgspec.json.decode(content, type=list[_Event])
+        events = msgspec.json.decode(content, type=list[ProfileEvent])
     except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise LoadError(
             f"{file.name} is no profile of onnxruntime: {error}",
@@ -68,7 +70,7 @@ def read_profile(file: Path) -> tuple[RunProfile, ...]:
     return runs_of(events)
 
 
-def runs_of(events: Sequence[_Event]) -> tuple[RunProfile, ...]:
+def runs_of(events: Sequence[ProfileEvent]) -> tuple[RunProfile, ...]:
     """By run, in order; kernels outside all runs are left out."""
     runs = sorted((each for each in events if each.name == RUN), key=lambda each: each.ts)
     kernels = sorted(
@@ -79,7 +81,7 @@ def runs_of(events: Sequence[_Event]) -> tuple[RunProfile, ...]:
     found: list[RunProfile] = []
     position = 0
     for run in runs:
-        inside: list[_Event] = []
+        inside: list[ProfileEvent] = []
         while position < len(kernels) and kernels[position].ts <= run.ts + run.dur:
             if kernels[position].ts >= run.ts:
                 inside.append(kernels[position])
@@ -88,7 +90,7 @@ def runs_of(events: Sequence[_Event]) -> tuple[RunProfile, ...]:
     return tuple(found)
 
 
-def _kernels(events: Sequence[_Event]) -> tuple[KernelRun, ...]:
+def _kernels(events: Sequence[ProfileEvent]) -> tuple[KernelRun, ...]:
     """Kernels run one after the other: what lies inside another is of its body."""
     own = [each.dur for each in events]
     around: list[int] = []
@@ -101,7 +103,7 @@ def _kernels(events: Sequence[_Event]) -> tuple[KernelRun, ...]:
     return tuple(_kernel(event, max(micros, 0) * 1e-6) for event, micros in zip(events, own, strict=True))
 
 
-def _kernel(event: _Event, seconds: float) -> KernelRun:
+def _kernel(event: ProfileEvent, seconds: float) -> KernelRun:
     told = event.args
     in_use, change = _number(told.get("mem_bytes_in_use")), _number(told.get("mem_in_use_delta"))
     return KernelRun(
