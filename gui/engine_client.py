@@ -45,6 +45,7 @@ _ANSWERS = (
     | protocol.Exported
     | protocol.Saved
     | protocol.ReportOpened
+    | protocol.ProfileImported
     | protocol.Inspected
     | protocol.ZooListing
     | protocol.Measured
@@ -110,6 +111,7 @@ class EngineClient(QObject):
     exported = Signal(object)
     saved = Signal(object)
     report_opened = Signal(object)
+    profile_imported = Signal(object)
     inspected = Signal(object)
     zoo_listed = Signal(object)
     sampled = Signal(object)
@@ -165,6 +167,7 @@ class EngineClient(QObject):
             protocol.Exported: self.exported.emit,
             protocol.Saved: self.saved.emit,
             protocol.ReportOpened: self.report_opened.emit,
+            protocol.ProfileImported: self.profile_imported.emit,
             protocol.Inspected: self.inspected.emit,
             protocol.ZooListing: self.zoo_listed.emit,
             protocol.Sampled: self.sampled.emit,

@@ -249,6 +249,8 @@ class MainWindow(QMainWindow):
         for key, action in actions.exports.items():
             action.triggered.connect(partial(self._on_export, key))
             self._suffixes[key] = key
+        actions.import_profile.triggered.connect(self._on_import_profile)
+        actions.drop_profile.triggered.connect(self.workspace.drop_imported)
         actions.save_model.triggered.connect(partial(self._on_save_model, False))
         actions.save_fixed.triggered.connect(partial(self._on_save_model, True))
         actions.macs.triggered.connect(partial(workspace.set_count_mode, "macs"))
@@ -282,6 +284,7 @@ class MainWindow(QMainWindow):
         workspace.architecture_required.connect(self._on_architecture_required)
         workspace.open_failed.connect(self._on_open_failed)
         workspace.inspected.connect(self._on_inspected)
+        workspace.profile_imported.connect(self.status.notice)
         workspace.failure_changed.connect(self._on_failure_changed)
         workspace.exported.connect(self._on_exported)
         workspace.engine.gave_up.connect(self._on_engine_gave_up)
@@ -368,6 +371,11 @@ class MainWindow(QMainWindow):
     def _on_baseline_report(self) -> None:
         dialog = self._file_dialog("Open report as baseline", "Reports (*.json)")
         dialog.fileSelected.connect(self.workspace.open_baseline_report)
+        dialog.open()
+
+    def _on_import_profile(self) -> None:
+        dialog = self._file_dialog("Import onnxruntime profile", "Profiles (*.json)")
+        dialog.fileSelected.connect(self.workspace.import_profile)
         dialog.open()
 
     def _file_dialog(self, title: str, filters: str) -> QFileDialog:

@@ -6,7 +6,17 @@ from PySide6.QtCore import QObject, Signal
 
 from engine import sources
 from engine.errors import ErrorInfo
-from engine.protocol import Exported, Failed, Inspected, ReportOpened, Saved, SaveModel, ZooListing
+from engine.protocol import (
+    Exported,
+    Failed,
+    ImportProfile,
+    Inspected,
+    ProfileImported,
+    ReportOpened,
+    Saved,
+    SaveModel,
+    ZooListing,
+)
 from engine.results import Analysis, ZooEntry
 from gui.engine_client import EngineClient
 
@@ -25,6 +35,10 @@ class Reports(QObject):
     """Saved"""
     save_failed = Signal(object)
     """ErrorInfo"""
+    profile_imported = Signal(object)
+    """LayerTimes"""
+    import_failed = Signal(object)
+    """ErrorInfo"""
     inspected = Signal(object)
     """Contents"""
     inspect_failed = Signal(str, object)
@@ -38,6 +52,7 @@ class Reports(QObject):
         self._engine = engine
         self._exports: set[int] = set()
         self._saves: set[int] = set()
+        self._imports: set[int] = set()
         self._reads: dict[int, tuple[str, bool]] = {}
         self._inspections: dict[int, str] = {}
         self._zoo: tuple[ZooEntry, ...] = ()
@@ -45,6 +60,7 @@ class Reports(QObject):
         engine.exported.connect(self._on_exported)
         engine.saved.connect(self._on_saved)
         engine.report_opened.connect(self._on_opened)
+        engine.profile_imported.connect(self._on_profile_imported)
         engine.inspected.connect(self._on_inspected)
         engine.zoo_listed.connect(self._on_zoo_listed)
         engine.failed.connect(self._on_failed)
@@ -59,6 +75,8 @@ class Reports(QObject):
             return "Writing the report"
         if self._saves:
             return "Saving the model"
+        if self._imports:
+            return "Reading the profile"
         if self._reads:
             return "Reading the report"
         path = next(iter(self._inspections.values()), "")
@@ -93,6 +111,19 @@ class Reports(QObject):
         else:
             self.save_failed.emit(self._no_engine())
 
+    def import_profile(self, wanted: ImportProfile) -> None:
+        """``profile_imported`` follows, or ``import_failed``."""
+        request = self._engine.request(wanted)
+        if request:
+            self._imports.add(request)
+            self.changed.emit()
+        else:
+            self.import_failed.emit(self._no_engine())
+
+    def drop_imports(self) -> None:
+        """Another model is opened: a profile on its way is not of it."""
+        self._imports.clear()
+
     def inspect(self, path: str) -> None:
         """``inspected`` says what the file holds, or ``inspect_failed`` why that cannot be said."""
         request = self._engine.inspect(path)
@@ -117,7 +148,7 @@ class Reports(QObject):
             self._engine.restart()
 
     def cancel(self) -> None:
-        for request in (*self._exports, *self._saves, *self._reads, *self._inspections):
+        for request in (*self._exports, *self._saves, *self._imports, *self._reads, *self._inspections):
             self._engine.cancel(request)
 
     def _on_exported(self, event: Exported) -> None:
@@ -131,6 +162,12 @@ class Reports(QObject):
             self._saves.discard(event.id)
             self.changed.emit()
             self.saved.emit(event)
+
+    def _on_profile_imported(self, event: ProfileImported) -> None:
+        if event.id in self._imports:
+            self._imports.discard(event.id)
+            self.changed.emit()
+            self.profile_imported.emit(event.layers)
 
     def _on_opened(self, event: ReportOpened) -> None:
         if event.id in self._reads:
@@ -156,6 +193,10 @@ class Reports(QObject):
             self._saves.discard(event.id)
             self.changed.emit()
             self.save_failed.emit(event.error)
+        elif event.id in self._imports:
+            self._imports.discard(event.id)
+            self.changed.emit()
+            self.import_failed.emit(event.error)
         elif event.id in self._reads:
             path, _ = self._reads.pop(event.id)
             self.changed.emit()
@@ -170,6 +211,7 @@ class Reports(QObject):
         reads, self._reads = self._reads, {}
         exports, self._exports = self._exports, set()
         saves, self._saves = self._saves, set()
+        imports, self._imports = self._imports, set()
         inspections, self._inspections = self._inspections, {}
         for path, _ in reads.values():
             self.open_failed.emit(path, ErrorInfo("crash", sentence))
@@ -179,7 +221,9 @@ class Reports(QObject):
             self.export_failed.emit(ErrorInfo("crash", sentence))
         if saves:
             self.save_failed.emit(ErrorInfo("crash", sentence))
-        if reads or exports or saves or inspections:
+        if imports:
+            self.import_failed.emit(ErrorInfo("crash", sentence))
+        if reads or exports or saves or imports or inspections:
             self.changed.emit()
 
     def _on_restarted(self) -> None:

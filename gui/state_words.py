@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from engine.configuration import Configuration
+from engine.measurement import LayerTimes
 from gui import sizes
+from gui.foreign_text import short_words
 
 STALE_OPACITY = 0.4
 """Of numbers that do not belong to the configuration asked for."""
@@ -18,6 +20,15 @@ def belongs_to(shown: Configuration, asked: Configuration | None) -> str:
     return f"{words} with {count} edit{'s' if count > 1 else ''}" if count else f"{words} without edits"
 
 
-def measured_of(shown: Configuration, asked: Configuration | None) -> str:
+def times_belong_to(times: LayerTimes, asked: Configuration | None) -> str:
+    """What layer times that are not current belong to: another configuration, or a file."""
+    if times.origin is not None:
+        return f"imported from {short_words(times.origin.file)}"
+    return belongs_to(times.configuration, asked)
+
+
+def times_sentence(times: LayerTimes, asked: Configuration | None) -> str:
     """The same as a sentence for tooltips."""
-    return f"Measured {belongs_to(shown, asked)}: an earlier configuration."
+    if times.origin is not None:
+        return f"Not measured here: {short_words(times.origin.words)}."
+    return f"Measured {belongs_to(times.configuration, asked)}: an earlier configuration."

@@ -17,6 +17,7 @@ from engine.graph import InputShape, InputSpec
 from engine.measurement import Latency, LayerTimes
 from engine.protocol import (
     Failed,
+    ImportProfile,
     Point,
     Progress,
     SaveModel,
@@ -35,6 +36,7 @@ from gui.report_files import is_report
 from gui.reports import Reports
 from gui.settings import Settings
 from gui.staleness import Staleness
+from gui.state_words import times_sentence
 from gui.zeros import KnownZeros
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,10 @@ class Workspace(Asked):
     """Saved: the model with its edits is in a file."""
     save_failed = Signal(object)
     """ErrorInfo; of kind ``cancelled`` when the user stopped it."""
+    profile_imported = Signal(str)
+    """Where the times of the layers are from now, as a sentence."""
+    import_failed = Signal(object)
+    """ErrorInfo."""
     inspected = Signal(object)
     """Contents of the file that was asked about with :meth:`inspect`."""
     inspect_failed = Signal(str, object)
@@ -106,6 +112,8 @@ class Workspace(Asked):
         self.progress: Progress | None = None
         self.count_mode = "flops" if settings.text("count_mode") == "flops" else "macs"
         self._times: LayerTimes | None = None
+        self.imported: LayerTimes | None = None
+        """Times out of a profile, shown in place of those measured here until they are dropped."""
         self._stage = ""
         # Before the others forget what was under way:
         engine.crashed.connect(self._on_crashed)
@@ -130,6 +138,8 @@ class Workspace(Asked):
         self._reports.export_failed.connect(self.export_failed)
         self._reports.saved.connect(self.saved)
         self._reports.save_failed.connect(self.save_failed)
+        self._reports.profile_imported.connect(self._on_profile_imported)
+        self._reports.import_failed.connect(self.import_failed)
         self._reports.inspected.connect(self.inspected)
         self._reports.inspect_failed.connect(self.inspect_failed)
         self._reports.zoo_listed.connect(self.zoo_listed)
@@ -511,8 +521,34 @@ class Workspace(Asked):
         self._forget_latencies()
         self._show_measured(lambda analysis: analysis.latency is not None or analysis.layer_times is not None)
 
+    @property
+    def no_profile(self) -> str:
+        """Why no profile can be imported, as a sentence; empty when one can."""
+        if self.model is None or not self.editable or self.model.format != "onnx":
+            return "A profile of onnxruntime belongs to an ONNX model: open that first."
+        return "" if self.analysis is not None else "Wait until the model is analysed."
+
+    def import_profile(self, path: str) -> None:
+        """Show an onnxruntime profile on the layers: ``profile_imported`` follows, or ``import_failed``."""
+        if self.configuration is not None and not self.no_profile:
+            self._reports.import_profile(ImportProfile(0, self.configuration, path))
+
+    def drop_imported(self) -> None:
+        """Show what was measured here again."""
+        if self.imported is not None:
+            self.imported = None
+            self._show_measured(lambda analysis: analysis is self.analysis)
+
+    def _on_profile_imported(self, times: LayerTimes) -> None:
+        self.imported = times
+        self._show_measured(lambda analysis: analysis is self.analysis)
+        if times.origin is not None:
+            self.profile_imported.emit(times_sentence(times, self.configuration))
+
     def _forget_latencies(self) -> None:
         self.latencies.clear()
+        self.imported = None
+        self._reports.drop_imports()
         self._times = None
 
     def _show_measured(self, concerns: Callable[[Analysis], bool]) -> None:
@@ -534,6 +570,9 @@ class Workspace(Asked):
         latency = self.latencies.get(analysis.configuration)
         if latency is not None and latency.layers is not None:
             self._times = latency.layers
+        if self.imported is not None:
+            apart = msgspec.structs.replace(latency, layers=None) if latency is not None else None
+            return with_latency(analysis, apart, self.imported)
         if (
             latency is None
             and self._times is None

@@ -10,7 +10,7 @@ from engine import numbers
 from engine.metrics import METRIC, Metric, column, combined, module_column, ratio
 from engine.results import Analysis, Totals
 from gui.charts.layout import Value, is_within, normalised, shown_rows
-from gui.state_words import belongs_to
+from gui.state_words import times_belong_to
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def times_of(analysis: Analysis) -> str:
     times = analysis.layer_times
     if times is None or not analysis.stale_times:
         return ""
-    return f"times {belongs_to(times.configuration, analysis.configuration)}"
+    return f"times {times_belong_to(times, analysis.configuration)}"
 
 
 def whole_of(analysis: Analysis, metric: Metric, values: Sequence[Value]) -> Value:

@@ -13,7 +13,7 @@ from engine.sparsity import why_unknown
 from engine.tree_values import Comparison, NodeValues
 from gui.models.columns import LayerColumn
 from gui.models.layer_widths import shapes_text
-from gui.state_words import measured_of
+from gui.state_words import times_sentence
 
 CANNOT_RUN = "cannot run"
 IN_ABOVE = "in ↑"
@@ -232,7 +232,7 @@ class LayerCells(Comparison):
         if note := self.values.time_note(node):
             lines.append(note)
         if self.is_stale(metric):
-            lines.append(measured_of(self.analysis.layer_times.configuration, self.analysis.configuration))
+            lines.append(times_sentence(self.analysis.layer_times, self.analysis.configuration))
         lines.append(metric.description)
         return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from engine.graph import AttributeValue, Shape
 from engine.metrics import METRICS, Metric, Number
 from engine.results import Analysis
 from gui.models.cells import CANNOT_RUN, MEASURED_APART, LayerCells
-from gui.state_words import measured_of
+from gui.state_words import times_sentence
 
 MAX_NAMES = 4
 """Parameter names listed before "and 12 more"."""
@@ -134,7 +134,7 @@ def _time_facts(cells: LayerCells, node: int) -> list[tuple[str, str]]:
     if not cells.is_baseline and cells.before(node, "latency_s") is not None:
         notes.append(f"now and before {MEASURED_APART}")
     if cells.analysis.stale_times:
-        notes.append(measured_of(times.configuration, cells.analysis.configuration))
+        notes.append(times_sentence(times, cells.analysis.configuration))
     return [("Time", note) for note in notes if note]
 
 

@@ -17,7 +17,7 @@ from gui.models.cells import Cell, LayerCells
 from gui.models.columns import DEFAULT_BARS, LayerColumn, columns
 from gui.models.comparison import Comparer, idle_rows_of
 from gui.models.roles import Role
-from gui.state_words import measured_of
+from gui.state_words import times_sentence
 
 Index: TypeAlias = QModelIndex | QPersistentModelIndex
 
@@ -246,7 +246,7 @@ class LayerTreeModel(QAbstractItemModel):
         if times is None:
             return f"{column.tooltip}\nNot measured yet."
         if cells.is_stale(metric):
-            words = measured_of(times.configuration, cells.analysis.configuration)
+            words = times_sentence(times, cells.analysis.configuration)
             return f"{column.tooltip}\n{words}"
         return column.tooltip
 

@@ -8,7 +8,7 @@ from engine import numbers
 from engine.metrics import Metric, Number, ratio
 from gui.models.cells import LayerCells
 from gui.models.columns import LayerColumn
-from gui.state_words import belongs_to
+from gui.state_words import times_belong_to
 
 
 def tsv(cells: LayerCells, nodes: Sequence[int], shown: Sequence[LayerColumn]) -> str:
@@ -67,7 +67,7 @@ def _unit_and_origin(cells: LayerCells, metric: Metric | None) -> str:
     parts = [{"bytes": "bytes", "seconds": "s"}.get(metric.unit, metric.suffix)]
     times = cells.analysis.layer_times
     if times is not None and cells.is_stale(metric):
-        parts.append(belongs_to(times.configuration, cells.analysis.configuration))
+        parts.append(times_belong_to(times, cells.analysis.configuration))
     unit = ", ".join(part for part in parts if part)
     return f"{metric.label} ({unit})" if unit else metric.label
 

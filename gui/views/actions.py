@@ -57,6 +57,18 @@ class Actions:
             "Ctrl+Alt+F",
             "What the open model file holds, read without running it",
         )
+        self.import_profile = make(
+            "import_profile",
+            "Import onnxruntime profile…",
+            "Ctrl+Alt+J",
+            "Show the times of a profile, recorded anywhere, on the layers of the open ONNX model",
+        )
+        self.drop_profile = make(
+            "drop_profile",
+            "Drop imported times",
+            "Ctrl+Alt+D",
+            "Show the times measured here again",
+        )
         self.settings = make("settings", "Settings…", "Ctrl+,", "Code you agreed to run, and what it may do")
         self.undo = make("undo", "↶ Undo", "Ctrl+Z", "Undo")
         self.redo = make("redo", "↷ Redo", "Ctrl+Shift+Z", "Redo")
@@ -221,6 +233,8 @@ class Actions:
         nothing = "Open a model file first."
         if workspace.model is not None:
             nothing = "There is no model file: code builds this model."
+        self._able(self.import_profile, workspace.no_profile)
+        self._able(self.drop_profile, "" if workspace.imported is not None else "No profile is imported.")
         self._able(self.contents, "" if workspace.file else nothing)
         stack = workspace.undo_stack
         for action, can, text, verb in (

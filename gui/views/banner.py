@@ -91,6 +91,7 @@ class Banner(QFrame):
         workspace.open_failed.connect(self._on_open_failed)
         workspace.inspect_failed.connect(self._on_inspect_failed)
         workspace.export_failed.connect(self._on_export_failed)
+        workspace.import_failed.connect(self._on_import_failed)
         workspace.save_failed.connect(self._on_save_failed)
         workspace.opening_began.connect(self.leave_other_file)
         workspace.model_changed.connect(self._on_dismiss)
@@ -139,6 +140,12 @@ class Banner(QFrame):
 
     def _on_export_failed(self, error: ErrorInfo) -> None:
         self.show_problem("The report was not written.", error)
+
+    def _on_import_failed(self, error: ErrorInfo) -> None:
+        if error.kind == "cancelled":
+            self._workspace.noticed.emit("The profile was not imported.")
+        else:
+            self.show_problem("The profile was not imported.", error)
 
     def _on_save_failed(self, error: ErrorInfo) -> None:
         if error.kind == "cancelled":

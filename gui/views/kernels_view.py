@@ -10,7 +10,7 @@ from engine.measurement import LayerTimes
 from gui.measuring import Measuring
 from gui.models import kernels
 from gui.selection import Selection
-from gui.state_words import belongs_to
+from gui.state_words import times_belong_to
 from gui.views.dimmer import Dimmer
 from gui.views.throttle import MEASURING_MS, Throttle
 from gui.workspace import Workspace
@@ -98,13 +98,16 @@ class KernelsView(QWidget):
             error = self._measuring.error
             self.words.setText(error.sentence if error is not None else NOTHING)
             return
-        old = times.configuration != asked
+        old = times.origin is not None or times.configuration != asked
         self._dimmer.set_dimmed(old)
         count = len(times.groups) + len(times.inserted)
         nodes = sum(len(group.row_ids) for group in times.groups)
         total = numbers.duration(times.rows_s + times.inserted_s)
-        words = f"{count:,} kernels for {nodes:,} nodes, {total}; a plain pass {numbers.duration(times.end_to_end_s)}"
-        self.words.setText(f"{belongs_to(times.configuration, asked)} · {words}" if old else words)
+        a_pass = "a profiled run" if times.origin else "a plain pass"
+        words = (
+            f"{count:,} kernels for {nodes:,} nodes, {total}; {a_pass} {numbers.duration(times.end_to_end_s)}"
+        )
+        self.words.setText(f"{times_belong_to(times, asked)} · {words}" if old else words)
 
     def _on_current_changed(self, index: QModelIndex) -> None:
         node = index.data(kernels.NODE_ROLE)

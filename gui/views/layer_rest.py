@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QWidget
 from engine import numbers
 from engine.measurement import LayerTimes
 from engine.results import Analysis
-from gui.state_words import measured_of
+from gui.state_words import times_sentence
 from gui.views.dimmer import Dimmer
 from gui.views.elided_label import ElidedLabel
 
@@ -45,7 +45,7 @@ class LayerRest(ElidedLabel):
         lines = [_words(times), *(f"{flag.words}: {flag.detail}" for flag in times.flags)]
         lines.append(EXPLANATION_ONNX if times.groups else EXPLANATION)
         if analysis.stale_times:
-            lines.insert(0, measured_of(times.configuration, analysis.configuration))
+            lines.insert(0, times_sentence(times, analysis.configuration))
         self.setToolTip("\n".join(lines))
         self._dimmer.set_dimmed(outdated or analysis.stale_times)
 
@@ -56,8 +56,12 @@ def _words(times: LayerTimes) -> str:
         f"All layers {numbers.duration(times.rows_s)}",
         *([f"Inserted {numbers.duration(times.inserted_s)}"] if times.inserted else []),
         f"Unattributed {numbers.duration(times.unattributed_s)}",
-        f"{'Profiling' if times.groups else 'Hook cost'} {numbers.duration(hooks)}",
-        f"Plain pass {numbers.duration(times.end_to_end_s)}",
+        *(
+            []
+            if times.origin
+            else [f"{'Profiling' if times.groups else 'Hook cost'} {numbers.duration(hooks)}"]
+        ),
+        f"{'Profiled run' if times.origin else 'Plain pass'} {numbers.duration(times.end_to_end_s)}",
         *(["doubtful"] if times.flags else []),
     ]
     return " · ".join(parts)

@@ -155,6 +155,8 @@ class Toolbar(QFrame):
         menu.addSeparator()
         menu.addActions([actions.reload, actions.input_shapes, actions.contents])
         menu.addSeparator()
+        menu.addActions([actions.import_profile, actions.drop_profile])
+        menu.addSeparator()
         self._recent = menu.addMenu("Recent")
         self._recent.setObjectName("recent_menu")
         examples = menu.addMenu("Examples")
