@@ -21,6 +21,7 @@ import msgspec
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import onnx_peers
 from benchmarks.machine import describe, table
 from engine.configuration import Configuration
 from engine.graph import InputShape
@@ -142,3 +143,5 @@ def main() -> None:
         sys.stdout.flush()
     print(table(rows))
     print("\n".join(verdicts))
+    print()
+    onnx_peers.main()

@@ -24,6 +24,8 @@ sys.path.insert(0, str(ROOT))
 INCOMPLETE = 100
 """Counts as so many flags: something was not measured before the picture was taken."""
 FAILED = 255
+KERNELS = 2
+"""Page of the panel Measurement."""
 
 
 class Picture(NamedTuple):
@@ -42,6 +44,8 @@ class Picture(NamedTuple):
     """To measure with. Where other programs take a core, two threads wait for each other at every layer."""
     panels: tuple[str, ...] = ()
     """Object names of the panels to bring to the front."""
+    page: int = 0
+    """Of the panel Measurement."""
 
 
 _MAXPOOL = Picture("torchvision:resnet50", remove="maxpool", select="layer2.0.conv2:conv2d")
@@ -51,10 +55,22 @@ _LATENCY = _MAXPOOL._replace(
     metrics=("latency_s",),
     panels=("dock_live_latency", "dock_measurement"),
 )
+_ONNX = Picture(
+    "resnet50.onnx",
+    remove="maxpool",
+    select="layer1.0.conv2:Conv",
+    columns=("headline", "headline.difference", "latency_s", "latency_s.difference"),
+    metrics=("latency_s",),
+    panels=("dock_live_latency", "dock_measurement"),
+    page=KERNELS,
+)
+"""A file that :func:`_export` writes."""
 PICTURES = {
     "maxpool-light.png": _MAXPOOL,
     "latency-light.png": _LATENCY,
     "latency-dark.png": _LATENCY._replace(theme="dark"),
+    "onnx-light.png": _ONNX,
+    "onnx-dark.png": _ONNX._replace(theme="dark"),
     "vit.png": Picture("torchvision:vit_b_16", size=(1280, 720)),
     "weights.png": Picture("run-17.pth", size=(1120, 650)),
 }
@@ -108,6 +124,10 @@ def _take(picture: Picture, path: str) -> int:
 
     app = make_application(["misnomer"])
     with tempfile.TemporaryDirectory() as folder:
+        source = picture.source
+        if source.endswith(".onnx"):
+            source = str(Path(folder) / source)
+            _export(Path(source))
         settings = Settings(str(Path(folder) / "settings.ini"))
         settings.set("measuring/threads", picture.threads)
         if picture.columns:
@@ -115,11 +135,11 @@ def _take(picture: Picture, path: str) -> int:
         if picture.metrics:
             settings.set_texts("breakdown/metrics", picture.metrics)
         plan = Plan(edits=(RemoveLayer(picture.remove),)) if picture.remove else Plan()
-        application = Application(app, settings, Options(picture.source, plan=plan, theme=picture.theme))
+        application = Application(app, settings, Options(source, plan=plan, theme=picture.theme))
         application.window.resize(*picture.size)
         photographer = Photographer(application, path, picture.select)
         application.show()
-        _raise(application, picture.panels)
+        _raise(application, picture.panels, picture.page)
         app.exec()
         flags = _flags(application)
         application.window.close()
@@ -129,6 +149,21 @@ def _take(picture: Picture, path: str) -> int:
         sys.stderr.write(f"{photographer.error}\n")
         return FAILED
     return flags
+
+
+def _export(path: Path) -> None:
+    """A ResNet-50 with open height and width, as torch exports it; in a process that may import torch."""
+    program = """
+import sys, torch, torchvision
+model = torchvision.models.resnet50().eval()
+axes = {"input": {0: "batch", 2: "height", 3: "width"}}
+torch.onnx.export(
+    model, (torch.zeros(1, 3, 224, 224),), sys.argv[1],
+    dynamo=False, opset_version=17, input_names=["input"], dynamic_axes=axes,
+)
+"""
+    # It prints, and warns of what it means to do one day.
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, capture_output=True)
 
 
 def _checkpoint(path: Path) -> None:
@@ -178,8 +213,8 @@ def _take_question(picture: Picture, path: str) -> int:
     return 0 if any(saved) else FAILED
 
 
-def _raise(application: Application, panels: tuple[str, ...]) -> None:
-    """Bring these panels to the front, whatever selecting a layer brings there."""
+def _raise(application: Application, panels: tuple[str, ...], page: int) -> None:
+    """Bring these panels to the front, and this page of Measurement, whatever selecting a layer brings there."""
     from PySide6.QtWidgets import QDockWidget
 
     def to_front() -> None:
@@ -187,6 +222,8 @@ def _raise(application: Application, panels: tuple[str, ...]) -> None:
             dock = application.window.area.findChild(QDockWidget, name)
             assert isinstance(dock, QDockWidget), name
             dock.raise_()
+        if page:
+            application.window.measurement.show_page(page)
 
     to_front()
     application.selection.current_changed.connect(to_front)
