@@ -343,6 +343,7 @@ class Workspace(Asked):
                 self.model = opened.model
                 self.points.clear()
                 self._forget_latencies()
+                self._forget_imported()
                 self.reloaded.emit()
             if analysis is not None:
                 self._accept(analysis)
@@ -366,8 +367,11 @@ class Workspace(Asked):
         self.baseline_label = self.first_label
         self.points = {}
         self._forget_latencies()
+        self._forget_imported()
         if analysis is not None and analysis.latency is not None:
             self.latencies[analysis.configuration] = analysis.latency
+        elif analysis is not None and analysis.layer_times is not None and analysis.layer_times.origin:
+            self.imported = analysis.layer_times
         self._prefetcher.forgive()
         self._queue.clear()
         if analysis is not None:
@@ -545,10 +549,12 @@ class Workspace(Asked):
         if times.origin is not None:
             self.profile_imported.emit(times_sentence(times, self.configuration))
 
-    def _forget_latencies(self) -> None:
-        self.latencies.clear()
+    def _forget_imported(self) -> None:
         self.imported = None
         self._reports.drop_imports()
+
+    def _forget_latencies(self) -> None:
+        self.latencies.clear()
         self._times = None
 
     def _show_measured(self, concerns: Callable[[Analysis], bool]) -> None:

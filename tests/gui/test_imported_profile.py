@@ -74,12 +74,19 @@ def test_imported_times_are_shown_as_foreign_and_can_be_dropped(
     }
     assert analysis.stale_times, "never as measured here"
     assert analysis.totals.latency_s is None
+    with qtbot.waitSignal(workspace.exported, timeout=ANSWER_MS):
+        workspace.export("json", str(net.parent / "report.json"))
     drop = action(window, "action_drop_profile")
     assert drop.isEnabled()
     drop.trigger()
     assert workspace.analysis is not None
     assert workspace.analysis.layer_times is None
     assert not drop.isEnabled()
+    with qtbot.waitSignal(workspace.model_changed, timeout=ANSWER_MS):
+        workspace.open_report(str(net.parent / "report.json"))
+    assert workspace.imported is not None, "the report says where its times are from"
+    assert workspace.analysis is not None
+    assert workspace.analysis.stale_times
 
 
 def test_a_file_that_is_no_profile_is_refused_in_a_sentence(
