@@ -20,7 +20,9 @@ from engine.onnx.graph import Array, Node
 from engine.onnx.values import GraphShapes, Value
 
 NO_BOUND = 2**31 - 1
+"""From here on a number in a file stands for "as much as there is", not for a size or a count."""
 MOST_TRIPS = 10_000
+"""What may be assumed where nothing tells how often a body runs."""
 MOST_NUMBERS = 16
 """Elements of a value that a user is asked for."""
 FOUND = {

@@ -14,7 +14,7 @@ import numpy
 import onnx
 
 from engine.graph import Shape
-from engine.onnx.assume import MOST_TRIPS, assume_inputs
+from engine.onnx.assume import MOST_TRIPS, NO_BOUND, assume_inputs
 from engine.onnx.contradictions import NodeError
 from engine.onnx.facts import GraphFacts
 from engine.onnx.graph import Array, Node
@@ -23,7 +23,6 @@ from engine.onnx.values import UNKNOWN, GraphShapes, Value
 if TYPE_CHECKING:
     from engine.onnx.propagation import Propagation
 
-CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 BRANCHES = ("else_branch", "then_branch")
 
 
@@ -124,6 +123,7 @@ class _Loop:
         return inner
 
     def _trips(self, inner: GraphShapes) -> int:
+        """How often the body runs; exporters write the largest integer for loops that only their condition ends."""
         assert self.body is not None
         name = self._name(0)
         if name and self.shapes.constant(name) is None:
@@ -134,16 +134,16 @@ class _Loop:
             return 0
         goes_on = inner.constant(self.body.graph.outputs[0]) if self.body.graph.outputs else None
         runs_on = condition is not None or not self._name(1)
-        count = int(most.reshape(-1)[0]) if most is not None and most.size else None
-        if count is not None and count <= MOST_TRIPS and runs_on and goes_on is not None:
+        count = int(most.reshape(-1)[0]) if most is not None and most.size else NO_BOUND
+        if count < NO_BOUND and runs_on and goes_on is not None:
             return max(count, 0) if goes_on.reshape(-1)[0] else min(max(count, 0), 1)
-        known = count is not None and 0 <= count <= MOST_TRIPS
+        known = 0 <= count < NO_BOUND
         return self.propagation.assumptions.value(
             f"{self.node.path}.trips",
             f"{self.node.path}: how often the body of Loop runs",
-            count if known and count is not None else 1,
+            count if known else 1,
             0,
-            count if known and count is not None else MOST_TRIPS,
+            count if known else MOST_TRIPS,
         )
 
     def _outputs(self, inner: GraphShapes, carried: int) -> None:

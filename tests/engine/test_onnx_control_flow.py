@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 import pytest
+from onnx import numpy_helper
 
 from engine.configuration import Configuration
 from engine.graph import InputShape, Shape
@@ -110,6 +111,26 @@ def test_a_trip_count_in_the_file_is_taken(condition: str, tmp_path: Path) -> No
     feeds = {**_zeros(x=(3, 4)), "count": numpy.array(1), "go": numpy.array(True)}
     ran = run_shapes(tmp_path / "model.onnx", feeds)
     assert {name: shapes.main.of(name).shape for name in ran} == ran
+
+
+def test_a_large_trip_count_in_the_file_is_taken_too(tmp_path: Path) -> None:
+    """The largest integer is none: it stands for a loop that only its condition ends."""
+    for count in (20_000, 10**6):
+        model = _loop("many", "yes")
+        model.graph.initializer.append(numpy_helper.from_array(numpy.array(count, numpy.int64), "many"))
+        session = open_model(str(document(model, tmp_path).path), LoadOptions())
+        analysis = session.analyze(Configuration((InputShape("x", (3, 4)),)))
+        assert analysis.assumptions == ()
+        assert analysis.totals.macs == count * (3 * 4 * 4 + 3 * 4 * 2)
+        assert analysis.output_shapes == ((3, 4), (count, 3, 2))
+    may_stop = _loop("many", "go")
+    may_stop.graph.initializer.append(numpy_helper.from_array(numpy.array(20_000), "many"))
+    (assumption,) = shapes_of(may_stop, tmp_path, LOOP_INPUTS).assumptions
+    assert (assumption.value, assumption.maximum) == (20_000, 20_000)
+    endless = _loop("most", "yes")
+    endless.graph.initializer.append(numpy_helper.from_array(numpy.array(2**63 - 1), "most"))
+    (assumption,) = shapes_of(endless, tmp_path, LOOP_INPUTS).assumptions
+    assert (assumption.value, assumption.maximum) == (1, 10_000)
 
 
 def test_a_trip_count_from_an_input_is_that_input_s_value(tmp_path: Path) -> None:
