@@ -45,6 +45,17 @@ class FileWatch(QObject):
         if path:
             self._watcher.addPaths([path, os.path.dirname(path) or "."])
 
+    def accept(self) -> None:
+        """What the file holds now is known already, as we wrote it: only what comes later is a change."""
+        self._timer.stop()
+        self._signature = _signature(self._path)
+        self._follow_file()
+
+    def _follow_file(self) -> None:
+        """A replaced file drops out of the watcher; its folder told us."""
+        if self._path and self._path not in self._watcher.files():
+            self._watcher.addPath(self._path)
+
     def _on_event(self) -> None:
         self._timer.start()
 
@@ -52,9 +63,7 @@ class FileWatch(QObject):
         signature = _signature(self._path)
         if signature is None:
             return
-        # A replaced file drops out of the watcher; its folder told us.
-        if self._path not in self._watcher.files():
-            self._watcher.addPath(self._path)
+        self._follow_file()
         if signature != self._signature:
             self._signature = signature
             self.changed.emit(self._path)

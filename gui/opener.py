@@ -68,6 +68,8 @@ class Opener(QObject):
         self._trusted_paths: set[str] = set()
         self._changed = ""
         """The watched file, once it changed while something was being opened or asked."""
+        self._fresh: Plan | None = None
+        """What to ask of the watched file when it is opened again, once we replaced it ourselves."""
         self._watch = FileWatch(self)
         self._watch.changed.connect(self._on_file_changed)
         engine.opened.connect(self._on_opened)
@@ -145,6 +147,19 @@ class Opener(QObject):
             opening.inputs, opening.plan = inputs, Plan(inputs=inputs)
             self.open(opening)
 
+    def take_replaced(self, plan: Plan) -> None:
+        """We wrote the watched file ourselves: the model on the screen starts anew from it, as ``plan`` says.
+
+        What led to it is in the file now, and must not be asked of it once more.
+        """
+        self._watch.accept()
+        self._fresh = plan
+        busy = self._opening is not None and self._opening.reason == "user"
+        if busy or self._question is not None:
+            self._changed = self._watch.path
+        else:
+            self._reload_changed(self._watch.path)
+
     def cancel(self) -> None:
         """Stop opening, if need be with the engine; the model on the screen stays."""
         if self._opening is not None:
@@ -155,7 +170,7 @@ class Opener(QObject):
         """A report takes the model's place: nothing is opened again."""
         self.cancel()
         self._withdraw_question()
-        self._opening = self._dropped = self._origin = None
+        self._opening = self._dropped = self._origin = self._fresh = None
         self._changed = ""
         self._refusal = None
         self._watch.watch("")
@@ -294,6 +309,7 @@ class Opener(QObject):
         assert opening is not None
         assert opening.opened is not None
         self._origin, self._in_engine, self._refusal = opening, True, None
+        self._fresh = None
         path = opening.opened.watch
         self._watch.watch(path)
         if path and opening.trust and (opening.runs_on_change or not opening.digest):
@@ -362,6 +378,12 @@ class Opener(QObject):
             self._reload_changed(path)
 
     def _reload_changed(self, path: str) -> None:
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None and self._origin is not None:
+            opening = self._again("user")
+            opening.plan = fresh
+            self.open(opening)
+            return
         self.noticed.emit(f"{Path(path).name} changed and is opened again.")
         self.reload()
 

@@ -25,6 +25,8 @@ class Plan:
     """An empty name means the model's only input."""
     edits: tuple[Edit, ...] = ()
     assumptions: tuple[tuple[str, int], ...] = ()
+    words: str = "Command line"
+    """What the step is called that does so, and can be undone."""
 
     def __bool__(self) -> bool:
         return bool(self.inputs or self.edits or self.assumptions)

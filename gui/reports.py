@@ -31,8 +31,8 @@ class Reports(QObject):
     exported = Signal(str)
     export_failed = Signal(object)
     """ErrorInfo"""
-    saved = Signal(object)
-    """Saved"""
+    saved = Signal(object, object, str)
+    """(Saved, SaveModel, source of the model that it is of)"""
     save_failed = Signal(object)
     """ErrorInfo"""
     profile_imported = Signal(object)
@@ -51,7 +51,7 @@ class Reports(QObject):
         super().__init__(parent)
         self._engine = engine
         self._exports: set[int] = set()
-        self._saves: set[int] = set()
+        self._saves: dict[int, tuple[SaveModel, str]] = {}
         self._imports: set[int] = set()
         self._reads: dict[int, tuple[str, bool]] = {}
         self._inspections: dict[int, str] = {}
@@ -102,11 +102,11 @@ class Reports(QObject):
         else:
             self.export_failed.emit(self._no_engine())
 
-    def save(self, wanted: SaveModel) -> None:
-        """``saved`` follows, or ``save_failed``."""
+    def save(self, wanted: SaveModel, source: str) -> None:
+        """Save the model opened from ``source``: ``saved`` follows, or ``save_failed``."""
         request = self._engine.request(wanted)
         if request:
-            self._saves.add(request)
+            self._saves[request] = (wanted, source)
             self.changed.emit()
         else:
             self.save_failed.emit(self._no_engine())
@@ -159,9 +159,9 @@ class Reports(QObject):
 
     def _on_saved(self, event: Saved) -> None:
         if event.id in self._saves:
-            self._saves.discard(event.id)
+            wanted, source = self._saves.pop(event.id)
             self.changed.emit()
-            self.saved.emit(event)
+            self.saved.emit(event, wanted, source)
 
     def _on_profile_imported(self, event: ProfileImported) -> None:
         if event.id in self._imports:
@@ -190,7 +190,7 @@ class Reports(QObject):
             self.changed.emit()
             self.export_failed.emit(event.error)
         elif event.id in self._saves:
-            self._saves.discard(event.id)
+            del self._saves[event.id]
             self.changed.emit()
             self.save_failed.emit(event.error)
         elif event.id in self._imports:
@@ -210,7 +210,7 @@ class Reports(QObject):
         """The engine is gone, and what it was working on with it."""
         reads, self._reads = self._reads, {}
         exports, self._exports = self._exports, set()
-        saves, self._saves = self._saves, set()
+        saves, self._saves = self._saves, {}
         imports, self._imports = self._imports, set()
         inspections, self._inspections = self._inspections, {}
         for path, _ in reads.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from engine.protocol import (
     ImportProfile,
     Point,
     Progress,
+    Saved,
     SaveModel,
     Weighed,
 )
@@ -136,7 +138,7 @@ class Workspace(Asked):
         self._reports.open_failed.connect(self.open_failed)
         self._reports.exported.connect(self.exported)
         self._reports.export_failed.connect(self.export_failed)
-        self._reports.saved.connect(self.saved)
+        self._reports.saved.connect(self._on_saved)
         self._reports.save_failed.connect(self.save_failed)
         self._reports.profile_imported.connect(self._on_profile_imported)
         self._reports.import_failed.connect(self.import_failed)
@@ -397,7 +399,7 @@ class Workspace(Asked):
             edits = add_edit(edits, edit)
         assumptions = plan.assumptions or self.configuration.assumptions
         self._change(
-            "Command line",
+            plan.words,
             msgspec.structs.replace(self.configuration, inputs=inputs, edits=edits, assumptions=assumptions),
         )
 
@@ -706,7 +708,31 @@ class Workspace(Asked):
         ``fix_sizes`` writes the input sizes into it. ``saved`` follows, or ``save_failed``.
         """
         if self.configuration is not None and not self.no_saving:
-            self._reports.save(SaveModel(0, self.configuration, path, replace, fix_sizes))
+            assert self.model is not None
+            wanted = SaveModel(0, self.configuration, path, replace, fix_sizes)
+            self._reports.save(wanted, self.model.source)
+
+    def is_open(self, path: str) -> bool:
+        """Whether ``path`` is the file that the model on the screen was opened from."""
+        try:
+            return bool(self.file) and os.path.samefile(path, self.file)
+        except OSError:
+            return False
+
+    def _on_saved(self, event: Saved, wanted: SaveModel, source: str) -> None:
+        """Tell it, of a model that is not on the screen any more in the status bar alone."""
+        opening = self._opener.under_way
+        leaves = opening is not None and opening.reason == "user"
+        if leaves or self.model is None or self.model.source != source:
+            name = f"Saved {Path(event.path).name}, from {sources.short(source)}."
+            self.noticed.emit(f"{name} {event.note}".strip())
+        else:
+            self.saved.emit(event)
+        asked = self.configuration
+        if asked is not None and self.is_open(event.path):
+            # What was edited since the saving began is not in the file.
+            edits = tuple(edit for edit in asked.edits if edit not in wanted.configuration.edits)
+            self._opener.take_replaced(Plan(asked.inputs, edits, asked.assumptions, "Edits since saving"))
 
     def _on_report_opened(self, analysis: Analysis, path: str, as_baseline: bool) -> None:
         if as_baseline:

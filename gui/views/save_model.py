@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def suggested_name(workspace: Workspace, *, fix_sizes: bool) -> str:
 
 
 def _save(workspace: Workspace, parent: QWidget, fix_sizes: bool, path: str) -> None:
-    if not _is_same(path, workspace.file):
+    if not workspace.is_open(path):
         workspace.save_model(path, fix_sizes=fix_sizes)
         return
     question = QMessageBox(parent)
@@ -53,7 +52,7 @@ def _save(workspace: Workspace, parent: QWidget, fix_sizes: bool, path: str) -> 
     question.setWindowTitle("Replace the file that is open?")
     question.setText(f"{Path(path).name} is the model that is open.")
     question.setInformativeText(
-        "Replaced, what it was before is lost: its edits cannot be undone in the file."
+        "Replaced, what it was before is lost: the edits cannot be undone any more, here or in the file."
     )
     replace = question.addButton("Replace it", QMessageBox.ButtonRole.AcceptRole)
     replace.setObjectName("replace_yes")
@@ -63,10 +62,3 @@ def _save(workspace: Workspace, parent: QWidget, fix_sizes: bool, path: str) -> 
     question.setEscapeButton(cancel)
     question.accepted.connect(partial(workspace.save_model, path, replace=True, fix_sizes=fix_sizes))
     question.open()
-
-
-def _is_same(path: str, other: str) -> bool:
-    try:
-        return bool(other) and os.path.samefile(path, other)
-    except OSError:
-        return False

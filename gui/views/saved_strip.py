@@ -27,6 +27,7 @@ class SavedStrip(QFrame):
         self.setObjectName("saved_strip")
         self.setProperty("panel", True)
         self.setAccessibleName("Saved")
+        self._workspace = workspace
         self._path = ""
         layout = QHBoxLayout(self)
         layout.setContentsMargins(12, 6, 8, 6)
@@ -66,6 +67,7 @@ class SavedStrip(QFrame):
 
     def _on_saved(self, event: Saved) -> None:
         self._path = event.path
+        self.open.setVisible(not self._workspace.is_open(event.path))
         self.text.setText(f"✓ Saved {short_words(Path(event.path).name)}. {short_words(event.note)}".strip())
         self.text.setToolTip(plain_tooltip(event.path))
         self.show()

@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
+from engine.edits import SetAttribute
 from engine.results import TraceMode
 from gui.main_window import FILTERS, MainWindow
 from gui.settings import Settings
@@ -243,6 +244,65 @@ def test_the_file_that_is_open_is_replaced_only_after_a_question(
     cancel = next(button for button in question.buttons() if button.objectName() == "replace_no")
     qtbot.mouseClick(cancel, Qt.MouseButton.LeftButton)
     assert not workspace.busy and path.read_bytes() == before
+
+
+def replace(qtbot: QtBot, window: MainWindow, path: Path) -> None:
+    """Save over the file that is open, and agree to it."""
+    choose(qtbot, window, window.actions_.save_model, path)
+    question = window.findChild(QMessageBox, "replace_dialog")
+    assert question is not None
+    yes = next(button for button in question.buttons() if button.objectName() == "replace_yes")
+    qtbot.mouseClick(yes, Qt.MouseButton.LeftButton)
+
+
+def test_a_replaced_file_is_the_model_from_then_on(opened: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    workspace, path = opened.workspace, tmp_path / "net.onnx"
+    workspace.set_sizes({"height": 64})
+    workspace.remove_layer("pool")
+    wait_current(qtbot, workspace)
+    with qtbot.waitSignals([workspace.saved, workspace.model_changed], timeout=ANSWER_MS):
+        replace(qtbot, opened, path)
+    wait_current(qtbot, workspace)
+    assert workspace.failure is None and not opened.banner.isVisible()
+    assert workspace.configuration is not None and not workspace.configuration.edits
+    assert not workspace.undo_stack.canUndo()
+    assert workspace.analysis is workspace.baseline
+    assert total(workspace) == macs(64, 64, pooled=False)
+    assert opened.saved.isVisible() and not opened.saved.open.isVisible(), "it is open already"
+    model = onnx.load(path)
+    model.graph.node[0].attribute[1].ints[:] = [2, 2]
+    with qtbot.waitSignal(workspace.reloaded, timeout=ANSWER_MS):
+        onnx.save(model, path)
+
+
+def test_edits_made_while_the_file_is_replaced_stay(opened: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    workspace = opened.workspace
+    workspace.remove_layer("pool")
+    wait_current(qtbot, workspace)
+    later = SetAttribute("stem.conv", "strides", (2, 2))
+    with qtbot.waitSignal(workspace.model_changed, timeout=ANSWER_MS):
+        workspace.save_model(str(tmp_path / "net.onnx"), replace=True)
+        workspace.set_attribute(later.layer, later.field, later.value)
+    wait_current(qtbot, workspace)
+    assert workspace.configuration is not None and workspace.configuration.edits == (later,)
+    assert total(workspace) == macs(SIZE, SIZE, stride=2, pooled=False)
+    workspace.undo_stack.undo()
+    wait_current(qtbot, workspace)
+    assert total(workspace) == macs(SIZE, SIZE, pooled=False)
+
+
+def test_what_is_saved_of_a_model_that_is_gone_is_said_in_the_status_bar(
+    opened: MainWindow, qtbot: QtBot, net: Path, tmp_path: Path
+) -> None:
+    workspace, said = opened.workspace, []
+    workspace.noticed.connect(said.append)
+    shutil.copy(net, tmp_path / "other.onnx")
+    with qtbot.waitSignal(workspace.model_changed, timeout=ANSWER_MS):
+        workspace.save_model(str(tmp_path / "copy.onnx"))
+        workspace.open_source(str(tmp_path / "other.onnx"))
+    wait_current(qtbot, workspace)
+    assert any("Saved copy.onnx, from net.onnx" in each for each in said)
+    assert (tmp_path / "copy.onnx").exists() and not opened.saved.isVisible()
 
 
 def test_what_cannot_be_saved_says_why(window: MainWindow, qtbot: QtBot) -> None:
