@@ -11,9 +11,10 @@ from engine.configuration import Configuration
 from engine.errors import CancelledError, InputError
 from engine.graph import InputShape
 from engine.latency.backend import Ready
-from engine.latency.onnx_sessions import SILENT, run_error, watched
+from engine.latency.onnx_sessions import run_error
 from engine.onnx.document import Document
 from engine.onnx.run_model import seeded_inputs
+from engine.onnx.running import SILENT, watched
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
 

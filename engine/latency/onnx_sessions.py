@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from threading import Event
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -18,20 +15,16 @@ from engine.errors import (
     LayerError,
     LoadError,
     UnsupportedModelError,
-    is_out_of_memory,
 )
 from engine.guard import Need, NotEnoughMemoryError, free_bytes, require
 from engine.measurement import OrtLevel, RuntimeOptions
 from engine.onnx.run_model import FOLDER_ENTRY, RunModel
+from engine.onnx.running import SILENT, error_code, failed_node, out_of_memory, sentence, watched
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
 
 KEPT = 2
 """What is on the screen and its baseline; each has all weights."""
-LOOK_EVERY_S = 0.02
-"""How often the watch looks whether to stop: a wake-up takes some 10 µs."""
-SILENT = 4
-"""Only what ends the process is logged: errors come as exceptions, and are told once."""
 LOADING, LOADING_APART = 2.6, 1.5
 """Weights are read, and packed as the kernels want them; those in the model's own file are parsed before."""
 _LEVELS: dict[OrtLevel, str] = {
@@ -85,26 +78,6 @@ def session_options(threads: int, options: RuntimeOptions, folder: str = "") -> 
     if folder:
         made.add_session_config_entry(FOLDER_ENTRY, folder)
     return made
-
-
-@contextmanager
-def watched(stop: Event, end: Any) -> Iterator[None]:
-    """Calls ``end()`` from another thread soon after ``stop`` is set, while this is open."""
-    done = Event()
-
-    def watch() -> None:
-        while not done.wait(LOOK_EVERY_S):
-            if stop.is_set():
-                end()
-                return
-
-    thread = threading.Thread(target=watch, name="stop watch", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def create(model: OnnxSession, run: RunModel, options: Any, device: str, stop: Event) -> Any:
@@ -165,40 +138,27 @@ def give_up_others(model: OnnxSession, key: Key) -> None:
 # -- what onnxruntime says when it fails -------------------------------------------------------------------------
 
 
-_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ")
-_NODE = re.compile(r"(?:Name:|node with name |Node \()'?([^')]+)['\)]")
-_STATUS = re.compile(r"Status Message: (.*)", re.DOTALL)
-_PLACE = re.compile(r"\S*\.(?:cc|h):\d+ .*?\)(?:::<lambda\(\)>)? ")
-"""Where in onnxruntime's own source: file, line and function."""
-_FILE = re.compile(r"Load model from .*? failed:\s*")
-
-
 def run_error(model: OnnxSession, names: Mapping[str, str], error: BaseException) -> EngineError:
     """What stopped a run, by the node that onnxruntime names; ``names`` has their layers."""
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return _memory_error(model)
-    node = _node(error)
+    node = failed_node(error)
     where = names.get(node, node)
     at = f" at {where}" if where else ""
     return LayerError(
-        f"onnxruntime stopped{at} in {model.info.name}: {_sentence(error)}", layer=names.get(node, "")
+        f"onnxruntime stopped{at} in {model.info.name}: {sentence(error)}", layer=names.get(node, "")
     )
 
 
 def _load_error(model: OnnxSession, error: BaseException) -> EngineError:
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return _memory_error(model)
-    kind = _CODE.match(str(error))
-    message, file = f"onnxruntime cannot load {model.info.name}: {_sentence(error)}", str(model.document.path)
-    if kind is not None and kind[1] == "NOT_IMPLEMENTED":
+    kind = error_code(error)
+    message, file = f"onnxruntime cannot load {model.info.name}: {sentence(error)}", str(model.document.path)
+    if kind == "NOT_IMPLEMENTED":
         hint = "Kernels exist for some versions of an operator: another operator set may help (onnx.version_converter)."
         return UnsupportedModelError(message, hint=hint, file=file)
     return LoadError(message, hint="Its analysis needs no runtime and goes on without it.", file=file)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return is_out_of_memory(error) or "Failed to allocate memory" in text or "bad allocation" in text
 
 
 def _memory_error(model: OnnxSession) -> EngineError:
@@ -207,21 +167,6 @@ def _memory_error(model: OnnxSession) -> EngineError:
         f"{model.info.name} needed more memory than there is; {free}.",
         hint="Close other programs, make the input or the batch smaller.",
     )
-
-
-def _node(error: BaseException) -> str:
-    found = _NODE.search(str(error))
-    return found[1] if found else ""
-
-
-def _sentence(error: BaseException) -> str:
-    """The first line of what matters, without onnxruntime's own file names."""
-    text = _CODE.sub("", str(error))
-    status = _STATUS.search(text)
-    line = (status[1] if status else text).strip().splitlines()[:1]
-    words = _PLACE.sub("", _FILE.sub("", line[0])) if line else type(error).__name__
-    words = words.removesuffix(" node with name ''")
-    return words.strip().rstrip(".") + "."
 
 
 SPINS_S = 0.05
