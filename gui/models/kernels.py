@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +26,13 @@ TOP = 0
 SORT_ROLE = Qt.ItemDataRole.UserRole + 1
 NODE_ROLE = Qt.ItemDataRole.UserRole + 2
 """The layer row to select; empty for what does no layer's work."""
-KERNEL, TIME, SHARE, LAYER = range(4)
-HEADERS = ("Kernel", "Time", "Share", "Layer")
+KERNEL, LAYER, TIME, SHARE = range(4)
+HEADERS = ("Kernel", "Layer", "Time", "Share")
 TOOLTIPS = (
     "What onnxruntime executed; below it the nodes of the model whose work it did",
+    "The layer that carries the time",
     "Median over the profiled passes",
     "Part of the sum over all kernels",
-    "The layer that carries the time",
 )
 OWN_DOMAIN = "com.microsoft."
 """Of nearly all fused kernels; the tooltip has the whole name."""
@@ -92,6 +94,33 @@ def _path(row_id: str) -> str:
     return row_id.rpartition(":")[0] or "(model)"
 
 
+def _places(shown: tuple[Kernel, ...]) -> dict[str, tuple[int, int | None]]:
+    found: dict[str, tuple[int, int | None]] = {}
+    for row, kernel in enumerate(shown):
+        if kernel.below:
+            found |= {line.node: (row, place) for place, line in enumerate(kernel.below) if line.node}
+        elif kernel.line.node:
+            found[kernel.line.node] = (row, None)
+    paths = Counter(map(_path, found))
+    return found | {_path(node): place for node, place in found.items() if paths[_path(node)] == 1}
+
+
+def tsv(shown: tuple[Kernel, ...], chosen: Iterable[Line] | None = None) -> str:
+    """One header line and one line per row with the time in seconds; ``chosen`` leaves the other rows out.
+
+    What stands below a kernel follows it and names it in the first column; it has no time of its own.
+    """
+    wanted = None if chosen is None else set(chosen)
+    lines = ["Kernel\tNode\tLayer\tTime (s)"]
+    for kernel in shown:
+        for line in (kernel.line, *kernel.below):
+            if wanted is None or line in wanted:
+                inside = "" if line is kernel.line else line.words
+                seconds = "" if line.seconds is None else repr(line.seconds)
+                lines.append("\t".join((kernel.line.words, inside, line.layer, seconds)))
+    return "\n".join(lines) + "\n"
+
+
 class KernelsModel(QAbstractItemModel):
     """Two levels: kernels, and what each of them stands for."""
 
@@ -99,12 +128,26 @@ class KernelsModel(QAbstractItemModel):
         super().__init__(parent)
         self.kernels: tuple[Kernel, ...] = ()
         self._total_s = 0.0
+        self._places: dict[str, tuple[int, int | None]] = {}
+        """Of every node: its kernel, and its place below it where that does the work of several.
+
+        By the path of its module as well, where that has no other node.
+        """
 
     def show(self, times: LayerTimes | None) -> None:
         self.beginResetModel()
         self.kernels = kernels(times)
         self._total_s = sum(kernel.line.seconds or 0.0 for kernel in self.kernels)
+        self._places = _places(self.kernels)
         self.endResetModel()
+
+    def index_of(self, node: str) -> QModelIndex:
+        """The row of a layer's row, or of the only one at a module's path; invalid where no kernel did its work."""
+        if node not in self._places:
+            return QModelIndex()
+        row, below = self._places[node]
+        kernel = self.index(row, KERNEL)
+        return kernel if below is None else self.index(below, KERNEL, kernel)
 
     def line(self, index: Index) -> Line | None:
         """What stands at ``index``; None for an invalid one."""

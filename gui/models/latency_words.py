@@ -100,7 +100,9 @@ def latency_words(label: str, description: str, now: Situation) -> CardWords:
         caption=PAUSED if now.paused and now.current else _caption(measurement),
         difference=difference,
         tone=tone,
-        detail=detail or sizes.size_text(measurement.configuration.inputs),
+        detail=" · ".join(
+            (detail or sizes.size_text(measurement.configuration.inputs), *unusual(measurement.runtime))
+        ),
         belongs=bool(detail),
         tooltip=tooltip(label, now),
         stale=_stale_line(now),
@@ -160,6 +162,15 @@ def _unmeasured_words(label: str, description: str, now: Situation) -> CardWords
 def _caption(measurement: Measurement) -> str:
     samples = f"n = {measurement.n:,}" if measurement.n > 1 else "single run"
     return f"{samples} · {threads_text(measurement.threads)}"
+
+
+def unusual(runtime: RuntimeOptions | None) -> tuple[str, ...]:
+    """The options of onnxruntime that are not its defaults, in a word or two each."""
+    if runtime is None:
+        return ()
+    level = "unoptimised" if runtime.level == "disable" else runtime.level
+    told = () if runtime.level == RuntimeOptions().level else (level,)
+    return told if runtime.spinning else (*told, "no spinning")
 
 
 def _difference(now: Situation) -> tuple[str, str, str]:

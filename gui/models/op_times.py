@@ -50,6 +50,18 @@ class OpTimesModel(QAbstractTableModel):
         self._total_s = sum(times.latency_s) if times is not None else 0.0
         self.endResetModel()
 
+    def tsv(self) -> str:
+        """One header line and one line per operation, times in seconds; empty before anything was timed."""
+        times = self.times
+        if times is None:
+            return ""
+        lines = ["#\tOperation\tLayer\tTime (s)\tOutput"]
+        for row, (op, path, seconds, shapes) in enumerate(
+            zip(times.op, times.path, times.latency_s, times.output_shapes, strict=True), 1
+        ):
+            lines.append(f"{row}\t{op}\t{path or '(model)'}\t{seconds!r}\t{numbers.shapes(shapes)}")
+        return "\n".join(lines) + "\n"
+
     def rowCount(self, parent: Index = ROOT) -> int:
         return 0 if parent.isValid() or self.times is None else len(self.times.op)
 

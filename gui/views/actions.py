@@ -18,6 +18,17 @@ EXPORTS: tuple[tuple[str, str, str, str], ...] = (
 )
 """Format, words, shortcut and what it is good for; formats that are not named here come from the engine."""
 
+NODE_EXPORTS = {
+    "netron": "Counts and times as a file to drop onto the same model in Netron, which shows them per node",
+    "model-explorer": "MACs as node data to add to the same model in Model Explorer, which colours its graph with them",
+    "model-explorer-latency": "Measured times as node data for Model Explorer, which colours its graph with them",
+}
+"""Formats of the engine that name the nodes of an ONNX graph, and what they are good for."""
+TIMES_EXPORT = "model-explorer-latency"
+NO_NODES = "Only ONNX models have nodes that another tool shows; open one."
+
+OPERATIONS_TIP = "One table row per executed operation, in the panel Measurement"
+KERNELS_TIP = "One row per kernel of onnxruntime, with the nodes whose work it did, in the panel Measurement"
 REPORT_TIMES = "This is an opened report with the times it came with; open its model to measure it."
 THEMES = (("system", "Like the system"), ("light", "Light"), ("dark", "Dark"))
 
@@ -155,7 +166,7 @@ class Actions:
             "measure_ops",
             "Time every operation",
             "Ctrl+Alt+O",
-            "One table row per executed operation, in the panel Measurement",
+            OPERATIONS_TIP,
         )
         self.threads = make("threads", "Threads…", "Ctrl+Alt+H", "How many threads to measure with")
         self.shortcuts = make("shortcuts", "Keyboard shortcuts…", "F1", "Every shortcut of this window")
@@ -165,11 +176,9 @@ class Actions:
         action = QAction(words, self._window)
         action.setObjectName(f"action_{name}")
         action.setCheckable(check)
-        action.setToolTip(what)
         if shortcut:
-            sequence = QKeySequence(shortcut)
-            action.setShortcut(sequence)
-            action.setToolTip(f"{what} ({sequence.toString(QKeySequence.SequenceFormat.NativeText)})")
+            action.setShortcut(QKeySequence(shortcut))
+        action.setToolTip(_with_keys(what, action))
         self._tips[action.objectName()] = action.toolTip()
         self._window.addAction(action)
         return action
@@ -204,7 +213,8 @@ class Actions:
 
     def add_export(self, entry: ReportFormat) -> QAction:
         """An action for a format that the engine offers beyond the usual ones."""
-        action = self._make(f"export_{entry.key}", f"{entry.label}…", "", f"Write a *{entry.suffix} file")
+        what = NODE_EXPORTS.get(entry.key, f"Write a *{entry.suffix} file")
+        action = self._make(f"export_{entry.key}", f"{entry.label}…", "", what)
         self.exports[entry.key] = action
         self.refresh()
         return action
@@ -215,6 +225,8 @@ class Actions:
         has_result = workspace.analysis is not None
         for action in (*self.exports.values(), self.baseline_here):
             action.setEnabled(has_result)
+        for key in NODE_EXPORTS.keys() & self.exports.keys():
+            self._able(self.exports[key], self._no_node_export(key))
         self.baseline_first.setText(workspace.first_label.capitalize())
         self.baseline_first.setEnabled(has_result)
         self.baseline_report.setEnabled(has_result)
@@ -249,6 +261,23 @@ class Actions:
         self._refresh_measuring()
         (self.macs if workspace.count_mode == "macs" else self.flops).setChecked(True)
 
+    def _no_node_export(self, key: str) -> str:
+        """Why numbers cannot be written per node, as a sentence; empty where they can."""
+        analysis = self._workspace.analysis
+        if analysis is None:
+            return "Open an ONNX model first."
+        if not any(analysis.modules.node[1:]):
+            return NO_NODES
+        times = analysis.layer_times
+        if key != TIMES_EXPORT or (times is not None and times.configuration == analysis.configuration):
+            return ""
+        if not self._workspace.editable:
+            return "This report holds no times of its layers; open its model to measure them."
+        if not self._measuring.enabled:
+            keys = self.measure.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+            return f"The layers are not timed: press Measure ({keys}) first."
+        return "The layers are not timed yet: wait until they are, or import a profile."
+
     def _refresh_measuring(self) -> None:
         workspace, measuring = self._workspace, self._measuring
         self.cancel.setEnabled(workspace.busy or bool(measuring.words))
@@ -259,6 +288,8 @@ class Actions:
         self.measure.setToolTip(REPORT_TIMES if is_report else f"{what} ({keys})")
         self.measure.setEnabled(not is_report)
         self.measure_ops.setText("Time every kernel" if measuring.is_onnx else "Time every operation")
+        what = KERNELS_TIP if measuring.is_onnx else OPERATIONS_TIP
+        self._tips[self.measure_ops.objectName()] = _with_keys(what, self.measure_ops)
         why = REPORT_TIMES if is_report else ""
         self._able(self.threads, why)
         if not why and workspace.analysis is None:
@@ -272,3 +303,9 @@ class Actions:
         """Enable ``action``, or let its tooltip say why it cannot work."""
         action.setEnabled(not why_not)
         action.setToolTip(why_not or self._tips[action.objectName()])
+
+
+def _with_keys(what: str, action: QAction) -> str:
+    """``what`` with the shortcut of ``action`` behind it."""
+    keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+    return f"{what} ({keys})" if keys else what

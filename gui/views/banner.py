@@ -15,6 +15,7 @@ from gui.views.actions import Actions
 from gui.views.text_dialog import TextDialog
 from gui.workspace import Workspace
 
+NOT_WRITTEN = "The report was not written."
 TEXT_PX = 160
 """Narrowest the sentence gets."""
 LONGEST_TEXT = 480
@@ -90,6 +91,7 @@ class Banner(QFrame):
         workspace.failure_changed.connect(self._on_failure_changed)
         workspace.open_failed.connect(self._on_open_failed)
         workspace.inspect_failed.connect(self._on_inspect_failed)
+        workspace.exported.connect(self._on_exported)
         workspace.export_failed.connect(self._on_export_failed)
         workspace.import_failed.connect(self._on_import_failed)
         workspace.save_failed.connect(self._on_save_failed)
@@ -138,8 +140,12 @@ class Banner(QFrame):
     def _on_inspect_failed(self, path: str, error: ErrorInfo) -> None:
         self.show_problem(f"{sources.short(path)} cannot be shown.", error)
 
+    def _on_exported(self) -> None:
+        if self._other is not None and self._other[0] == NOT_WRITTEN:
+            self._on_dismiss()
+
     def _on_export_failed(self, error: ErrorInfo) -> None:
-        self.show_problem("The report was not written.", error)
+        self.show_problem(NOT_WRITTEN, error)
 
     def _on_import_failed(self, error: ErrorInfo) -> None:
         if error.kind == "cancelled":

@@ -65,7 +65,7 @@ class MeasurementPanel(QFrame):
         self._measuring = measuring
         self._theme = theme
         self.operations = OperationsView(workspace, measuring, selection, actions, self)
-        self.kernels = KernelsView(workspace, measuring, selection, self)
+        self.kernels = KernelsView(workspace, measuring, selection, actions, self)
         self._build()
         self._waiting = False
         """Whether something changed that a hidden panel did not show."""
@@ -102,7 +102,7 @@ class MeasurementPanel(QFrame):
         self._copy = QPushButton("Copy", self)
         self._copy.setObjectName("measurement_copy")
         self._copy.setAccessibleName("Copy the measurement")
-        self._copy.setToolTip("Copy all of this as tab-separated text")
+        self._copy.setToolTip("Copy all of this page as tab-separated text")
         self._copy.clicked.connect(self.copy)
         head = QHBoxLayout()
         head.setContentsMargins(12, 8, 8, 8)
@@ -174,6 +174,7 @@ class MeasurementPanel(QFrame):
         """FACTS, OPERATIONS or KERNELS."""
         self._choice.button(number).setChecked(True)
         self.pages.setCurrentIndex(number)
+        self._refresh_copy()
 
     # -- what it shows -------------------------------------------------------------------------------------------
 
@@ -182,7 +183,7 @@ class MeasurementPanel(QFrame):
         now = situation(self._workspace, self._measuring)
         found = sections(now)
         theme = self._theme.current
-        self._copy.setEnabled(bool(found))
+        self._refresh_copy()
         if found:
             self._facts.setText(_facts_html(now, found, theme))
         else:
@@ -205,11 +206,32 @@ class MeasurementPanel(QFrame):
             self._refresh_seen()
 
     def copy(self) -> None:
-        """All facts to the clipboard."""
-        text = as_text(situation(self._workspace, self._measuring))
+        """All of the page on the screen to the clipboard."""
+        text = self._page_text()
         if text:
             QGuiApplication.clipboard().setText(text)
-            self._workspace.noticed.emit("Copied the measurement.")
+            what = ("measurement", "operations", "kernels")[self.pages.currentIndex()]
+            self._workspace.noticed.emit(f"Copied the {what}.")
+
+    def _page_text(self) -> str:
+        """Tab-separated lines; empty for a page with nothing on it."""
+        page = self.pages.currentIndex()
+        if page == KERNELS:
+            return self.kernels.tsv()
+        if page == OPERATIONS:
+            return self.operations.model.tsv()
+        return as_text(situation(self._workspace, self._measuring))
+
+    def _refresh_copy(self) -> None:
+        page, analysis = self.pages.currentIndex(), self._workspace.analysis
+        times = analysis.layer_times if analysis is not None else None
+        if page == KERNELS:
+            able = times is not None and bool(times.groups or times.inserted)
+        elif page == OPERATIONS:
+            able = self.operations.model.times is not None
+        else:
+            able = situation(self._workspace, self._measuring).measurement is not None
+        self._copy.setEnabled(able)
 
     def _on_configuration_changed(self) -> None:
         self._show_stale(situation(self._workspace, self._measuring))
@@ -222,6 +244,7 @@ class MeasurementPanel(QFrame):
 
     def _on_ops_measured(self) -> None:
         self.show_details()
+        self._refresh_copy()
 
 
 def _nothing(now: Situation) -> str:

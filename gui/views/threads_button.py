@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QMenu, QToolButton, QWidget
 
 from engine.measurement import ORT_LEVELS, OrtLevel
 from gui.measuring import Measuring
-from gui.models.latency_words import runtime_text, threads_text
+from gui.models.latency_words import runtime_text, threads_text, unusual
 from gui.views.actions import REPORT_TIMES
 
 EVERY_UP_TO = 8
@@ -104,7 +104,8 @@ class ThreadsButton(QToolButton):
             action.setVisible(is_onnx)
         self._levels[runtime.level].setChecked(True)
         self._spinning.setChecked(runtime.spinning)
-        self.setText(f"{threads_text(asked)} ▾" if asked else "Threads ▾")
+        told = unusual(runtime) if is_onnx else ()
+        self.setText(f"{' · '.join((threads_text(asked) if asked else 'Threads', *told))} ▾")
         words = threads_text(asked) if asked else f"as many threads as {framework} chooses: {default.lower()}"
         how = f", {runtime_text(runtime)}" if is_onnx else ""
         self.setToolTip(f"Measure with {words}{how} (Ctrl+Alt+H)")

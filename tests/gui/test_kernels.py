@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QWidget
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QPushButton, QToolButton, QWidget
 from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
@@ -16,13 +18,21 @@ from engine.numbers import THIN
 from engine.results import Analysis, with_latency
 from gui.charts.rows import RowData
 from gui.models import kernels
-from gui.models.latency_words import circumstance_facts, layer_facts, since_words
+from gui.models.latency_words import (
+    Situation,
+    circumstance_facts,
+    latency_words,
+    layer_facts,
+    since_words,
+    unusual,
+)
 from gui.models.layer_tree import LayerTreeModel
 from gui.selection import Selection
 from gui.theme import ThemeManager
 from gui.views.actions import Actions
+from gui.views.kernels_view import LEAST_LAYER_PX
 from gui.views.layer_rest import LayerRest
-from gui.views.measurement_panel import KERNELS, OPERATIONS, MeasurementPanel
+from gui.views.measurement_panel import FACTS, KERNELS, OPERATIONS, MeasurementPanel
 from tests.gui.analyses import Mod, Row, make
 from tests.gui.measurements import layer_times, measurement
 from tests.gui.panels import learn, measuring_of, workspace_of
@@ -125,23 +135,86 @@ def test_options_of_the_runtime_are_told() -> None:
     assert since_words("runtime", told) == "with optimisations basic, not spinning"
 
 
-def test_the_panel_has_kernels_instead_of_operations(
-    qtbot: QtBot, tmp_path: Path, theme: ThemeManager
-) -> None:
+@pytest.fixture
+def panel(qtbot: QtBot, tmp_path: Path, theme: ThemeManager) -> Iterator[MeasurementPanel]:
+    """Shown, with its kernels in front."""
     analysis = net()
     workspace = workspace_of(tmp_path, analysis)
     measuring, selection = measuring_of(workspace), Selection()
     host = QWidget()
     qtbot.addWidget(host)
-    panel = MeasurementPanel(
-        workspace, measuring, selection, theme, Actions(host, workspace, measuring), host
-    )
+    actions = Actions(host, workspace, measuring)
+    panel = MeasurementPanel(workspace, measuring, selection, theme, actions, host)
+    assert "paused" in panel.kernels.words.text() and "Ctrl+R" in panel.kernels.words.text()
     learn(measuring, Latency(measurement(analysis.configuration), times_of(analysis)), panel)
     panel.kernels.refresh()
     panel.show_details()
-    assert panel.pages.currentIndex() == KERNELS != OPERATIONS
-    assert panel.kernels.words.text().startswith("4 kernels for 4 nodes, 4.50")
-    tree, proxy = panel.kernels.tree, panel.kernels.proxy
-    tree.setCurrentIndex(proxy.index(1, 0, proxy.index(0, 0)))
-    assert selection.current == RELU
+    panel.resize(330, 400)
+    host.resize(330, 400)
+    host.show()
+    yield panel
     workspace.close()
+
+
+def test_the_panel_has_kernels_instead_of_operations(panel: MeasurementPanel) -> None:
+    assert panel.pages.currentIndex() == KERNELS != OPERATIONS
+    buttons = {button.objectName(): button for button in panel.findChildren(QToolButton)}
+    assert buttons["measurement_operations_page"].isHidden()
+    assert not buttons["measurement_kernels_page"].isHidden()
+    assert panel.kernels.words.text().startswith("4 kernels for 4 nodes, 4.50")
+
+
+def test_kernels_and_the_selection_follow_each_other(panel: MeasurementPanel) -> None:
+    view, selection = panel.kernels, panel.kernels._selection
+    tree, proxy = view.tree, view.proxy
+    conv = proxy.index(0, 0)
+    tree.setCurrentIndex(proxy.index(1, 0, conv))
+    assert selection.current == RELU
+    tree.collapse(conv)
+    selection.set_current(FC)
+    assert tree.currentIndex() == proxy.index(1, 0)
+    selection.set_current(RELU)
+    assert tree.currentIndex() == conv and not tree.isExpanded(conv), "folded, its kernel stands for it"
+    assert selection.current == RELU
+    tree.expand(conv)
+    selection.set_current("Add")
+    assert tree.currentIndex() == proxy.index(2, 0, conv), "the path of a layer with one node"
+    selection.set_current("")
+    assert not tree.selectionModel().hasSelection(), "no kernel is the model's"
+
+
+def test_kernels_are_copied_as_rows(panel: MeasurementPanel, qtbot: QtBot) -> None:
+    header = "Kernel\tNode\tLayer\tTime (s)"
+    qtbot.mouseClick(panel.findChild(QPushButton, "measurement_copy"), Qt.MouseButton.LeftButton)
+    whole = QGuiApplication.clipboard().text().splitlines()
+    assert whole[:3] == [
+        header,
+        "nchwc.Conv · 3 nodes\t\tblock.conv\t0.003",
+        "nchwc.Conv · 3 nodes\tConv\tblock.conv\t",
+    ]
+    assert len(whole) == 1 + 3 + 3 + 2
+    panel.kernels.tree.setCurrentIndex(panel.kernels.proxy.index(1, 0))
+    qtbot.keyClick(panel.kernels.tree, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    assert QGuiApplication.clipboard().text().splitlines() == [header, "Gemm\t\tfc\t0.001"]
+    panel.show_page(FACTS)
+    qtbot.mouseClick(panel.findChild(QPushButton, "measurement_copy"), Qt.MouseButton.LeftButton)
+    assert QGuiApplication.clipboard().text().startswith("Samples")
+
+
+@pytest.mark.parametrize("width", [260, 330, 700])
+def test_layers_tell_kernels_apart_however_narrow_the_panel_is(panel: MeasurementPanel, width: int) -> None:
+    panel.window().resize(width, 400)
+    panel.resize(width, 400)
+    tree = panel.kernels.tree
+    assert tree.columnWidth(kernels.LAYER) >= min(LEAST_LAYER_PX, width // 3)
+    assert tree.header().length() <= tree.viewport().width()
+    assert width == 330 or tree.isColumnHidden(kernels.SHARE) == (width == 260)
+
+
+def test_options_that_are_not_the_default_are_seen_without_a_menu() -> None:
+    assert unusual(None) == unusual(RuntimeOptions()) == ()
+    told = msgspec.structs.replace(
+        measurement(net().configuration), runtime=RuntimeOptions("basic", spinning=False)
+    )
+    card = latency_words("Latency", "", Situation(Latency(told), told.configuration, current=True))
+    assert card.detail.endswith(" · basic · no spinning")
