@@ -11,9 +11,11 @@ this order:
 2. *What it is.* Floating point; integers only as quantised weights: packed 4-bit weights count the elements they stand
    for. An operand of one element is a constant (``1/sqrt(d)``, ``eps``), unless its name is that of a module's tensor
    or the exporter marked it as a parameter.
-   Nor are tensors that stand in the code of an exported PyTorch model (means of colours, anchors).
+   Nor are tensors that stand in the code of an exported PyTorch model (means of colours, anchors). The one number that
+   is added to the one column of a product with a weight is its bias.
 3. *Its values*, where neither tells: an operand under a name that the exporter made up, of at most two distinct
-   values, is a mask. Other computed tables (a bias that was gathered from a trained one) count as parameters.
+   values, is a mask, and under any name one of 0 and a large negative number. Other computed tables (a bias that was
+   gathered from a trained one) count as parameters.
 
 A tensor that several nodes read counts once, also through ``Identity`` nodes: that is how an exporter writes tensors
 that it found to be identical.
@@ -30,9 +32,10 @@ import numpy
 
 from engine.onnx.computed import Computed
 from engine.onnx.graph import Array, Graph, Node, StoredTensor
+from engine.onnx.packed import packed_elements
+from engine.onnx.slots import slot_of, takes_quantised, zero_point_of
 
 Role: TypeAlias = Literal["parameter", "buffer", "constant"]
-Slot: TypeAlias = Literal["weight", "operand", "buffer", "none", "packed"]
 Values: TypeAlias = Callable[[str], Array | None]
 
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
@@ -51,46 +54,20 @@ PARTS = frozenset({"Slice", "Split", "Gather", "Concat", "Tile", "Pad"})
 """And these a part of one, or several joined."""
 
 MASKING = frozenset({"Add", "Sub", "Mul", "Where", "Min", "Max"})
-"""Operators that masks are applied by."""
+"""Operators that masks are applied by, beside those that have an input for one."""
 MASK_BYTES = 4_194_304
 """Larger tables are not looked into: a mask over 1,024 positions in float32."""
+HIDDEN = -100.0
+"""At most this is added to a score that shall not count: Swin's masks hold -100, others -10,000 or less."""
+TABLES = QUANTISED - {"int32"}
+"""Types of a quantised table of embeddings; wider integers are indices."""
 
-_WEIGHTED = {
-    "Conv": "ww", "ConvTranspose": "ww", "DeformConv": "w?w?", "Gemm": "ww", "PRelu": "w",
-    "LSTM": "www---w", "GRU": "www--", "RNN": "www--",
-    "InstanceNormalization": "ww", "LayerNormalization": "ww", "GroupNormalization": "ww", "RMSNormalization": "w",
-    "SimplifiedLayerNormalization": "w", "SkipLayerNormalization": "?www", "SkipSimplifiedLayerNormalization": "?www",
-    "BatchNormalization": "wwbb", "EmbedLayerNormalization": "-wwwww",
-    "ConvInteger": "q--", "MatMulInteger": "q--", "QLinearConv": "--q----w",
-    "QLinearMatMul": "--q----", "DynamicQuantizeMatMul": "q--w", "MatMulIntegerToFloat": "q----w",
-    "QGemm": "--q--w--", "QAttention": "qw------", "MatMulNBits": "p---w",
-    "QLinearAdd": "--q----", "QLinearMul": "--q----", "FusedConv": "ww?", "FusedMatMul": "?", "FusedGemm": "ww",
-    "Attention/com.microsoft": "ww----", "BiasGelu": "w", "FastGelu": "w", "BiasAdd": "w",
-    "Resize": "----", "Upsample": "-", "Pad": "---", "Clip": "--", "OneHot": "--", "Pow": "-", "Dropout": "--",
-    "QuantizeLinear": "---", "DequantizeLinear": "---", "RoiAlign": "--", "NonMaxSuppression": "----", "CumSum": "-",
-    "ThresholdedRelu": "", "Trilu": "-", "TopK": "-", "ReduceMax": "-", "STFT": "---", "CropAndResize": "---",
-    "DynamicQuantizeLSTM": "qqw---w----", "Reshape": "-", "Slice": "----",
+_IN_ATTRIBUTES = {
+    "LinearRegressor": ("coefficients", "intercepts"), "LinearClassifier": ("coefficients", "intercepts"),
+    "SVMRegressor": ("support_vectors", "coefficients", "rho"),
+    "SVMClassifier": ("support_vectors", "coefficients", "rho"),
 }  # fmt: skip
-"""Per operator the slots of inputs from the second on: w weight, q quantised weight, p packed 4-bit weight, b buffer,
-- no parameter, ? any operand (also what follows the last one and operators that are not here)."""
-_ZERO_POINT = {
-    "QLinearConv": 5, "QLinearMatMul": 5, "ConvInteger": 3, "MatMulInteger": 3, "QGemm": 5, "DynamicQuantizeMatMul": 3,
-    "MatMulIntegerToFloat": 5, "QAttention": 7,
-}  # fmt: skip
-"""Which input is the zero point of the quantised weight."""
-_SLOTS: dict[str, Slot] = {
-    "w": "weight",
-    "q": "weight",
-    "p": "packed",
-    "b": "buffer",
-    "-": "none",
-    "?": "operand",
-}
-_FIRST: dict[str, Slot] = {
-    "Gather": "weight", "Range": "none", "NonMaxSuppression": "none", "ConstantOfShape": "none",
-    "GatherBlockQuantized": "packed",
-}  # fmt: skip
-"""First inputs that are more, or less, than any operand."""
+"""Of ``ai.onnx.ml``: what was trained stands in attributes."""
 
 _MADE_UP = re.compile(
     r"onnx::|_?val_\d|\d+$|/|.*_output_\d+$|.*const|scalar_tensor|.*:\d+$|(arange|expand|unsqueeze|index|view|slice|add"
@@ -100,7 +77,9 @@ _MADE_UP = re.compile(
 """Names that exporters give to tensors that they computed or that have no name in the model."""
 PARAMETER, BUFFER = "PARAMETER", "BUFFER"
 """What torch.export's exporter says a tensor is; anything else is a constant."""
-_BUFFER = re.compile(r"\.(?:running_mean|running_var|num_batches_tracked|inv_freq|original_inv_freq)$")
+_BUFFER = re.compile(
+    r"\.(?:running_mean|running_var|num_batches_tracked|inv_freq|original_inv_freq|(?:cos|sin)_cached?)$"
+)
 """Names of buffers in PyTorch models."""
 _LITERAL = re.compile(r"(?:.*/)?Constant(?:_\d+)?_output_0$")
 """Names of tensors that are written in the code of a PyTorch model: its parameters are initializers."""
@@ -161,6 +140,9 @@ class Tensors:
         self._values = values
         self._origins: dict[str, tuple[Origin, ...]] = {}
         self._masks: dict[str, bool] = {}
+        self._products = {
+            node.outputs[0]: node for node in graph.walk() if node.op_type == "MatMul" and node.outputs
+        }
         self.stored: dict[str, StoredTensor] = {}
         self._generated(graph)
         for each in _graphs(graph):
@@ -168,13 +150,15 @@ class Tensors:
         self.roles: dict[str, Role] = {}
         self.packed: dict[str, int] = {}
         """Elements that packed weights stand for."""
+        self.in_attributes: dict[str, tuple[str, ...]] = {}
+        """By node name, parameters that are attributes of the node, under names made up for them."""
         self.shifted: set[str] = set()
         """Quantised weights of which a stored 0 is not the number 0, as far as is known."""
         self.uses: dict[str, tuple[Use, ...]] = {}
         """By node name; nodes that are computed once are not there."""
         for node in graph.walk():
             if node.name not in once.once_names:
-                found = tuple(self._uses(node))
+                found = (*self._uses(node), *self._attributes(node))
                 if found:
                     self.uses[node.name] = found
         self._unread(graph)
@@ -265,6 +249,20 @@ class Tensors:
                     seen.add(origin.name)
                     yield Use(origin.name, position, role)
 
+    def _attributes(self, node: Node) -> Iterator[Use]:
+        """Parameters that a classical model holds in attributes of its node: lists of float32."""
+        if node.domain != "ai.onnx.ml":
+            return
+        for attribute in _IN_ATTRIBUTES.get(node.op_type, ()):
+            values = node.attributes.get(attribute)
+            if isinstance(values, tuple) and values:
+                # With a space: no name of a tensor in a module, so no layer is named after it.
+                name = f"{node.name} {attribute}"
+                self.stored[name] = StoredTensor(name, "float32", (len(values),))
+                self.roles[name] = "parameter"
+                self.in_attributes[node.name] = (*self.in_attributes.get(node.name, ()), name)
+                yield Use(name, len(node.inputs), "parameter")
+
     def _role(self, node: Node, position: int, origin: Origin) -> Role:
         slot = slot_of(node, position)
         stored = self.stored[origin.name]
@@ -273,36 +271,59 @@ class Tensors:
         if slot == "buffer":
             return "buffer"
         if slot == "packed":
-            self._pack(node, stored)
+            shape = self._values(node.inputs[2]) if node.op_type == "MatMulFpQ4" else None
+            self.packed[stored.name] = packed_elements(node, position, stored, shape)
             return "parameter"
         if stored.dtype not in FLOATS:
-            quantised = origin.dequantised or _takes_quantised(node, position)
-            if (
-                quantised
-                and not origin.dequantised
-                and self._is_shifted(node, _ZERO_POINT.get(node.op_type, 0))
-            ):
-                self.shifted.add(stored.name)
-            return "parameter" if quantised and stored.dtype in QUANTISED else "constant"
+            return self._integer_role(node, position, origin)
         marked = self._marked.get(origin.name, "")
         if marked == BUFFER or (not marked and _BUFFER.search(origin.name)):
             return "buffer"
-        if marked == PARAMETER or (slot == "weight" and origin.direct):
+        if marked == PARAMETER or (slot in ("weight", "quantised", "table") and origin.direct):
             return "parameter"
         if math.prod(stored.shape) <= 1:
-            return "parameter" if owner(origin.name) else "constant"
+            return "parameter" if owner(origin.name) or self._is_only_bias(node, stored) else "constant"
         if marked or _LITERAL.match(stored.name):
             return "constant"
-        could_be_mask = is_made_up(origin.name) and (node.op_type in MASKING or not origin.direct)
+        masks = slot == "mask" or node.op_type in MASKING
+        if masks and not is_made_up(origin.name) and self._hides(stored):
+            return "constant"
+        could_be_mask = is_made_up(origin.name) and (masks or not origin.direct)
         return "constant" if could_be_mask and self._is_mask(stored) else "parameter"
 
-    def _pack(self, node: Node, stored: StoredTensor) -> None:
-        columns, rows = node.attributes.get("K"), node.attributes.get("N")
-        bits = node.attributes.get("bits", 4)
-        if isinstance(columns, int) and isinstance(rows, int):
-            self.packed[stored.name] = columns * rows
-        elif stored.dtype == "uint8" and bits in (2, 4):
-            self.packed[stored.name] = math.prod(stored.shape) * 8 // bits
+    def _integer_role(self, node: Node, position: int, origin: Origin) -> Role:
+        """Of a tensor of integers: a parameter only as a quantised weight."""
+        stored = self.stored[origin.name]
+        if origin.dequantised:
+            return "parameter" if stored.dtype in QUANTISED else "constant"
+        if slot_of(node, position) == "table":
+            # Rows are turned into real numbers after the look-up, with a zero point that stands there.
+            is_weight = stored.dtype in TABLES and len(stored.shape) > 1
+            if is_weight:
+                self.shifted.add(stored.name)
+            return "parameter" if is_weight else "constant"
+        if not takes_quantised(node, position):
+            return "constant"
+        if self._is_shifted(node, zero_point_of(node, position)):
+            self.shifted.add(stored.name)
+        return "parameter" if stored.dtype in QUANTISED else "constant"
+
+    def _is_only_bias(self, node: Node, stored: StoredTensor) -> bool:
+        """Whether this is the one number that is added to the one column of a product with a weight."""
+        if node.op_type != "Add" or stored.shape != (1,):
+            return False
+        return any(
+            self._makes_one_column(self._products[name]) for name in node.inputs if name in self._products
+        )
+
+    def _makes_one_column(self, product: Node) -> bool:
+        weight = product.inputs[1] if len(product.inputs) > 1 else ""
+        origins = self.origins(weight) if weight in self._computed.fixed else ()
+        if len(origins) != 1 or not origins[0].direct:
+            return False
+        shape = self.stored[origins[0].name].shape
+        # A weight may be stored transposed.
+        return len(shape) > 1 and (shape[-1] == 1 if weight in self.stored else 1 in shape)
 
     def _is_shifted(self, node: Node, position: int) -> bool:
         """Whether the zero point at ``position`` is other than 0, or not known."""
@@ -321,6 +342,13 @@ class Tensors:
             self._masks[stored.name] = array is not None and has_two_values(array)
         return self._masks[stored.name]
 
+    def _hides(self, stored: StoredTensor) -> bool:
+        """Whether a table of any name holds nothing but 0 and one number that no score outweighs."""
+        array = self._values(stored.name) if stored.bytes <= MASK_BYTES else None
+        if array is None or not array.size or not has_two_values(array):
+            return False
+        return bool(array.max() == 0 and array.min() <= HIDDEN)
+
     def _unread(self, graph: Graph) -> None:
         """Stored tensors that nothing reads are parameters that the pass does not touch, where they look like one."""
         read = {name for node in graph.walk() for name in node.inputs} | set(graph.outputs)
@@ -336,22 +364,6 @@ def has_two_values(array: Array) -> bool:
         return False
     others = flat[flat != flat[0]]
     return bool(others.size == 0 or (others == others[0]).all())
-
-
-def slot_of(node: Node, position: int) -> Slot:
-    """What the input of ``node`` at ``position`` can be."""
-    if position == 0:
-        return _FIRST.get(node.op_type, "operand")
-    letters = _WEIGHTED.get(f"{node.op_type}/{node.domain}") or _WEIGHTED.get(node.op_type, "")
-    return _SLOTS[letters[position - 1]] if position <= len(letters) else "operand"
-
-
-def _takes_quantised(node: Node, position: int) -> bool:
-    letters = _WEIGHTED.get(node.op_type, "")
-    # The bias of a quantised convolution is an int32 tensor.
-    return 0 < position <= len(letters) and (
-        letters[position - 1] == "q" or (letters[position - 1] == "w" and "q" in letters)
-    )
 
 
 def _graphs(graph: Graph) -> Iterator[Graph]:

@@ -16,7 +16,8 @@ from engine.onnx.document import Document
 from engine.onnx.graph import Graph, Node
 from engine.onnx.lifetimes import Schedule, is_view
 from engine.onnx.modules import ModuleTable
-from engine.onnx.parameters import SAME_TENSOR, Tensors, Values, owner, slot_of
+from engine.onnx.parameters import SAME_TENSOR, Tensors, Values, owner
+from engine.onnx.slots import slot_of
 from engine.results import SharedParameter
 from engine.totals import Held
 
@@ -90,9 +91,10 @@ class Structure:
         }
         self._readers = Counter(name for names in self._read.values() for name in names)
         self.has_bodies = any(node.subgraphs for node in nodes)
-        uncounted = self.tensors.shifted | self.tensors.packed.keys()
+        written = {name for names in self.tensors.in_attributes.values() for name in names}
+        uncounted = self.tensors.shifted | self.tensors.packed.keys() | written
         self.countable = tuple([name for name in self.params if name not in uncounted])
-        """Parameters of which a stored 0 is the number 0."""
+        """Parameters among the file's tensors of which a stored 0 is the number 0."""
         self.unread = tuple([name for name in self.params if not self._readers[name]])
         self.modules = ModuleTable(document, nodes, self._read, self.params, self.unread)
         self.plan = self._graph_plan(graph, told)
@@ -126,6 +128,7 @@ class Structure:
         read = self._read[node.name]
         names = dict(zip(node.inputs, told.inputs, strict=True))
         distinct = tuple([name for name in names if name])
+        in_attributes = self.tensors.in_attributes.get(node.name, ())
         return Plan(
             node,
             f"{node.path}:{node.op_type}",
@@ -135,8 +138,9 @@ class Structure:
             sum([self.params[name].bytes for name in read]),
             any(self._readers[name] > 1 for name in read),
             tuple([name for at, name in enumerate(node.inputs) if self._is_operand(node, at, names[name])]),
-            distinct,
-            {name: found for name in distinct if (found := self._bytes_of_stored(names[name])) is not None},
+            (*distinct, *in_attributes),
+            {name: found for name in distinct if (found := self._bytes_of_stored(names[name])) is not None}
+            | {name: self.params[name].bytes for name in in_attributes},
             self._weight_positions(told),
             inside,
             is_view(node),
