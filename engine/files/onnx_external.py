@@ -24,12 +24,35 @@ class Extent(NamedTuple):
     length: int
 
 
+NAMELESS = "\0"
+"""Stands for a model whose name no location can have; no file is called so."""
+
+
+def is_text(path: Path) -> bool:
+    """Whether ``path`` can be said in UTF-8: a protobuf message and the libraries for ONNX take no other."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def own_name(path: Path) -> str:
+    """The location that means the file of the model at ``path`` itself."""
+    return path.name if is_text(Path(path.name)) else NAMELESS
+
+
+def file_at(path: Path, location: str) -> Path:
+    """The file that ``location`` means, in the external data of the model at ``path``."""
+    return path if location == own_name(path) else path.parent / location
+
+
 class ExternalFiles:
     """The external data of the model at ``path``. Each file is looked at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.own_name = path.name.encode("utf-8", "replace").decode()
+        self.own_name = own_name(path)
         """What stands for the model itself in the outline of engine.files.onnx_outline."""
         self.found: dict[str, tuple[Path, int]] = {}
         """Location as the model writes it → (file, bytes)."""

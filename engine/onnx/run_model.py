@@ -15,7 +15,9 @@ import numpy
 import onnx
 from onnx import TensorProto
 
+from engine.contents import shown
 from engine.errors import InputError, UnsupportedModelError
+from engine.files.onnx_external import file_at, is_text
 from engine.graph import InputShape, Shape
 from engine.onnx.document import Document
 from engine.onnx.dtypes import BITS, dtype_name, tensor_bytes
@@ -48,10 +50,11 @@ def run_model(
     """``document`` ready to run at ``inputs``.
 
     ``edited``: it differs from its file. ``remade`` are initializers without values in any file, with the fan-in of
-    their random ones. Raises InputError for more new weights than a graph can carry.
+    their random ones. Raises InputError for more new weights than a graph can carry, UnsupportedModelError where the
+    weights lie in a file that a graph cannot name.
     """
     if not edited and not overrides_sizes(document.model, inputs):
-        return RunModel(str(document.path), "", inputs)
+        return _as_it_is(document, inputs)
     model = onnx.ModelProto()
     model.CopyFrom(document.model)
     make_weights(model, remade or {})
@@ -59,6 +62,14 @@ def run_model(
     free_sizes(model, inputs)
     folder = _point_at_files(model, document)
     return RunModel(model.SerializeToString(), folder, inputs)
+
+
+def _as_it_is(document: Document, inputs: tuple[InputShape, ...]) -> RunModel:
+    """The file; its bytes where its name is no text, which onnxruntime's functions do not take."""
+    if is_text(document.path):
+        return RunModel(str(document.path), "", inputs)
+    folder = document.path.parent
+    return RunModel(document.path.read_bytes(), str(folder) if is_text(folder) else "", inputs)
 
 
 def overrides_sizes(model: onnx.ModelProto, inputs: Collection[InputShape]) -> bool:
@@ -141,7 +152,7 @@ def location_of(document: Document, tensor: TensorProto) -> Location | None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     length = tensor_bytes(tuple(tensor.dims), dtype_name(tensor.data_type))
     return Location(
-        str(document.path.parent / entries.get("location", "")),
+        str(file_at(document.path, entries.get("location", ""))),
         int(entries.get("offset") or 0),
         int(entries.get("length") or length),
     )
@@ -171,6 +182,13 @@ def _point_at_files(model: onnx.ModelProto, document: Document) -> str:
     )
     for tensor, location in found:
         relative = Path(os.path.relpath(real[location.file], folder)).as_posix()
+        if not is_text(Path(folder) / relative):
+            raise UnsupportedModelError(
+                f"{shown(Path(location.file).name)} has a name or a folder that is not UTF-8: an edited graph cannot"
+                " say where its weights are.",
+                hint="Rename it.",
+                file=location.file,
+            )
         point_at(tensor, relative, location.offset, location.length)
     return folder
 

@@ -18,22 +18,21 @@ from engine.contents import shown
 from engine.edits import Edit, RemoveLayer
 from engine.errors import CancelledError, EngineError, ExportError
 from engine.export.files import reason
+from engine.files.onnx_external import is_text
 from engine.graph import InputShape, Shape
 from engine.numbers import size as size_words
-from engine.onnx.document import Document
+from engine.onnx.document import Document, open_document
 from engine.onnx.edit_lines import text
 from engine.onnx.edits import EditedDocument
 from engine.onnx.run_model import (
-    FOLDER_ENTRY,
     RunModel,
     fix_sizes,
     forget_shapes,
     free_sizes,
     make_weights,
     run_model,
-    seeded_inputs,
 )
-from engine.onnx.runtime import onnxruntime
+from engine.onnx.running import run_once, sentence
 from engine.onnx.weight_files import LARGEST_FILE, Weights
 from engine.version import version
 
@@ -90,8 +89,7 @@ def save(wanted: Wanted, obstacle: Callable[[], str], stop: threading.Event, pro
         ]
         if stop.is_set():
             raise CancelledError()
-        for name in filter(None, (data_name, target.name)):
-            os.replace(folder / name, target.parent / name)
+        _put_in_place(folder, target, data_name)
     if data_name:
         notes.insert(0, f"Its weights are in {data_name} beside it.")
     return " ".join(notes)
@@ -167,12 +165,45 @@ def edit_words(edit: Edit) -> str:
 
 
 def _data_name(target: Path) -> str:
-    """Name of the file for the weights: not one of another model that is there already."""
-    name, number = f"{target.name}.data", 2
-    while not target.exists() and (target.parent / name).exists():
-        name = f"{target.name}.{number}.data"
+    """Name of the file for the weights: one that is there only if the model that is replaced has its own in it."""
+    own = _data_of(target)
+    base = target.name.encode("utf-8", "replace").decode().replace("?", "_")  # it is written into the model
+    name, number = f"{base}.data", 2
+    while os.path.lexists(target.parent / name) and (target.parent / name).resolve() not in own:
+        name = f"{base}.{number}.data"
         number += 1
     return name
+
+
+def _data_of(target: Path) -> set[Path]:
+    """Files that hold weights of the model at ``target``; none where there is no model that can be read."""
+    if not target.is_file():
+        return set()
+    try:
+        document = open_document(target)
+    except EngineError:
+        return set()
+    return Weights(document.model, document).files - {target}
+
+
+def _put_in_place(folder: Path, target: Path, data_name: str) -> None:
+    """Give what was written in ``folder`` its names. Where the second fails, the first is taken back."""
+    if not data_name:
+        os.replace(folder / target.name, target)
+        return
+    data, kept = target.parent / data_name, folder / f"{data_name}.before"
+    was_there = os.path.lexists(data)
+    if was_there:
+        os.replace(data, kept)
+    try:
+        os.replace(folder / data_name, data)
+        os.replace(folder / target.name, target)
+    except BaseException:
+        if was_there:
+            os.replace(kept, data)
+        else:
+            data.unlink(missing_ok=True)
+        raise
 
 
 def _check_target(wanted: Wanted, target: Path, data_name: str, weights: Weights) -> None:
@@ -224,6 +255,9 @@ def _writing(target: Path) -> Iterator[Path]:
 
 def _checked(wanted: Wanted, path: Path, progress: Progress) -> Iterator[str]:
     """Raises ExportError for what onnx.checker finds; what it finds in the opened file too is only told."""
+    if not is_text(path):
+        yield "It was not checked and not run: onnx and onnxruntime open only paths that are UTF-8, and its is not."
+        return
     progress(0, None, f"Checking {path.name}")
     found = _complaint(path)
     if not found:
@@ -234,10 +268,14 @@ def _checked(wanted: Wanted, path: Path, progress: Progress) -> Iterator[str]:
 
 
 def _complaint(path: Path) -> str:
+    """What onnx.checker finds, without the path; empty where it finds nothing or cannot open such a path."""
+    if not is_text(path):
+        return ""
     try:
         checker.check_model(str(path))
     except checker.ValidationError as error:
-        return shown(" ".join(str(error).split()), 300)
+        words = " ".join(str(error).replace(f"{path.parent}{os.sep}", "").split())
+        return shown(words, 300)
     return ""
 
 
@@ -247,19 +285,23 @@ def _tried(
     """Run the file once. Raises ExportError where the edits are why it does not run."""
     if stop.is_set():
         raise CancelledError()
+    if not is_text(path):
+        return
     progress(0, None, f"Running {path.name} once")
     why = obstacle()
     if why:
         yield f"It was not run: {why}"
         return
     try:
-        _run(RunModel(str(path), "", wanted.inputs), stop)
+        run_once(RunModel(str(path), "", wanted.inputs), stop)
     except CancelledError:
         raise
     except EngineError as error:
         yield f"It was not run: {error.message}"
+    except MemoryError:
+        yield "It was not run: it needs more memory than there is."
     except Exception as error:  # onnxruntime's own, of many kinds
-        found = shown(" ".join(str(error).split()), 300)
+        found = shown(sentence(error), 300)
         original = wanted.document.original if isinstance(wanted.document, EditedDocument) else None
         if original is not None and _runs(original, wanted.inputs, stop):
             raise ExportError(f"The edited model does not run in onnxruntime: {found}") from error
@@ -268,37 +310,9 @@ def _tried(
 
 def _runs(document: Document, inputs: tuple[InputShape, ...], stop: threading.Event) -> bool:
     try:
-        _run(run_model(document, inputs), stop)
+        run_once(run_model(document, inputs), stop)
     except CancelledError:
         raise
     except Exception:  # onnxruntime's own; whether it runs is the question
         return False
     return True
-
-
-def _run(given: RunModel, stop: threading.Event) -> None:
-    """One forward pass, which ``stop`` ends between two nodes."""
-    runtime = onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    if given.folder:
-        options.add_session_config_entry(FOLDER_ENTRY, given.folder)
-    session = runtime.InferenceSession(given.model, options, providers=["CPUExecutionProvider"])
-    run_options = runtime.RunOptions()
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.05):
-            if stop.is_set():
-                run_options.terminate = True
-                return
-
-    threading.Thread(target=watch, name="cancelling a run", daemon=True).start()
-    try:
-        session.run(None, seeded_inputs(given.inputs), run_options)
-    except Exception:
-        if stop.is_set():
-            raise CancelledError() from None
-        raise
-    finally:
-        done.set()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import onnx
@@ -18,7 +19,7 @@ from torch import nn
 
 from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer, SetAttribute
-from engine.errors import CancelledError, EngineError, ExportError, LoadError
+from engine.errors import CancelledError, EngineError, ExportError, LoadError, UnsupportedModelError
 from engine.graph import InputShape
 from engine.guard import free_bytes
 from engine.onnx import save as saving
@@ -193,6 +194,76 @@ def test_the_open_file_is_replaced_only_when_that_was_asked_for(written: Written
         session.save(at(session), str(tmp_path / "nowhere" / "own.onnx"))
 
 
+def test_weights_of_another_model_are_never_replaced(written: Written, tmp_path: Path) -> None:
+    """Also where the model that is replaced has the name that goes with them, but its weights inside."""
+    session = opened(written.outside)
+    shutil.copy(written.inside, tmp_path / "own.onnx")
+    session.save(at(session), str(tmp_path / "other.onnx"))
+    other = onnx.load(tmp_path / "other.onnx", load_external_data=False)
+    for tensor in other.graph.initializer:
+        if tensor.external_data:
+            tensor.external_data[0].value = "own.onnx.data"
+    onnx.save(other, tmp_path / "other.onnx")
+    (tmp_path / "other.onnx.data").rename(tmp_path / "own.onnx.data")
+    before = (tmp_path / "own.onnx.data").read_bytes()
+    assert session.save(at(session), str(tmp_path / "own.onnx")).startswith(
+        "Its weights are in own.onnx.2.data"
+    )
+    assert (tmp_path / "own.onnx.data").read_bytes() == before
+    check_saved(session, tmp_path / "own.onnx", at(session))
+    # Its own it replaces.
+    edited = at(session, SetAttribute("conv", "kernel_shape", 9), SetAttribute("conv", "pads", 4))
+    assert "own.onnx.2.data" in session.save(edited, str(tmp_path / "own.onnx"))
+    check_saved(session, tmp_path / "own.onnx", edited)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [
+        "other.onnx", "own.onnx", "own.onnx.2.data", "own.onnx.data",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_graph_that_cannot_be_put_in_place_leaves_the_weights_as_they_were(
+    written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    session, target = opened(written.outside), tmp_path / "e.onnx"
+    if is_there:
+        session.save(at(session), str(target))
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    replace = os.replace
+
+    def refusing(source: Path, goal: Path) -> None:
+        if Path(goal) == target:
+            raise PermissionError(13, "Permission denied")
+        replace(source, goal)
+
+    monkeypatch.setattr(saving.os, "replace", refusing)
+    with pytest.raises(ExportError, match=r"e\.onnx cannot be written: permission denied\."):
+        session.save(at(session, EDIT), str(target))
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+    assert len(before) == 2 * is_there
+
+
+def test_names_that_are_not_utf_8(written: Written, tmp_path: Path) -> None:
+    name = os.fsdecode(b"n\xff.onnx")
+    try:
+        shutil.copy(written.inside, tmp_path / name)
+    except OSError:
+        pytest.skip("file names are UTF-8 here")
+    session = opened(tmp_path / name)
+    assert session.save(at(session, EDIT), str(tmp_path / "plain.onnx")) == ""
+    check_saved(session, tmp_path / "plain.onnx", at(session, EDIT))
+    note = session.save(at(session, EDIT), str(tmp_path / os.fsdecode(b"e\xff.onnx")))
+    assert note == (
+        "It was not checked and not run: onnx and onnxruntime open only paths that are UTF-8, and its is not."
+    )
+    assert opened(tmp_path / os.fsdecode(b"e\xff.onnx")).analyze(at(session)).totals.macs > 0
+    given = session.model_for_run(at(session))
+    assert given.model == written.inside.read_bytes()
+    with pytest.raises(
+        UnsupportedModelError, match="is not UTF-8: an edited graph cannot say where its weights are"
+    ):
+        session.model_for_run(at(session, EDIT))
+
+
 def test_nothing_is_left_of_a_saving_that_was_cancelled_or_failed(
     written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +371,10 @@ def test_an_operator_that_no_runtime_knows_is_told(tmp_path: Path) -> None:
         tmp_path / "own.onnx", lambda: helper.make_node("Own", ["a"], ["y"], "own", domain="some.where")
     )
     note = session.save(at(session, RemoveLayer("relu")), str(tmp_path / "saved.onnx"))
-    assert note.startswith("onnxruntime runs neither it nor the file that was opened:")
+    assert note == (
+        "onnxruntime runs neither it nor the file that was opened: "
+        "Fatal error: some.where:Own(-1) is not a registered function/op."
+    )
     assert len(onnx.load(tmp_path / "saved.onnx").graph.node) == 1
 
 
@@ -308,15 +382,15 @@ def test_an_edit_that_a_runtime_refuses_is_refused(
     written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = opened(written.inside)
-    really = saving._run
+    really = saving.run_once
 
-    def run_originals_only(given: RunModel, stop: threading.Event) -> None:
+    def run_originals_only(given: RunModel, stop: threading.Event) -> list[Any]:
         if str(given.model).endswith("e.onnx"):
-            raise RuntimeError("[ONNXRuntimeError] no kernel")
-        really(given, stop)
+            raise RuntimeError("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : no kernel")
+        return really(given, stop)
 
-    monkeypatch.setattr(saving, "_run", run_originals_only)
-    with pytest.raises(EngineError, match=r"does not run in onnxruntime: .* no kernel"):
+    monkeypatch.setattr(saving, "run_once", run_originals_only)
+    with pytest.raises(EngineError, match=r"does not run in onnxruntime: no kernel\."):
         session.save(at(session, EDIT), str(tmp_path / "e.onnx"))
     assert not list(tmp_path.iterdir())
 
