@@ -60,6 +60,7 @@ FLAGS: dict[str, str] = {
     "battery": "on battery",
     "threads": "the model sets its own number of threads",
     "cold": "only one forward pass was measured",
+    "assumed": "what ran may not be what was counted: it depends on the data",
     "coverage": "the layers do not add up to the whole",
     "overhead": "timing the layers slowed it down",
 }

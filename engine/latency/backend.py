@@ -42,6 +42,8 @@ class Ready(ABC):
 
     dtype: str
     """Decides the kernels: of the parameters, of the first input where there are none."""
+    flags: tuple[Flag, ...] = ()
+    """What is to be said against its passes as such."""
 
     @abstractmethod
     def forward(self) -> object:

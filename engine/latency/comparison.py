@@ -45,11 +45,13 @@ class _Side:
         self.walls_s: list[float] = []
         self.cpu_s: list[float] = []
         self.delay_s: list[float] = []
+        self.said: tuple[Flag, ...] = ()
 
     def warm_up(self, stop: Event) -> None:
         """The first passes. Raises CancelledError."""
         with self._backend.ready(self.configuration, stop) as ready:
             warm_up(ready.forward, WARMUPS, CAP_S / COLD, stop, ready.undo)
+            self.said = ready.flags
 
     def block(self, queue: RunQueue, stop: Event, switched: bool) -> None:
         """One block's median more; the first pass after a switch is not in it. Raises CancelledError."""
@@ -114,7 +116,12 @@ def compare(
         baseline_s=tuple(before.medians_s),
         current_s=tuple(current.medians_s),
         stop_reason=reason,
-        flags=_flags(current, before, threads, reference),
+        flags=_once(
+            *_flags(current, before, threads, reference),
+            # Of the model, and no noise: it makes no difference of times more doubtful.
+            *current.said,
+            *before.said,
+        ),
     )
 
 
@@ -143,4 +150,9 @@ def _flags(current: _Side, before: _Side, threads: int, reference: Reference) ->
         *before.flags(threads),
         *reference_flags(reference.readings, reference.best_s),
     )
+    return _once(*found)
+
+
+def _once(*found: Flag) -> tuple[Flag, ...]:
+    """The first of each kind."""
     return tuple({flag.key: flag for flag in reversed(found)}.values())[::-1]

@@ -12,6 +12,8 @@ T = TypeVar("T")
 UNDISTURBED = 3
 """So many passes in which the threads hardly waited for a core are enough to leave the others out."""
 COVERAGE = (0.9, 1.1)
+BELIEVED = (0.5, 1.5)
+"""Coverage outside is no noise: the layers' times are of something else than the forward pass."""
 OVERHEAD = 1.1
 
 
@@ -48,7 +50,9 @@ def layer_flags(times: LayerTimes) -> tuple[Flag, ...]:
     flags: list[Flag] = []
     low, high = COVERAGE
     if not low <= times.coverage <= high:
-        flags.append(Flag("coverage", f"the layers add up to {times.coverage:.0%} of the forward pass"))
+        severe = not BELIEVED[0] <= times.coverage <= BELIEVED[1]
+        words = f"the layers add up to {times.coverage:.0%} of the forward pass"
+        flags.append(Flag("coverage", words, severe))
     if times.overhead > OVERHEAD:
         flags.append(Flag("overhead", f"timed, the forward pass took {times.overhead:.2f} times as long"))
     return tuple(flags)

@@ -52,7 +52,7 @@ class OnnxBackend(Backend):
             "Spinning": "on" if self.runtime.spinning else "off",
             "Execution providers": ", ".join(self._providers),
             "Subnormal numbers": "computed",
-            "Inputs": "standard normal, seed 0; integers 0",
+            "Inputs": "standard normal, seed 0; integers 0, or as assumed",
             "Weights": "those of the file",
         }
 

@@ -18,7 +18,7 @@ from engine.latency.onnx_profiled import Profiled, profiled
 from engine.latency.onnx_ready import ReadyOnnx
 from engine.latency.onnx_sessions import wait_for_spinning
 from engine.latency.passes import paced, timed
-from engine.measurement import KernelGroup, LayerTimes, OpTimes
+from engine.measurement import Flag, KernelGroup, LayerTimes, OpTimes
 from engine.onnx.fusion import Fusion, Group
 from engine.onnx.graph import Node
 from engine.onnx.profile import KernelRun, RunProfile
@@ -48,6 +48,8 @@ class Passes(NamedTuple):
     profiled: list[Waited]
     runs: tuple[RunProfile, ...]
     fusion: Fusion
+    flags: tuple[Flag, ...] = ()
+    """What is to be said against the passes as such."""
 
 
 def layer_times(backend: OnnxBackend, configuration: Configuration, stop: Event) -> LayerTimes:
@@ -84,9 +86,9 @@ def _run(backend: OnnxBackend, configuration: Configuration, stop: Event) -> Pas
             if len(walls) + BLOCK_PASSES + 1 > profile.most_runs:
                 break
         runs = profile.end()
-        fusion = profile.fusion
+        fusion, flags = profile.fusion, ready.flags
     kept = [(wall, run) for wall, run in zip(walls, runs, strict=True) if wall is not None]
-    return Passes(plain, [wall for wall, _ in kept], tuple(run for _, run in kept), fusion)
+    return Passes(plain, [wall for wall, _ in kept], tuple(run for _, run in kept), fusion, flags)
 
 
 def _turn(model: ReadyOnnx | Profiled, queue: RunQueue, stop: Event) -> list[Waited]:
@@ -131,7 +133,7 @@ def summarize(
         groups=groups,
         inserted=inserted,
     )
-    flags = preempted_flags(passes.profiled, passes.plain) + layer_flags(result)
+    flags = preempted_flags(passes.profiled, passes.plain) + layer_flags(result) + passes.flags
     return msgspec.structs.replace(result, flags=flags)
 
 

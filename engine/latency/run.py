@@ -182,7 +182,7 @@ def _measurement(
     else:
         undo = ready.undo if ready.changes else None
         samples = sample(ready.forward, tier, min(warmups), reference, stop, report, undo=undo)
-    flags = _flags(samples, reference, backend)
+    flags = _flags(samples, reference, backend) + ready.flags
     if samples.stop_reason != "single" and tier != "live":
         found = ready.denormals_flag(min(samples.samples_s), stop)
         flags += (found,) if found is not None else ()

@@ -9,19 +9,20 @@ import math
 import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from engine.contents import shown
 from engine.errors import InputError, UnsupportedModelError
 from engine.files.onnx_external import file_at, is_text
 from engine.graph import InputShape, Shape
 from engine.onnx.document import Document
-from engine.onnx.dtypes import BITS, dtype_name, tensor_bytes
+from engine.onnx.dtypes import BITS, NUMBERS, dtype_name, tensor_bytes
 from engine.onnx.graph import Array, Location
+from engine.onnx.runtime import onnxruntime
 
 FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
 """Session configuration entry of onnxruntime: where a model given as bytes has its external data."""
@@ -234,20 +235,47 @@ def random_values(shape: Shape, dtype: str, fan_in: int = 1) -> Array:
     return generator.integers(low, low + 16, shape).astype(dtype)
 
 
-def seeded_inputs(inputs: Collection[InputShape]) -> dict[str, Array]:
-    """Values to run with, the same in every process: standard normal; integers are 0, a valid index everywhere.
+def seeded_inputs(
+    inputs: Collection[InputShape], assumed: Mapping[str, Mapping[int, int]] | None = None
+) -> dict[str, Any]:
+    """What onnxruntime takes as inputs, the same in every process: arrays, OrtValues of dtypes that numpy has not.
 
-    Raises UnsupportedModelError for a dtype that no array has.
+    Floating-point numbers are standard normal; integers are 0, a valid index everywhere. ``assumed`` has other values
+    of some elements, by name and position in the flattened input. Raises UnsupportedModelError for a dtype that has no
+    numbers.
     """
-    return {each.name: _input(each) for each in inputs}
+    return {each.name: _input(each, (assumed or {}).get(each.name, {})) for each in inputs}
 
 
-def _input(given: InputShape) -> Array:
-    if given.dtype in ("float32", "float16", "float64"):
-        return random_values(given.shape, given.dtype)
-    try:
-        return numpy.zeros(given.shape, given.dtype)
-    except TypeError as error:
+def _input(given: InputShape, assumed: Mapping[int, int]) -> Any:
+    width = BITS.get(given.dtype, 0)
+    if not width or (8 % width and width % 8):
         raise UnsupportedModelError(
-            f"Input {given.name!r} is of {given.dtype}, which cannot be made up to run the model."
-        ) from error
+            f"Input {given.name!r} is of {given.dtype}, which cannot be made up to run the model.",
+            hint="Models whose inputs are numbers of whole bytes, or of 2 or 4 bits, can be run.",
+        )
+    dtype = helper.tensor_dtype_to_np_dtype(NUMBERS[given.dtype])
+    values: Array = numpy.zeros(given.shape, dtype)
+    if given.dtype.startswith(("float", "bfloat")):
+        values[...] = random_values(given.shape, "float64" if given.dtype == "float64" else "float32")
+    for position, value in assumed.items():
+        values.reshape(-1)[position] = value
+    if dtype.isbuiltin == 1:
+        return values
+    bits: Array = values.view(f"u{dtype.itemsize}")
+    if width < 8:
+        bits = _packed(bits, width)
+    return onnxruntime().OrtValue.ortvalue_from_numpy_with_onnx_type(bits, NUMBERS[given.dtype])
+
+
+def _packed(bits: Array, width: int) -> Array:
+    """Elements of ``width`` bits in as few bytes as they take, the first lowest; in front of bytes that are unused.
+
+    The shape stays, as onnxruntime takes that of the tensor from it.
+    """
+    flat, many = bits.reshape(-1), 8 // width
+    made = numpy.zeros_like(flat)
+    for place in range(many):
+        part = flat[place::many] & ((1 << width) - 1)
+        made[: part.size] |= part << (place * width)
+    return made.reshape(bits.shape)
