@@ -22,6 +22,7 @@ from engine.configuration import Configuration
 from engine.errors import EngineError, InputError, is_out_of_memory
 from engine.graph import DTYPE_BYTES, elements
 from engine.open_model import FailedAnalysisError, OpenModel
+from engine.results import Totals
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +81,14 @@ def check_memory(
         totals = session.analyze(configuration, stop=stop).totals
     except FailedAnalysisError as failed:
         raise failed.error from failed.error.__cause__
+    require(need_of(session, configuration, totals), session.info.name)
+
+
+def need_of(session: OpenModel, configuration: Configuration, totals: Totals) -> Need:
+    """What running ``configuration`` needs, by its analysed ``totals``."""
     weights = 0 if session.has_real_weights else session.weight_bytes
     inputs = sum(elements(each.shape) * DTYPE_BYTES.get(each.dtype, 1) for each in configuration.inputs)
-    activations = math.ceil(ACTIVATION_MARGIN * totals.peak_activation_bytes)
-    require(Need(weights, activations, inputs), session.info.name)
+    return Need(weights, math.ceil(ACTIVATION_MARGIN * totals.peak_activation_bytes), inputs)
 
 
 def require(need: Need, name: str) -> None:

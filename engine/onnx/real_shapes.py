@@ -1,19 +1,23 @@
 """The last way to a shape: onnxruntime runs the model, with the values that nothing else tells as outputs.
 
 It gives what inference cannot: elements of sequences, operators without a rule. What depends on data is that of random
-inputs then. Everything in this process' memory: the caller has seen to that it fits.
+inputs then. Everything in this process' memory: the caller has seen to that what is known of it fits.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from threading import Event
 
 import onnx
 
+from engine.errors import CancelledError
+from engine.guard import NotEnoughMemoryError, limited_memory, memory_errors
 from engine.onnx.graph import Graph
 from engine.onnx.propagation import is_blank
-from engine.onnx.run_model import FOLDER_ENTRY, RunModel, seeded_inputs
+from engine.onnx.run_model import RunModel
+from engine.onnx.running import run_once
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.values import NO_TENSOR, GraphShapes, Shapes, Value
 
@@ -45,24 +49,23 @@ def blanks(graph: Graph, shapes: GraphShapes) -> list[str]:
     ]
 
 
-def run_for_shapes(run: RunModel, names: Sequence[str]) -> dict[str, Value]:
-    """Shapes of the values ``names``; empty where onnxruntime cannot run the model.
+def run_for_shapes(run: RunModel, names: Sequence[str], stop: Event, title: str) -> dict[str, Value]:
+    """Shapes of the values ``names``; empty where onnxruntime cannot run the model, which is called ``title``.
 
-    ``run.model`` is bytes. Integer inputs are 0, others random, the same every time.
+    ``run.model`` is bytes. Integer inputs are 0, others random, the same every time. Raises CancelledError soon after
+    ``stop`` is set, NotEnoughMemoryError where the values, which are all there at once, do not fit into memory.
     """
-    runtime = onnxruntime()
+    onnxruntime()
     assert isinstance(run.model, bytes)
     model = onnx.ModelProto.FromString(run.model)
     known = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry(FOLDER_ENTRY, run.folder)
+    asked = run._replace(model=model.SerializeToString())
     try:
-        session = runtime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        made = session.run(list(names), seeded_inputs(run.inputs))
+        with memory_errors(title), limited_memory():
+            made = run_once(asked, stop, names, optimised=False)
+    except (CancelledError, NotEnoughMemoryError):
+        raise
     except Exception as error:
         # onnxruntime's exceptions have no base of their own; without a run the values stay unknown.
         log.info("onnxruntime did not run the model for its shapes: %s", error)

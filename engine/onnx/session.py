@@ -14,7 +14,7 @@ from engine.configuration import Configuration
 from engine.edits import Edit
 from engine.errors import CancelledError, InputError, LoadError, RealRunRequiredError
 from engine.graph import InputShape, InputSpec
-from engine.guard import Need, NotEnoughMemoryError, check_memory, require
+from engine.guard import NotEnoughMemoryError, check_memory, need_of, require
 from engine.onnx.assembly import build_analysis
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
@@ -114,9 +114,11 @@ class OnnxSession(OpenModel):
         graph = state.document.graph
         names = blanks(graph, shapes.main) if shapes.unknown else []
         if names and configuration.allow_real_run:
-            require(Need(self.weight_bytes), self.info.name)
-            known = run_for_shapes(self.model_for_run(configuration, as_bytes=True), names)
-            return state.shapes.infer(configuration.inputs, assumptions, known) if known else shapes
+            totals = build_analysis(self.info, configuration, state.structure, shapes).totals
+            require(need_of(self, configuration, totals), self.info.name)
+            run = self.model_for_run(configuration, as_bytes=True)
+            known = run_for_shapes(run, names, stop or Event(), self.info.name)
+            return state.shapes.infer(configuration.inputs, assumptions, known, stop=stop) if known else shapes
         if needs_run(graph, shapes, len(configuration.inputs)):
             first = next(node.path for node in graph.walk() if node.name == shapes.unknown[0])
             raise RealRunRequiredError(

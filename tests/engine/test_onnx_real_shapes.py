@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event, Timer
 
 import msgspec
 import pytest
 
+from engine import guard
 from engine.configuration import Configuration
-from engine.errors import RealRunRequiredError
+from engine.errors import CancelledError, RealRunRequiredError
 from engine.graph import InputShape
+from engine.guard import NotEnoughMemoryError
 from engine.loaders.options import LoadOptions
 from engine.opening import open_model
 from tests.engine.onnx_text import document, parsed
@@ -57,6 +60,44 @@ def test_a_run_that_fails_leaves_the_rows_open(tmp_path: Path) -> None:
         analysis = session.analyze(Configuration((InputShape("x", (3, 8)),), allow_real_run=allowed))
         assert analysis.coverage.counted_calls == 0
         assert len(analysis.layers) == 3
+
+
+def test_a_run_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    """Within a loop that would take weeks."""
+    text = f"""agraph (float[N,8] x) => (y) <int64 many = {{1000000000000}}, bool yes = {{1}}> {{
+        a = {UNFOLD}(x)
+        b = Loop (many, yes, a) <body = once (int64 i, bool c, v) => (d, w) {{ d = Identity(c) w = Relu(v) }}>
+        y = Relu(b)
+    }}"""
+    session = open_model(str(document(parsed(text), tmp_path).path), LoadOptions())
+    stop = Event()
+    timer = Timer(0.2, stop.set)
+    timer.start()
+    with pytest.raises(CancelledError):
+        session.analyze(Configuration((InputShape("x", (3, 8)),), allow_real_run=True), stop=stop)
+    timer.join()
+
+
+def test_values_that_no_memory_holds_are_refused(tmp_path: Path) -> None:
+    text = f"""agraph (float[N,8] x) => (y) <int64[3] many = {{8388608, 8388608, 1}}> {{
+        a = {UNFOLD}(x) b = ReduceSum<keepdims = 0>(a) c = Expand(b, many) y = Relu(c)
+    }}"""
+    session = open_model(str(document(parsed(text), tmp_path).path), LoadOptions())
+    with pytest.raises(
+        NotEnoughMemoryError, match=r"^(agraph needed more memory than there is|Running agraph needs) "
+    ):
+        session.analyze(Configuration((InputShape("x", (3, 8)),), allow_real_run=True))
+
+
+def test_what_is_known_of_a_run_has_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its values too, not the weights alone: 2 × 1,000 × 1,000 numbers are there while Relu runs."""
+    text = f"agraph (float[N,1000] x) => (y) {{ b = Sigmoid(x) c = Relu(b) y = {UNFOLD}(c) }}"
+    session = open_model(str(document(parsed(text), tmp_path).path), LoadOptions())
+    asked = Configuration((InputShape("x", (1000, 1000), "float32"),), allow_real_run=True)
+    activations, inputs = 1.5 * 2 * 1000 * 1000 * 4, 1000 * 1000 * 4
+    monkeypatch.setattr(guard, "free_bytes", lambda: int(activations + inputs) - 1)
+    with pytest.raises(NotEnoughMemoryError, match=r"^Running agraph needs .* activations .* inputs"):
+        session.analyze(asked)
 
 
 def test_a_graph_that_onnx_infers_whole_says_so(tmp_path: Path) -> None:
