@@ -14,6 +14,17 @@ from engine.graph import AttributeValue
 EDITABLE_FIELDS = ("stride", "padding", "dilation", "kernel_size")
 """Fields of PyTorch's convolutions and pools that :class:`SetAttribute` can change; ONNX nodes have their own."""
 
+FLAGS = frozenset(
+    {
+        "ceil_mode", "count_include_pad", "keepdims", "align_corners", "allowzero", "antialias", "exclude_outside",
+        "exclusive", "reverse", "fmod", "is_causal", "largest", "sorted", "noop_with_empty_axes", "onesided",
+        "inverse", "select_last_index", "transA", "transB", "upper", "training_mode", "detect_negative",
+        "detect_positive", "center_point_box", "linear_before_reset", "input_forget", "interleaved", "saturate",
+        "periodic",
+    }
+)  # fmt: skip
+"""Attributes of ONNX nodes that are 0 or 1."""
+
 Value: TypeAlias = int | float | str | tuple[int, ...]
 
 

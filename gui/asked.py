@@ -70,6 +70,11 @@ class Asked(QObject):
             return REPORT_REASON
         return self.model.no_edits if self.model is not None else ""
 
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """What is asked to be changed in the model, whether or not it can be computed."""
+        return self.configuration.edits if self.configuration is not None else ()
+
     def symbols(self) -> list[str]:
         """Every adjustable size, in the order of the inputs."""
         return list(sizes.adjustable(self.specs))

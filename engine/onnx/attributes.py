@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from onnx import defs, helper
 
-from engine.edits import Value
+from engine.edits import FLAGS, Value
 from engine.errors import InputError
 from engine.graph import AttributeValue, Shape
 from engine.onnx.graph import Node, StoredTensor
@@ -43,15 +43,6 @@ TIED = frozenset(
 """Fixed by the weights, the bodies or the element types around the node: another value alone fits nothing."""
 TIED_OF = {("LSTM", "direction"), ("GRU", "direction"), ("RNN", "direction"), ("DeformConv", "kernel_shape"),
            ("DeformConv", "group"), ("Shape", "start"), ("Shape", "end")}  # fmt: skip
-FLAGS = frozenset(
-    {
-        "ceil_mode", "count_include_pad", "keepdims", "align_corners", "allowzero", "antialias", "exclude_outside",
-        "exclusive", "reverse", "fmod", "is_causal", "largest", "sorted", "noop_with_empty_axes", "onesided",
-        "inverse", "select_last_index", "transA", "transB", "upper", "training_mode", "detect_negative",
-        "detect_positive", "center_point_box", "linear_before_reset", "input_forget", "interleaved", "saturate",
-        "periodic",
-    }
-)  # fmt: skip
 AT_LEAST = {"group": 1, "blocksize": 1, "size": 1, "p": 1, "num_groups": 1, "num_heads": 1}
 
 _PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")

@@ -16,6 +16,7 @@ from gui.models.layer_widths import shapes_text
 from gui.state_words import times_sentence
 
 CANNOT_RUN = "cannot run"
+TO_BE_REMOVED = "to be removed"
 IN_ABOVE = "in ↑"
 """Instead of a time: it is part of the row above that carries it; the tooltip says why."""
 FUSED = "in "
@@ -25,6 +26,7 @@ MEASURED_APART = "measured apart"
 _STATES = {
     CANNOT_RUN: "Stops the forward pass of the configuration asked for; the numbers are of the last good state",
     "removed": "Replaced by identity",
+    TO_BE_REMOVED: "Asked to be removed, which cannot be computed; the numbers are of the last good state",
     "not used": "Not called in this forward pass",
 }
 
@@ -36,7 +38,7 @@ class Cell:
     text: str
     tone: str = "text"
     flag: str = ""
-    """A word after the text: ``cannot run``, ``removed`` or ``not used``."""
+    """Words after the text: ``cannot run``, ``removed``, ``to be removed`` or ``not used``."""
     flag_tone: str = "secondary"
     struck: bool = False
     small: bool = False
@@ -55,6 +57,8 @@ class LayerCells(Comparison):
         """``failed``: path of the layer that stops the configuration asked for; empty for none."""
         super().__init__(values, baseline)
         self._failed = self.structure.node_of_path.get(failed) if failed else None
+        self.removals: frozenset[str] = frozenset()
+        """Paths of layers that are asked to be removed, where that cannot be computed."""
         self.outdated = False
         """Whether something else is asked for meanwhile: times must look old at once, also those of this analysis."""
 
@@ -130,7 +134,7 @@ class LayerCells(Comparison):
         return metric.measured and (self.outdated or self.analysis.stale_times)
 
     def state(self, node: int) -> str:
-        """``cannot run``, ``removed``, ``not used`` or empty; an operation is always used."""
+        """A key of ``_STATES`` or empty; an operation is always used."""
         if node == self._failed:
             return CANNOT_RUN
         if not self.structure.stands_for_module(node):
@@ -139,6 +143,8 @@ class LayerCells(Comparison):
         module = self.structure.module[node]
         if modules.removed[module]:
             return "removed"
+        if modules.path[module] in self.removals:
+            return TO_BE_REMOVED
         return "" if modules.calls[module] or self.structure.rows[node] else "not used"
 
     def text(self, node: int, metric: Metric) -> str:
@@ -211,8 +217,8 @@ class LayerCells(Comparison):
             label,
             tone="secondary" if state and state != CANNOT_RUN else "text",
             flag=state,
-            flag_tone="caution" if state in (CANNOT_RUN, "removed") else "secondary",
-            struck=state == "removed",
+            flag_tone="secondary" if state == "not used" else "caution",
+            struck=state in ("removed", TO_BE_REMOVED),
             family=family,
         )
 

@@ -47,6 +47,8 @@ class LayerTreeModel(QAbstractItemModel):
         """A search, in lower case: rows that cost nothing and are asked for by it have a place all the same."""
         self.failed = ""
         """Layer that stops the configuration asked for; counts from the next `show`."""
+        self.removals: frozenset[str] = frozenset()
+        """Paths of layers that are asked to be removed, where that cannot be computed; as ``failed``."""
         self._outdated = False
         self._comparer = Comparer()
         self._hidden: frozenset[int] = frozenset()
@@ -68,7 +70,7 @@ class LayerTreeModel(QAbstractItemModel):
         cells = self._comparer.compare(
             analysis, baseline, hidden=self.hidden_rows(analysis), failed=self.failed
         )
-        cells.outdated = self._outdated
+        cells.outdated, cells.removals = self._outdated, self.removals
         if cells.structure is self.structure:
             self.cells = cells
             self._made.clear()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import compress
 
+from engine.edits import Edit, RemoveLayer
 from engine.results import Analysis
 
 
@@ -38,9 +38,17 @@ def module_path(node: str) -> str:
     return node.rpartition(":")[0] if ":" in node else node
 
 
-def removal(analysis: Analysis, path: str, no_edits: str = "") -> Removal:
-    """What can be done to the module at ``path``; ``no_edits`` says why nothing can be changed in this model."""
-    removed = set(compress(analysis.modules.path, analysis.modules.removed))
+def removals(edits: tuple[Edit, ...]) -> frozenset[str]:
+    """Paths of the layers that ``edits`` remove."""
+    return frozenset(edit.layer for edit in edits if isinstance(edit, RemoveLayer))
+
+
+def removal(analysis: Analysis, path: str, edits: tuple[Edit, ...], no_edits: str = "") -> Removal:
+    """What can be done to the module at ``path`` of a model of which ``edits`` are asked, also in vain.
+
+    ``no_edits`` says why nothing can be changed in this model.
+    """
+    removed = removals(edits)
     is_removed, is_onnx = path in removed, analysis.model.format == "onnx"
     if no_edits:
         return Removal(path, is_removed, no_edits)

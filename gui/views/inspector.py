@@ -22,28 +22,26 @@ from engine.edits import SetAttribute
 from engine.graph import AttributeValue
 from engine.results import Analysis
 from engine.tree_values import is_same
+from gui.models.attribute_forms import form_of, is_shown
 from gui.models.comparison import Comparer, idle_rows_of
 from gui.models.details import Details, MetricLine, details
 from gui.models.failing import failing_layer
-from gui.models.removal import Removal, module_path, removal
+from gui.models.removal import Removal, module_path, removal, removals
 from gui.rich_text import rich
 from gui.selection import Selection
 from gui.state_words import belongs_to
 from gui.theme import SECONDARY_PX, Theme, ThemeManager, mono_font
 from gui.tooltips import plain_tooltip
-from gui.views.attribute_editors import AttributeEditor, EditValue, editor_shape
+from gui.views.attribute_editors import AttributeEditor, EditValue
 from gui.views.dimmer import Dimmer
 from gui.views.elided_label import ElidedLabel
 from gui.views.throttle import Throttle
 from gui.workspace import Workspace
 
 LABEL_WIDTH = 84
-NARROW_WEIGHED = 520
-"""The same as NARROW with the long names of what the weights' zeros save."""
 MARGIN = 12
-SCROLL_BAR = 12
-NARROW = 420
-"""Below this width the table of numbers leaves the baseline's values to the tree's tooltips."""
+SCROLL_BAR = 14
+"""With the frame's own lines."""
 
 
 class InspectorPanel(QFrame):
@@ -65,12 +63,19 @@ class InspectorPanel(QFrame):
         self._theme = theme
         self._comparer = Comparer()
         self._removal: Removal | None = None
+        self._source = ""
         self._path = ""
+        """The layer that is shown, of the model from that source."""
+        self._bound = ("", "")
+        """Source and path that the editors are of."""
         self._kind = ""
         """The subtitle, but for what the numbers belong to."""
         self._editors: dict[str, AttributeEditor] = {}
         self._labels: dict[str, QLabel] = {}
         self._metrics: tuple[MetricLine, ...] = ()
+        self._numbers_px = 0
+        """Width of the whole table of numbers."""
+        self._is_narrow = False
         self._editors_for: tuple[object, ...] = ()
         self._build()
         self._later = Throttle(self.refresh, self)
@@ -152,6 +157,8 @@ class InspectorPanel(QFrame):
     def refresh(self) -> None:
         """Show the current node of the current analysis; fields being edited keep their text."""
         analysis, current = self._workspace.analysis, self._selection.current
+        if current is not None:
+            self._turn_to(module_path(current))
         shown = self._details(analysis, current)
         for widget in (self._subtitle, self._remove, self._scroll):
             widget.setVisible(shown is not None)
@@ -159,11 +166,10 @@ class InspectorPanel(QFrame):
         if shown is None or analysis is None or current is None:
             self._title.setText("Inspector")
             return
-        self._path = module_path(current)
         self._title.setText(shown.title)
         self._kind = shown.subtitle
         self._show_stale()
-        self._show_removal(removal(analysis, self._path, self._workspace.no_edits))
+        self._show_removal()
         self._facts.setText(_facts_html(shown, self._theme.current))
         self._facts.setVisible(bool(shown.facts))
         self._show_editors(shown)
@@ -184,6 +190,7 @@ class InspectorPanel(QFrame):
     def _on_configuration_changed(self) -> None:
         if self._workspace.stale:
             self._show_stale()
+        self._show_removal()
         if not self._workspace.is_current and any(_is_fresh_time(line) for line in self._metrics):
             # What was measured looks old at once; counted numbers may take a moment.
             self._metrics = tuple(
@@ -201,6 +208,7 @@ class InspectorPanel(QFrame):
             hidden -= {analysis.layers.id.index(current)}
         cells = self._comparer.compare(analysis, baseline, hidden=hidden, failed=failing_layer(failure))
         cells.outdated = not self._workspace.is_current
+        cells.removals = removals(self._workspace.edits) if failure is not None else frozenset()
         node = cells.structure.find(current)
         if node is None:
             node = cells.structure.find(module_path(current))
@@ -209,7 +217,20 @@ class InspectorPanel(QFrame):
         error = failure.error if failure is not None else None
         return details(cells, node, compare=not is_same(analysis, baseline), failure=error)
 
-    def _show_removal(self, able: Removal) -> None:
+    def _turn_to(self, path: str) -> None:
+        """Another layer is shown: what is half typed is of the one before, and its value."""
+        source = self._workspace.model.source if self._workspace.model is not None else ""
+        if (source, path) == (self._source, self._path):
+            return
+        same, self._source, self._path = source == self._source, source, path
+        for editor in list(self._editors.values()) if same else ():
+            editor.finish()
+
+    def _show_removal(self) -> None:
+        analysis = self._workspace.analysis
+        if analysis is None:
+            return
+        able = removal(analysis, self._path, self._workspace.edits, self._workspace.no_edits)
         self._removal = able
         self._remove.setText(able.label)
         self._remove.setAccessibleName(able.label)
@@ -217,26 +238,34 @@ class InspectorPanel(QFrame):
         self._remove.setEnabled(not able.obstacle)
 
     def _show_editors(self, shown: Details) -> None:
-        """Keep the editors while the same layer has the same kinds of fields; a tick must not take the focus."""
-        wanted = (self._path, *((field, *editor_shape(value)) for field, value in shown.editable))
+        """Keep the editors while there are the same kinds of fields; a tick must not take the focus."""
+        wanted = tuple((field, form_of(field, value)) for field, value in shown.editable)
+        bound, self._bound = self._bound, (self._source, self._path)
         if wanted != self._editors_for:
             self._editors_for = wanted
             self._make_editors(shown)
         no_edits = self._workspace.no_edits
         pending = self._pending()
         for field, value in shown.editable:
-            if field in self._editors:
-                self._editors[field].set_value(_as_wide(pending.get(field, value), value))
-                self._editors[field].set_obstacle(no_edits)
+            if (editor := self._editors.get(field)) is None:
+                continue
+            asked = _as_wide(field, pending.get(field, value), value)
+            if bound == self._bound:
+                editor.set_value(asked)
+            else:
+                editor.bind(self._path, asked)
+            editor.set_obstacle(no_edits)
         self._attributes.setVisible(bool(self._editors))
         # Who sends the keyboard here (Enter in the tree) gets to the first field, or to scrolling.
         self.setFocusProxy(next(iter(self._editors.values()), self._scroll))
 
     def _pending(self) -> dict[str, EditValue]:
         """What was asked for: a value the model refuses stays in its field, so that the next one can complete it."""
-        configuration = self._workspace.configuration
-        edits = configuration.edits if configuration is not None else ()
-        return {e.field: e.value for e in edits if isinstance(e, SetAttribute) and e.layer == self._path}
+        return {
+            e.field: e.value
+            for e in self._workspace.edits
+            if isinstance(e, SetAttribute) and e.layer == self._path
+        }
 
     def _make_editors(self, shown: Details) -> None:
         while (item := self._attribute_grid.takeAt(0)) is not None:
@@ -247,11 +276,11 @@ class InspectorPanel(QFrame):
         self._editors.clear()
         self._labels.clear()
         for field, value in shown.editable:
-            if not AttributeEditor.fits(value):
+            if not is_shown(value):
                 continue
-            editor = AttributeEditor(field, value, self._attributes)
+            editor = AttributeEditor(self._path, field, value, self._attributes)
             editor.committed.connect(self._on_committed)
-            label = _label(self._attributes, f"attribute_label_{field}", role="secondary")
+            label = _label(self._attributes, f"attribute_label_{field}", role="secondary", wrap=True)
             label.setText(field.replace("_", " ").capitalize())
             label.show()
             editor.show()
@@ -261,31 +290,42 @@ class InspectorPanel(QFrame):
     def _place_editors(self) -> None:
         """Two editors beside each other where both find room."""
         widest = max((editor.sizeHint().width() for editor in self._editors.values()), default=0)
-        room = self.width() - 2 * MARGIN - SCROLL_BAR
-        across = 2 if 2 * (widest + LABEL_WIDTH + 2 * MARGIN) <= room else 1
+        room = self._room
+        label = max((label.sizeHint().width() for label in self._labels.values()), default=0)
+        across = 2 if 2 * (widest + max(label, LABEL_WIDTH) + 2 * MARGIN) <= room else 1
         for number, (field, editor) in enumerate(self._editors.items()):
             row, place = divmod(number, across)
+            self._labels[field].setMaximumWidth(room if across == 2 else max(room - widest - MARGIN, 0))
             self._attribute_grid.addWidget(self._labels[field], row, 2 * place)
             self._attribute_grid.addWidget(editor, row, 2 * place + 1)
 
     def _show_numbers(self) -> None:
-        narrow = self._is_narrow(self.width())
-        self._numbers.setText(_numbers_html(self._metrics, self._theme.current, narrow=narrow))
+        """Where not everything fits, the table leaves the baseline's values to the tree's tooltips."""
+        theme = self._theme.current
+        self._numbers.setText(_numbers_html(self._metrics, theme, narrow=False))
+        self._numbers_px = self._numbers.sizeHint().width()
+        self._is_narrow = self._numbers_px > self._room
+        if self._is_narrow:
+            self._numbers.setText(_numbers_html(self._metrics, theme, narrow=True))
+
+    @property
+    def _room(self) -> int:
+        """Pixels across for what scrolls."""
+        return self.width() - 2 * MARGIN - SCROLL_BAR
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._place_editors()
-        if self._is_narrow(event.oldSize().width()) != self._is_narrow(self.width()):
+        if self._is_narrow != (self._numbers_px > self._room):
             self._show_numbers()
-
-    def _is_narrow(self, width: int) -> bool:
-        weighed = any(line.metric.weighed for line in self._metrics)
-        return width < (NARROW_WEIGHED if weighed else NARROW)
 
     # -- slots ---------------------------------------------------------------------------------------------------
 
-    def _on_committed(self, field: str, value: EditValue) -> None:
-        self._workspace.set_attribute(self._path, field, value)
+    def _on_committed(self, layer: str, field: str, value: EditValue) -> None:
+        model = self._workspace.model
+        # A field may be left as another model takes the place of the one that it is of.
+        if model is not None and model.source == self._source:
+            self._workspace.set_attribute(layer, field, value)
 
     def _on_remove_clicked(self) -> None:
         able = self._removal
@@ -371,8 +411,8 @@ def _numbers_html(lines: tuple[MetricLine, ...], theme: Theme, *, narrow: bool) 
     return "".join(table)
 
 
-def _as_wide(value: AttributeValue, like: AttributeValue) -> AttributeValue:
+def _as_wide(field: str, value: AttributeValue, like: AttributeValue) -> AttributeValue:
     """``1`` as ``(1, 1)`` where the layer has one number per axis."""
     if isinstance(like, tuple) and isinstance(value, int):
         return (value,) * len(like)
-    return value if editor_shape(value) == editor_shape(like) else like
+    return value if form_of(field, value) == form_of(field, like) else like

@@ -16,7 +16,7 @@ from gui.models.failing import failing_layer
 from gui.models.layer_proxy import words_of
 from gui.models.layer_tree import LayerTreeModel
 from gui.models.layer_tsv import tsv
-from gui.models.removal import module_path, removal
+from gui.models.removal import module_path, removal, removals
 from gui.selection import Selection
 from gui.settings import Settings
 from gui.state_words import belongs_to
@@ -217,7 +217,9 @@ class LayerPanel(QFrame):
             return
         if analysis.totals.zeros is not None:
             self.columns_menu.call_for(called_for(analysis.totals))
+        failed = self._workspace.failure is not None
         self.model.failed = failing_layer(self._workspace.failure)
+        self.model.removals = removals(self._workspace.edits) if failed else frozenset()
         self._on_stale_changed()
         known = self.model.structure
         if self.model.keeps_tree(analysis):
@@ -414,7 +416,7 @@ class LayerPanel(QFrame):
         menu.setToolTipsVisible(True)
         analysis = self._workspace.analysis
         if analysis is not None:
-            able = removal(analysis, module_path(name), self._workspace.no_edits)
+            able = removal(analysis, module_path(name), self._workspace.edits, self._workspace.no_edits)
             edit = menu.addAction(able.label)
             edit.setObjectName("layer_remove")
             edit.setEnabled(not able.obstacle)

@@ -12,8 +12,10 @@ from pytestqt.qtbot import QtBot
 
 from engine.edits import RemoveLayer, SetAttribute
 from engine.errors import ErrorInfo
+from engine.graph import AttributeValue
 from engine.protocol import Failed
 from engine.results import Analysis, SharedParameter, UntouchedParameter
+from gui.models.attribute_forms import Form, form_of, is_shown
 from gui.models.comparison import Comparer
 from gui.models.details import Details, details
 from gui.selection import Selection
@@ -202,6 +204,66 @@ def test_typing_survives_a_tick(
     assert field.text() == "11"
 
 
+def test_a_half_typed_number_is_of_the_layer_it_was_typed_for(
+    panel: InspectorPanel, workspace: Workspace, selection: Selection, qtbot: QtBot
+) -> None:
+    selection.set_current("blocks.0.conv:conv2d")
+    field = spin(panel, "attribute_stride_0")
+    panel.activateWindow()
+    field.setFocus()
+    qtbot.waitUntil(field.hasFocus)
+    field.selectAll()
+    qtbot.keyClicks(field, "2")
+    assert workspace.configuration is not None and not workspace.configuration.edits
+    selection.set_current("conv1:conv2d")
+    assert workspace.configuration.edits == (SetAttribute("blocks.0.conv", "stride", (2, 1)),)
+    assert spin(panel, "attribute_stride_0").value() == 1, "of conv1"
+
+
+def test_layers_of_one_kind_share_their_editors(panel: InspectorPanel, selection: Selection) -> None:
+    selection.set_current("conv1:conv2d")
+    fields = [spin(panel, f"attribute_{field}_0") for field in CONV_FIELDS]
+    selection.set_current("blocks.0.conv:conv2d")
+    assert [spin(panel, f"attribute_{field}_0") for field in CONV_FIELDS] == fields
+    fields[0].stepUp()
+    edits = panel._workspace.edits
+    assert [edit.layer for edit in edits] == ["blocks.0.conv"]
+
+
+def test_a_removal_that_is_refused_can_be_taken_back(
+    panel: InspectorPanel, workspace: Workspace, selection: Selection, qtbot: QtBot
+) -> None:
+    selection.set_current("pool:max_pool2d")
+    qtbot.mouseClick(button(panel), Qt.MouseButton.LeftButton)
+    assert button(panel).text() == "Restore layer", "as soon as it is asked for"
+    workspace.failure = Failed(1, ErrorInfo("layer", "fc takes 8 features.", layer="fc"))
+    workspace.failure_changed.emit()
+    assert "to be removed" in text(panel, "inspector_subtitle")
+    qtbot.mouseClick(button(panel), Qt.MouseButton.LeftButton)
+    assert workspace.configuration is not None and not workspace.configuration.edits
+    assert button(panel).text() == "Remove layer"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "form"),
+    [
+        ("ceil_mode", 1, Form("flag")),
+        ("ceil_mode", 7, Form("numbers")),
+        ("pads", (1, 1, 1, 1), Form("numbers", (2, 2), 0)),
+        ("pads", (0, 0, 0, -1), Form("numbers", (2, 2))),
+        ("strides", (2, 2), Form("numbers", (2,), 1)),
+        ("axis", -1, Form("numbers")),
+        ("perm", (0, 2, 3, 1), Form("line")),
+        ("auto_pad", "VALID", Form("words", words=("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))),
+        ("approximate", "erf", Form("words", words=("erf", "none", "tanh"))),
+        ("mode", "linear", Form("line")),
+        ("epsilon", 1e-5, Form("line")),
+    ],
+)
+def test_fields_take_what_the_attribute_can_be(field: str, value: AttributeValue, form: Form) -> None:
+    assert form_of(field, value) == form
+
+
 def test_editors_follow_the_model(panel: InspectorPanel, workspace: Workspace, selection: Selection) -> None:
     selection.set_current("conv1:conv2d")
     analysis = small_net()
@@ -224,19 +286,19 @@ def test_the_keyboard_arrives_at_the_first_field(
 
 
 def test_words_are_edited_as_text(qtbot: QtBot) -> None:
-    editor = AttributeEditor("padding", "same")
+    editor = AttributeEditor("conv", "padding", "same")
     qtbot.addWidget(editor)
     combo = editor.findChild(QComboBox)
     assert combo is not None
     committed: list[object] = []
-    editor.committed.connect(lambda field, value: committed.append((field, value)))
+    editor.committed.connect(lambda *what: committed.append(what))
     combo.setFocus()
     combo.setEditText("1x2")
     qtbot.keyClick(combo.lineEdit(), Qt.Key.Key_Return)
     combo.setEditText("some")
     qtbot.keyClick(combo.lineEdit(), Qt.Key.Key_Return)
-    assert committed == [("padding", (1, 2))]
-    assert AttributeEditor.fits((1, 2)) and not AttributeEditor.fits(True) and not AttributeEditor.fits(None)
+    assert committed == [("conv", "padding", (1, 2))]
+    assert is_shown((1, 2)) and not is_shown(True) and not is_shown(None)
 
 
 def test_controls_can_be_found_and_read_aloud(panel: InspectorPanel, selection: Selection) -> None:

@@ -272,10 +272,14 @@ def test_context_menu_expands_a_subtree(panel: LayerPanel) -> None:
 
 
 def test_removal_says_why_not() -> None:
-    assert removal(small_net(), "").obstacle == "The model itself cannot be removed"
-    assert removal(small_net(), "fc", "It is TorchScript.").obstacle == "It is TorchScript."
-    assert removal(small_net(pool=False), "pool").is_removed
-    assert not removal(small_net(), "fc").obstacle
+    assert removal(small_net(), "", ()).obstacle == "The model itself cannot be removed"
+    assert removal(small_net(), "fc", (), "It is TorchScript.").obstacle == "It is TorchScript."
+    removed = small_net(pool=False)
+    assert removal(removed, "pool", removed.configuration.edits).is_removed
+    assert removal(small_net(), "pool", removed.configuration.edits).is_removed, (
+        "though it cannot be computed"
+    )
+    assert not removal(small_net(), "fc", ()).obstacle
     assert module_path("a.b:conv2d") == module_path("a.b") == "a.b"
     assert module_path(":add") == ""
 

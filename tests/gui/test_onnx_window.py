@@ -13,12 +13,14 @@ from onnx import TensorProto, helper, numpy_helper
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QLabel,
     QLineEdit,
     QMessageBox,
     QPushButton,
+    QScrollArea,
     QSlider,
     QSpinBox,
     QToolButton,
@@ -174,6 +176,56 @@ def test_words_and_decimal_numbers_are_edited_too(opened: MainWindow, qtbot: QtB
         ("body.conv", "auto_pad"),
         ("body.norm", "epsilon"),
     ]
+
+
+def test_a_half_typed_line_is_of_the_layer_it_was_typed_for(opened: MainWindow, qtbot: QtBot) -> None:
+    workspace = opened.workspace
+    opened.selection.set_current("body.norm:InstanceNormalization")
+    line = opened.inspector.findChild(QLineEdit, "attribute_epsilon_line")
+    assert line is not None
+    line.selectAll()
+    qtbot.keyClicks(line, "0.25")
+    opened.selection.set_current("stem.conv:Conv")
+    assert workspace.edits == (SetAttribute("body.norm", "epsilon", 0.25),)
+    wait_current(qtbot, workspace)
+
+
+def test_flags_pads_and_words_have_fields_of_their_own(opened: MainWindow, qtbot: QtBot) -> None:
+    workspace, inspector = opened.workspace, opened.inspector
+    opened.selection.set_current("stem.conv:Conv")
+    pads = [inspector.findChild(QSpinBox, f"attribute_pads_{place}") for place in range(4)]
+    rows = {pad.y() for pad in pads if pad is not None and pad.minimum() == 0}
+    assert None not in pads and len(rows) == 2, "begin above end"
+    scroll = inspector.findChild(QScrollArea, "inspector_scroll")
+    assert scroll is not None and scroll.widget().minimumSizeHint().width() <= 341
+    words = inspector.findChild(QComboBox, "attribute_auto_pad_text")
+    assert words is not None and not words.isEditable()
+    opened.selection.set_current("pool:MaxPool")
+    flag = inspector.findChild(QCheckBox, "attribute_ceil_mode_flag")
+    assert flag is not None and not flag.isChecked()
+    flag.click()
+    assert workspace.edits == (SetAttribute("pool", "ceil_mode", 1),)
+    wait_current(qtbot, workspace)
+    assert flag.isVisible() and flag.isChecked()
+    flag.click()
+    assert not workspace.edits
+    wait_current(qtbot, workspace)
+
+
+def test_a_refused_removal_is_marked_and_taken_back(opened: MainWindow, qtbot: QtBot) -> None:
+    workspace, layers = opened.workspace, opened.layers
+    opened.selection.set_current("stem.conv:Conv")
+    remove = part(opened, QPushButton, "inspector_remove")
+    assert isinstance(remove, QPushButton)
+    qtbot.mouseClick(remove, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: workspace.failure is not None, timeout=ANSWER_MS)
+    cells, structure = layers.model.cells, layers.model.structure
+    assert cells is not None and structure is not None
+    assert cells.state(structure.node_of_path["stem.conv"]) == "to be removed"
+    assert remove.text() == "Restore layer" and remove.isEnabled()
+    qtbot.mouseClick(remove, Qt.MouseButton.LeftButton)
+    wait_current(qtbot, workspace)
+    assert workspace.failure is None and total(workspace) == macs(SIZE, SIZE)
 
 
 def test_a_layer_is_removed_and_restored(opened: MainWindow, qtbot: QtBot) -> None:
