@@ -42,7 +42,7 @@ _LATER = {
     "Resize": "----", "Upsample": "-", "Pad": "---", "Clip": "--", "OneHot": "--", "Pow": "-", "Dropout": "--",
     "QuantizeLinear": "---", "DequantizeLinear": "---", "RoiAlign": "--", "NonMaxSuppression": "----", "CumSum": "-",
     "ThresholdedRelu": "", "Trilu": "-", "TopK": "-", "ReduceMax": "-", "STFT": "---", "Reshape": "-",
-    "Slice": "----",
+    "Slice": "----", "NegativeLogLikelihoodLoss": "-b", "SoftmaxCrossEntropyLoss": "-b",
     # Fused and extended ones of onnxruntime.
     "FusedConv": "ww?", "NhwcConv": "ww", "NhwcFusedConv": "ww?", "FusedMatMul": "?", "FusedGemm": "ww",
     "Conv/com.microsoft.nchwc": "ww?", "ConvTransposeWithDynamicPads": "w-w", "GemmFastGelu": "ww",
@@ -58,8 +58,8 @@ _LATER = {
     "PackedMultiHeadAttention": "??w--m",
     "GroupQueryAttention": "??-------mw--ww", "PagedAttention": "??--------www---", "DecoderAttention": "?www-------",
     "LongformerAttention": "ww-ww-", "SparseAttention": "??--------", "GatedRelativePositionBias": "w?www-",
-    "DynamicSparseAttention": "??-----------www", "SparsePagedAttention": "??------------www---",
-    "SparseAttentionIndexer": "?ww----?w?---", "PackedSparseAttentionIndexer": "?ww-----?w?-------",
+    "DynamicSparseAttention": "??-----------www", "SparsePagedAttention": "??-------------www---",
+    "SparseAttentionIndexer": "?ww----?w?---", "PackedSparseAttentionIndexer": "?ww----?w?-------",
     "MRotaryEmbedding": "---", "EngramGate": "??www", "GatedDeltaNet": "??-??-ww--", "LinearAttentionGate": "ww?",
     # Quantised ones of onnxruntime.
     "DynamicQuantizeMatMul": "q--w", "MatMulIntegerToFloat": "q----w", "MatMulInteger16": "q", "QGemm": "--q--w--",
@@ -79,7 +79,7 @@ _LATER = {
 _FIRST = {
     "Gather": "t", "GatherBlockQuantized": "p", "TorchEmbedding": "w", "RelativePositionBias": "w", "QLinearAdd": "q",
     "QLinearMul": "q", "MulInteger": "q", "Range": "-", "NonMaxSuppression": "-", "ConstantOfShape": "-", "Where": "-",
-    "QLinearConcat": "-", "QLinearWhere": "-",
+    "QLinearConcat": "-", "QLinearWhere": "-", "TensorScatter": "-",
 }  # fmt: skip
 """First inputs that are more, or less, than any operand; t is a table of which rows are looked up."""
 
