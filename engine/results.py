@@ -27,7 +27,7 @@ FAMILIES = (
 """Families of operations; each has one colour everywhere."""
 
 
-ONNX_LINES = ("import numpy", "from onnx import helper")
+ONNX_IMPORTS = {"numpy.": "import numpy", "helper.": "from onnx import helper"}
 """Stand above the edits of an ONNX model, which is called ``model`` as onnx.load() gives it."""
 EVERY_GRAPH = (
     "def every_graph(graph):",
@@ -300,7 +300,9 @@ class Analysis(Struct, frozen=True):
         if not lines:
             return []
         defined = EVERY_GRAPH if any("every_graph" in line for line in lines) else ()
-        return [*ONNX_LINES, *defined, *lines]
+        code = [line for line in lines if not line.startswith("#")]
+        imported = [line for use, line in ONNX_IMPORTS.items() if any(use in each for each in code)]
+        return [*imported, *defined, *lines]
 
 
 def with_latency(analysis: Analysis, latency: Latency | None, earlier: LayerTimes | None = None) -> Analysis:

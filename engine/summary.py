@@ -5,6 +5,7 @@ Plain data that both processes read: the window and the reports say the same.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MAX_CONTRIBUTORS = 4
 FEW = 6
 """At most this many unchanged layers are named as "only …"."""
 ALL_BUT = "Everything but "
+MANY_PARTS = 2_000
+"""A model with more of them (100,000 nodes without scopes) is told by its largest contributors alone."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,12 @@ def summarise(comparison: Comparison, count_mode: str) -> Summary:
     python = tuple(analysis.python_lines())
     if baseline is None or is_same(analysis, baseline):
         return Summary((), (), (), (), python)
-    parts = frontier(comparison, count_mode)
+    nodes = _frontier_nodes(comparison)
     params = reconcile(analysis, baseline)
     return Summary(
         headline=headline(analysis, baseline, count_mode),
-        where=tuple(_where(comparison, parts)),
-        contributors=tuple(_contributors(parts, METRIC[count_mode])),
+        where=_sentences(comparison, nodes, count_mode),
+        contributors=tuple(_contributors(comparison, nodes, METRIC[count_mode])),
         circumstances=(*_circumstances(analysis, baseline), *([params.sentence] if params else [])),
         python=python,
         params=params,
@@ -118,7 +121,13 @@ def summarise(comparison: Comparison, count_mode: str) -> Summary:
 
 def where(comparison: Comparison, count_mode: str) -> tuple[Sentence, ...]:
     """Which parts of the model changed by which factor, and which cost what they did; empty when all do."""
-    return tuple(_where(comparison, frontier(comparison, count_mode)))
+    return _sentences(comparison, _frontier_nodes(comparison), count_mode)
+
+
+def _sentences(comparison: Comparison, nodes: Sequence[int], count_mode: str) -> tuple[Sentence, ...]:
+    if len(nodes) > MANY_PARTS:
+        return ()
+    return tuple(_where(comparison, [_part(comparison, node, count_mode) for node in nodes]))
 
 
 def headline(analysis: Analysis, baseline: Analysis, count_mode: str) -> Sentence:
@@ -163,15 +172,22 @@ def _factor(factor: float) -> Span:
 
 def frontier(comparison: Comparison, metric: str) -> list[Part]:
     """The model's parts to speak about: its children, opened up while nearly all change sits in one of them."""
+    return [_part(comparison, node, metric) for node in _frontier_nodes(comparison)]
+
+
+def _frontier_nodes(comparison: Comparison) -> Sequence[int]:
     structure = comparison.structure
-    nodes = structure.children[0]
+    nodes: Sequence[int] = structure.children[0]
     while True:
-        parts = [_part(comparison, node, metric) for node in nodes]
-        moved = [abs(part.work_after - part.work_before) for part in parts]
+        moved = [abs(_change(comparison, node, "flops")) for node in nodes]
         place = max(range(len(nodes)), key=moved.__getitem__, default=-1)
         if place < 0 or not structure.children[nodes[place]] or moved[place] <= NEARLY_ALL * sum(moved):
-            return parts
+            return nodes
         nodes = [*nodes[:place], *structure.children[nodes[place]], *nodes[place + 1 :]]
+
+
+def _change(comparison: Comparison, node: int, key: str) -> int | float:
+    return (comparison.values.value(node, key) or 0) - (comparison.before(node, key) or 0)
 
 
 def _part(comparison: Comparison, node: int, metric: str) -> Part:
@@ -238,8 +254,8 @@ def _one_factor(comparison: Comparison, parts: list[Part], changed: list[Part], 
     on_positions = len(grown) >= len(changed) - 1
     edited = _edited_part(comparison, parts)
     if edited is not None and on_positions:
-        first = parts.index(edited)
-        if all(parts.index(part) >= first for part in changed):
+        untouched = {part.node for part in parts[: parts.index(edited)]}
+        if untouched.isdisjoint(part.node for part in changed):
             start = Span("Everything after ")
             return (
                 start,
@@ -314,23 +330,17 @@ def listed(parts: Sequence[Part]) -> list[Span]:
     return spans
 
 
-def _contributors(parts: list[Part], metric: Metric) -> list[Contributor]:
+def _contributors(comparison: Comparison, nodes: Sequence[int], metric: Metric) -> list[Contributor]:
     """The parts that make up most of the difference, largest first."""
-    moved = [part for part in parts if part.after != part.before]
-    whole = sum(part.after - part.before for part in moved)
-    moved.sort(key=lambda part: -abs(part.after - part.before))
-    return [
-        Contributor(
-            part.node,
-            part.label,
-            _signed(metric, part.after - part.before),
-            f"{numbers.significant((part.after - part.before) / whole * 100, 2)}{numbers.THIN}%"
-            if whole
-            else "",
-            numbers.difference(part.before, part.after),
-        )
-        for part in moved[:MAX_CONTRIBUTORS]
-    ]
+    changes = {node: change for node in nodes if (change := _change(comparison, node, metric.key))}
+    whole = sum(changes.values())
+    found = []
+    for node in heapq.nlargest(MAX_CONTRIBUTORS, changes, key=lambda node: abs(changes[node])):
+        part, change = _part(comparison, node, metric.key), changes[node]
+        share = f"{numbers.significant(change / whole * 100, 2)}{numbers.THIN}%" if whole else ""
+        difference = numbers.difference(part.before, part.after)
+        found.append(Contributor(part.node, part.label, _signed(metric, change), share, difference))
+    return found
 
 
 def _signed(metric: Metric, change: int | float) -> str:

@@ -144,6 +144,8 @@ class Comparison:
         if self.baseline is None:
             return None
         structure = self.baseline.structure
+        if structure is self.structure:
+            return node
         found = structure.node_of_name.get(self.structure.names[node])
         if found is None and self.structure.stands_for_module(node):
             path = self.analysis.modules.path[self.structure.module[node]]

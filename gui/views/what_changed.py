@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote, unquote
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QFrame,
@@ -24,6 +24,7 @@ from engine.metrics import METRIC
 from engine.reconciliation import Reconciliation
 from engine.results import Analysis
 from engine.summary import Contributor, Sentence, Summary, summarise
+from gui.models.cells import LayerCells
 from gui.models.comparison import Comparer
 from gui.rich_text import rich
 from gui.selection import Selection
@@ -35,6 +36,8 @@ from gui.workspace import Workspace
 
 LINK = "node:"
 LEAST_PX = 20
+MOST_LINES = 8
+"""Of code; more scroll."""
 
 
 class WhatChangedPanel(QFrame):
@@ -55,6 +58,7 @@ class WhatChangedPanel(QFrame):
         self._selection = selection
         self._theme = theme
         self._comparer = Comparer()
+        self._summarised: tuple[Analysis, Analysis | None, str, LayerCells, Summary] | None = None
         self._timed: Summary | None = None
         """What is on the screen together with sentences about measured times; None without such sentences."""
         self._build()
@@ -95,12 +99,14 @@ class WhatChangedPanel(QFrame):
         self._python = self._text(body, "what_changed_python")
         self._python.setAccessibleName("Edits as Python")
         self._python.setFont(mono_font())
+        self._python.setWordWrap(False)
+        self._code = CodeArea(self._python, body)
         self._dimmer = Dimmer((self._headline, self._where, self._parts))
         column = QVBoxLayout(body)
         column.setContentsMargins(12, 4, 12, 12)
         column.setSpacing(8)
         self._params = self._text(body, "what_changed_params")
-        for part in (self._failure, self._headline, self._where, self._params, self._parts, self._python):
+        for part in (self._failure, self._headline, self._where, self._params, self._parts, self._code):
             column.addWidget(part)
         column.addWidget(self._reset, 0, Qt.AlignmentFlag.AlignLeft)
         column.addStretch(1)
@@ -144,10 +150,11 @@ class WhatChangedPanel(QFrame):
         self._show_edits()
         self._show_failure()
         if analysis is None:
+            self._summarised = None
             self._show_nothing("Open a model, change something, and the difference is told here.")
             return
-        comparison, mode = self._comparer.compare(analysis, baseline), self._workspace.count_mode
-        summary = summarise(comparison, mode)
+        mode = self._workspace.count_mode
+        comparison, summary = self._summary_of(analysis, baseline, mode)
         if self._workspace.failure is not None and summary.is_empty:
             self._show_nothing("")
             return
@@ -171,6 +178,16 @@ class WhatChangedPanel(QFrame):
             _contributors_html(summary.contributors, METRIC[self._workspace.count_mode].label, theme)
         )
         self._parts.setVisible(len(summary.contributors) > 1)
+
+    def _summary_of(
+        self, analysis: Analysis, baseline: Analysis | None, mode: str
+    ) -> tuple[LayerCells, Summary]:
+        """Made once: other colours and a failure say the same in other words."""
+        known = self._summarised
+        if known is None or known[0] is not analysis or known[1] is not baseline or known[2] != mode:
+            comparison = self._comparer.compare(analysis, baseline)
+            known = self._summarised = (analysis, baseline, mode, comparison, summarise(comparison, mode))
+        return known[3], known[4]
 
     def _show_where(self, summary: Summary, measured: tuple[Sentence, ...], theme: Theme) -> None:
         told = summary.params.sentence if summary.params is not None else ""  # in a table of its own
@@ -225,7 +242,8 @@ class WhatChangedPanel(QFrame):
         """The edits asked for, also while (or because) their result is not there."""
         lines = self._python_lines()
         self._python.setText(_code_html(lines, self._theme.current))
-        self._python.setVisible(bool(lines))
+        self._code.setVisible(bool(lines))
+        self._code.updateGeometry()
         for button in (self._copy, self._reset):
             button.setVisible(bool(lines))
         self._reset.setEnabled(self._workspace.editable)
@@ -254,6 +272,30 @@ class WhatChangedPanel(QFrame):
     def _on_theme_changed(self) -> None:
         self._python.setFont(mono_font())
         self.refresh()
+
+
+class CodeArea(QScrollArea):
+    """Lines of code that scroll by themselves: however long they are, what stands around them stays in sight."""
+
+    def __init__(self, code: QLabel, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._code = code
+        self.setObjectName("what_changed_code")
+        self.setAccessibleName("Edits as Python")
+        self.setWidgetResizable(True)
+        self.setWidget(code)
+        code.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        code.setAutoFillBackground(False)
+        self.viewport().setAutoFillBackground(False)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        code = self._code.sizeHint()
+        most = self.fontMetrics().lineSpacing() * MOST_LINES
+        return QSize(code.width(), min(code.height(), most) + self.horizontalScrollBar().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(0, self.sizeHint().height())
 
 
 def first_sentence(text: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from engine import numbers
 from engine.configuration import Configuration
 from engine.edits import SetAttribute
 from engine.graph import InputShape
 from engine.results import Analysis
-from engine.summary import Sentence, Summary, headline, input_change, summarise
+from engine.summary import MANY_PARTS, MAX_CONTRIBUTORS, Sentence, Summary, headline, input_change, summarise
 from engine.tree_values import compared
 from tests.gui.analyses import Mod, Row, make, small_net
 
@@ -138,3 +139,28 @@ def test_the_headline_alone_says_that_nothing_changed() -> None:
     assert plain(headline(small_net(), small_net(), "macs")) == (
         "Same parameters, the same MACs, the same peak memory."
     )
+
+
+def test_a_model_of_many_parts_is_told_by_its_largest_contributors() -> None:
+    def net(factor: int) -> Analysis:
+        analysis = chain({f"n{i}": i * factor for i in range(1, MANY_PARTS + 2)})
+        assumed = msgspec.structs.replace(analysis.configuration, assumptions=(("trips", factor),))
+        return msgspec.structs.replace(analysis, configuration=assumed)
+
+    result = summary(net(3), net(1))
+    assert not result.where
+    largest = range(MANY_PARTS + 1, MANY_PARTS + 1 - MAX_CONTRIBUTORS, -1)
+    assert [part.node for part in result.contributors] == [f"n{i}:linear" for i in largest]
+    assert [part.change for part in result.contributors] == [f"+{numbers.count(2 * i)}" for i in largest]
+
+
+def test_python_of_an_onnx_model_imports_what_it_uses() -> None:
+    edits = (SetAttribute("a", "pads", (1, 1)), SetAttribute("b", "axis", 1), SetAttribute("c", "k", 2))
+    lines = (("node.x = helper.make_attribute()",), ("# numpy.x",), ("values = numpy.ones(2)",))
+    analysis = edited(small_net(), *edits)
+    onnx = msgspec.structs.replace(
+        analysis, model=msgspec.structs.replace(analysis.model, format="onnx"), edit_lines=lines
+    )
+    assert onnx.python_lines() == ["import numpy", "from onnx import helper", *(each for (each,) in lines)]
+    assert onnx.python_lines(edits[:1])[:-1] == ["from onnx import helper"]
+    assert onnx.python_lines(edits[1:2]) == ["# numpy.x"]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QScrollArea
 from pytestqt.qtbot import QtBot
 
+from engine.edits import RemoveLayer
 from engine.errors import ErrorInfo
 from engine.protocol import Failed
 from gui.selection import Selection
 from gui.theme import ThemeManager
+from gui.views import what_changed
 from gui.views.what_changed import WhatChangedPanel
 from gui.workspace import Workspace
 from tests.engine.measuring import measured
@@ -140,3 +143,33 @@ def test_no_line_breaks_inside_a_unit(workspace: Workspace, panel: WhatChangedPa
     text = label(panel, "what_changed_where").text()
     assert "MAC/\N{WORD JOINER}s" in text
     assert "MAC/s" not in text
+
+
+def test_long_code_scrolls_by_itself(panel: WhatChangedPanel, workspace: Workspace) -> None:
+    """The panel is not made wider or higher by lines that only a file wants."""
+    bring(workspace, small_net(pool=False), panel)
+    code = label(panel, "what_changed_python")
+    area = panel.findChild(QScrollArea, "what_changed_code")
+    scroll = panel.findChild(QScrollArea, "what_changed_scroll")
+    assert area is not None and scroll is not None
+    assert workspace.analysis is not None
+    path = "layer" * 60
+    workspace.configuration = msgspec.structs.replace(
+        workspace.analysis.configuration, edits=tuple(RemoveLayer(f"{path}{i}") for i in range(30))
+    )
+    workspace.configuration_changed.emit()
+    panel.resize(330, 300)
+    panel.show()
+    assert code.sizeHint().width() > 1000
+    assert scroll.widget().width() <= scroll.viewport().width()
+    assert area.height() < panel.height() < code.sizeHint().height()
+
+
+def test_other_colours_compare_nothing_again(
+    panel: WhatChangedPanel, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(workspace, small_net(pool=False), panel)
+    before = label(panel, "what_changed_headline").text()
+    monkeypatch.setattr(what_changed, "summarise", None)
+    panel._theme.set_mode("dark")
+    assert label(panel, "what_changed_headline").text() != before
