@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from engine.configuration import Configuration
+from engine.errors import UnsupportedModelError
 from engine.latency.collector import no_collection
 from engine.latency.disturbed import enough_undisturbed, layer_flags, least_disturbed, preempted_flags
 from engine.latency.noise import RunQueue
 from engine.latency.onnx_cost import profiling_cost
-from engine.latency.onnx_profiled import Profiled, profiled
+from engine.latency.onnx_profiled import LEAST_RUNS, Profiled, profiled, too_many
 from engine.latency.onnx_ready import ReadyOnnx
 from engine.latency.onnx_sessions import wait_for_spinning
 from engine.latency.passes import paced, timed
@@ -22,6 +23,7 @@ from engine.measurement import Flag, KernelGroup, LayerTimes, OpTimes
 from engine.onnx.fusion import Fusion, Group
 from engine.onnx.graph import Node
 from engine.onnx.profile import KernelRun, RunProfile
+from engine.onnx.profile_file import MOST_EVENTS
 from engine.results import Layers
 from engine.statistics import median
 
@@ -36,6 +38,8 @@ BLOCK_S, BLOCK_PASSES = 0.03, 3
 """A turn has so many passes, fewer where they are long."""
 FOLDED = "folded at load: no kernel runs for it"
 DID_NOT_RUN = "did not run in the measured passes"
+MORE = f"one run executes more than {MOST_EVENTS // LEAST_RUNS:,} kernels: too many to time one by one"
+"""Found out by running: how often a loop runs can depend on the data."""
 
 Waited = tuple[float, float]
 """Seconds of a pass, and the share of it that the threads waited for a core."""
@@ -59,8 +63,40 @@ def layer_times(backend: OnnxBackend, configuration: Configuration, stop: Event)
     OnnxBackend.ready raise, and CancelledError soon after ``stop`` is set.
     """
     layers = backend.session.analyze(configuration, stop=stop).layers
+    why = too_many(layers)
+    if why:
+        return _untimed(backend, configuration, layers, why, stop)
     passes = _run(backend, configuration, stop)
+    if not passes.profiled:
+        return _untimed(backend, configuration, layers, MORE, stop)
     return summarize(configuration, backend.threads, layers, passes, profiling_cost())
+
+
+def _untimed(
+    backend: OnnxBackend, configuration: Configuration, layers: Layers, why: str, stop: Event
+) -> LayerTimes:
+    """Without the time of any layer; the whole is measured."""
+    plain: list[Waited] = []
+    with backend.prepared(configuration, stop) as ready, no_collection(), RunQueue() as queue:
+        for _ in paced(ROUNDS, BUDGET_S, stop):
+            plain += _turn(ready, queue, stop)
+        flags = ready.flags
+    end_to_end = median(least_disturbed([(seconds, waited) for seconds, waited in plain]))
+    return LayerTimes(
+        configuration=configuration,
+        threads=backend.threads,
+        row_id=layers.id,
+        latency_s=(None,) * len(layers.id),
+        cpu_s=(None,) * len(layers.id),
+        note=(why,) * len(layers.id),
+        unattributed_s=end_to_end,
+        hook_s=0.0,
+        hook_calls=0,
+        instrumented_s=end_to_end,
+        end_to_end_s=end_to_end,
+        repeats=len(plain),
+        flags=(Flag("coverage", why, severe=True), *preempted_flags(plain), *flags),
+    )
 
 
 def _run(backend: OnnxBackend, configuration: Configuration, stop: Event) -> Passes:
@@ -78,25 +114,29 @@ def _run(backend: OnnxBackend, configuration: Configuration, stop: Event) -> Pas
                 if turn == "plain":
                     plain += _turn(ready, queue, stop)
                 else:
-                    walls += [None, *_turn(profile, queue, stop)]
+                    most = min(BLOCK_PASSES, profile.most_runs - len(walls) - 1)
+                    walls += [None, *_turn(profile, queue, stop, most)]
                 queue.refresh()
             counted = [each for each in walls if each is not None]
             if len(counted) >= ENOUGH and enough_undisturbed(counted) and enough_undisturbed(plain):
                 break
-            if len(walls) + BLOCK_PASSES + 1 > profile.most_runs:
+            if len(walls) + 2 > profile.most_runs:
                 break
-        runs = profile.end()
+        runs = profile.end(stop)
         fusion, flags = profile.fusion, ready.flags
-    kept = [(wall, run) for wall, run in zip(walls, runs, strict=True) if wall is not None]
+    # A profile that is full lacks the last runs.
+    kept = [(wall, run) for wall, run in zip(walls, runs, strict=False) if wall is not None]
     return Passes(plain, [wall for wall, _ in kept], tuple(run for _, run in kept), fusion, flags)
 
 
-def _turn(model: ReadyOnnx | Profiled, queue: RunQueue, stop: Event) -> list[Waited]:
+def _turn(
+    model: ReadyOnnx | Profiled, queue: RunQueue, stop: Event, most: int = BLOCK_PASSES
+) -> list[Waited]:
     """A few passes of one of the two sessions; the first, after the other one's, is not in them."""
     timed(model.forward, stop)
     found: list[Waited] = []
     started = time.perf_counter()
-    while len(found) < BLOCK_PASSES and (not found or time.perf_counter() - started < BLOCK_S):
+    while len(found) < most and (not found or time.perf_counter() - started < BLOCK_S):
         waited = queue.read_s()
         seconds = timed(model.forward, stop)
         found.append((seconds, (queue.read_s() - waited) / seconds))
@@ -211,8 +251,14 @@ MAX_OPS = 20_000
 
 
 def op_times(backend: OnnxBackend, configuration: Configuration, stop: Event) -> OpTimes:
-    """Every kernel of a run in order with its time. Raises as ``layer_times`` does."""
+    """Every kernel of a run in order with its time.
+
+    Raises as ``layer_times`` does, and UnsupportedModelError where there are too many.
+    """
     layers = backend.session.analyze(configuration, stop=stop).layers
+    why = too_many(layers)
+    if why:
+        raise _refused(backend, why)
     plain: list[float] = []
     counted: list[int] = []
     runs = 0
@@ -230,9 +276,13 @@ def op_times(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
             timed(profile.forward, stop)
             runs += 2
             counted.append(runs - 1)
-        found = profile.end()
+            if runs + 2 > profile.most_runs:
+                break
+        found = profile.end(stop)
         carriers = _carriers(profile.fusion, layers)
-    passes = [found[number].kernels for number in counted]
+    passes = [found[number].kernels for number in counted if number < len(found)]
+    if not passes:
+        raise _refused(backend, MORE)
     executed = passes[-1]
     alike = [one for one in passes if _ops(one) == _ops(executed)]
     kept = executed[:MAX_OPS]
@@ -249,6 +299,13 @@ def op_times(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
         ],
         op_s=profiling_cost(),
         end_to_end_s=median(plain),
+    )
+
+
+def _refused(backend: OnnxBackend, why: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"The operations of {backend.session.info.name} cannot be timed: {why}.",
+        hint="Its latency as a whole can be measured; or let its loops run less often.",
     )
 
 

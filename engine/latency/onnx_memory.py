@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.configuration import Configuration
 from engine.latency.collector import no_collection
-from engine.latency.onnx_profiled import profiled
+from engine.latency.onnx_profiled import profiled, too_many
 from engine.latency.process_memory import process_growth
 from engine.measurement import MemoryReadings
 from engine.onnx.profile import KernelRun
@@ -19,14 +19,20 @@ if TYPE_CHECKING:
 
 def memory_readings(backend: OnnxBackend, configuration: Configuration, stop: Event) -> MemoryReadings:
     """Of the first run of a session: afterwards its arena keeps what it has. Raises as OnnxBackend.layer_times does."""
-    analytic = backend.session.analyze(configuration, stop=stop).totals.peak_activation_bytes
+    analysis = backend.session.analyze(configuration, stop=stop)
+    analytic = analysis.totals.peak_activation_bytes
     reasons: list[str] = []
+    why = too_many(analysis.layers)
+    if why:
+        reasons += [f"allocator peak: {why}", f"process growth: {why}"]
+        return MemoryReadings(configuration, analytic, None, None, tuple(reasons))
     with no_collection(), profiled(backend, configuration, stop) as profile:
         # Later runs take one block for all, planned from what this one asked for.
         process = process_growth(profile.forward, reasons)
         if process is None:
             profile.forward()
-        arena = arena_peak(profile.end()[0].kernels, reasons)
+        runs = profile.end(stop)
+        arena = arena_peak(runs[0].kernels if runs else (), reasons)
     return MemoryReadings(configuration, analytic, arena, process, tuple(reasons))
 
 

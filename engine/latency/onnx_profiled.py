@@ -20,8 +20,10 @@ from engine.guard import memory_errors
 from engine.latency.onnx_ready import ReadyOnnx, ready
 from engine.latency.onnx_sessions import create, give_up_others, session_options
 from engine.onnx.fusion import Fusion, fusion, kernels_of
-from engine.onnx.profile import RunProfile, read_profile
+from engine.onnx.profile import RunProfile
+from engine.onnx.profile_file import MOST_EVENTS, read_profile
 from engine.onnx.run_model import RunModel, run_model
+from engine.results import Layers
 
 if TYPE_CHECKING:
     from engine.latency.onnx_backend import OnnxBackend
@@ -32,37 +34,47 @@ FOLDER = "misnomer-profile-"
 GRAPH, WEIGHTS = "optimised.onnx", "optimised.data"
 EXTERNAL_BYTES = "1024"
 """Weights above go into a file of their own, which nobody reads."""
-MOST_EVENTS = 400_000
-"""Kernels that are profiled in all: some 0.7 KB of JSON each; onnxruntime keeps a million at most."""
+LEAST_RUNS = 4
+"""Runs that a profile is worth having for: the first, and some that count."""
 
 
 class Profiled:
     """A session that profiles every run until :meth:`end`."""
 
-    def __init__(self, prepared: ReadyOnnx, fusion: Fusion, session: object, folder: Path) -> None:
+    def __init__(self, prepared: ReadyOnnx, fusion: Fusion, session: object, executed: int) -> None:
         self.forward = prepared.forward
         self.fusion = fusion
+        self.most_runs = max(1, MOST_EVENTS // max(executed, 1))
+        """So many have all their kernels in the profile."""
         self._session = session
-        self._folder = folder
 
-    @property
-    def most_runs(self) -> int:
-        kernels = sum(len(group.kernels) for group in self.fusion.groups) + len(self.fusion.inserted)
-        return max(1, MOST_EVENTS // max(kernels, 1))
-
-    def end(self) -> tuple[RunProfile, ...]:
-        """All runs so far, in order; there can be no more."""
+    def end(self, stop: Event) -> tuple[RunProfile, ...]:
+        """All runs so far, in order, less the last where they have too many kernels; there can be no more."""
         file = Path(self._session.end_profiling())  # type: ignore[attr-defined]
         try:
-            return read_profile(file)
+            return read_profile(file, stop).runs
         finally:
             file.unlink(missing_ok=True)
+
+
+def executed_kernels(layers: Layers) -> int:
+    """Of one run, about: nodes of bodies once per trip. Fewer where kernels are fused."""
+    return sum(layers.calls)
+
+
+def too_many(layers: Layers) -> str:
+    """Why kernels are not timed one by one; ``""`` where they are."""
+    count = executed_kernels(layers)
+    if count * LEAST_RUNS <= MOST_EVENTS:
+        return ""
+    return f"one run executes some {count:,} kernels: too many to time one by one"
 
 
 @contextmanager
 def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) -> Iterator[Profiled]:
     """Makes the session, in a folder that is gone afterwards. Raises what onnx_sessions.create does."""
     model, run = backend.session, _named(backend, configuration)
+    layers = model.analyze(configuration, stop=stop).layers
     give_up_others(model, backend.key(configuration))
     folder = new_folder()
     session = None
@@ -85,7 +97,7 @@ def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
             graph = model.edited(configuration.edits).graph
             kernels = kernels_of(onnx.load(folder / GRAPH, load_external_data=False).graph) if writes else ()
             with ready(model, session, configuration, stop) as prepared:
-                yield Profiled(prepared, fusion(graph, kernels), session, folder)
+                yield Profiled(prepared, fusion(graph, kernels), session, executed_kernels(layers))
     finally:
         # Its profile is written when it goes.
         del session

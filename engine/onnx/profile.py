@@ -1,4 +1,4 @@
-"""An onnxruntime profile: what the JSON says about every kernel of every run. Reads it; runs nothing.
+"""An onnxruntime profile: what its events say about every kernel of every run.
 
 A list of events. ``model_run`` is one run, ``<name>_kernel_time`` in the category ``Node`` one kernel; times are
 microseconds. Older versions also wrote ``_fence_before`` and ``_fence_after``. Kernels of a body lie inside those of
@@ -8,13 +8,10 @@ its control-flow node.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import Struct
 
-from engine.errors import LoadError
 from engine.graph import Shape
 
 KERNEL = "_kernel_time"
@@ -54,20 +51,6 @@ class RunProfile(NamedTuple):
     seconds: float
     kernels: tuple[KernelRun, ...]
     """In the order in which they began."""
-
-
-def read_profile(file: Path) -> tuple[RunProfile, ...]:
-    """The runs in an onnxruntime profile. Raises LoadError for another file."""
-    try:
-        content = file.read_bytes()
-        events = msgspec.json.decode(content, type=list[ProfileEvent])
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise LoadError(
-            f"{file.name} is no profile of onnxruntime: {error}",
-            hint="Set SessionOptions.enable_profiling and give the file that end_profiling() names.",
-            file=str(file),
-        ) from error
-    return runs_of(events)
 
 
 def runs_of(events: Sequence[ProfileEvent]) -> tuple[RunProfile, ...]:

@@ -1,4 +1,4 @@
-"""An onnxruntime profile that somebody gives: as ``profile.py`` reads it, within limits of memory and work.
+"""An onnxruntime profile as a file: as ``profile.py`` reads its events, within limits of memory and work.
 
 onnxruntime writes one event per line, so a large file is read line by line; up to ``WHOLE_BYTES`` any JSON will do.
 """
@@ -25,7 +25,9 @@ MOST_LINES = 4_000_000
 LONGEST_US = 2**53
 """Largest time or duration that is believed."""
 CHECK_EVERY = 4096
-ASKED = ("op_name", "provider", "output_type_shape")
+ASKED = (
+    "op_name", "provider", "output_type_shape", "mem_bytes_in_use", "mem_in_use_delta", "mem_in_use_peak",
+)  # fmt: skip
 """Arguments of an event that are kept."""
 HINT = "Set SessionOptions.enable_profiling and give the file that end_profiling() names."
 
@@ -42,18 +44,23 @@ class GivenProfile(NamedTuple):
 
 
 def read_given(file: Path, stop: Event) -> GivenProfile:
-    """The complete runs in ``file``. Raises LoadError for what is no profile or has no run, CancelledError."""
+    """The runs in ``file`` that have kernels. Raises LoadError for what is no profile or has none, CancelledError."""
+    profile = read_profile(file, stop)
+    runs = tuple(run for run in profile.runs if run.kernels)
+    if not runs:
+        raise _refused(file, "none of its events is a run of a model with its kernels")
+    return GivenProfile(runs, profile.cut)
+
+
+def read_profile(file: Path, stop: Event) -> GivenProfile:
+    """The complete runs in ``file``, those without kernels too. Raises LoadError for what is no profile."""
     try:
         small = file.stat().st_size <= WHOLE_BYTES
         events = iter(_events.decode(file.read_bytes())) if small else _lines(file)
         found, cut = _kept(events, file, stop)
     except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise _refused(file, str(error)) from error
-    runs = tuple(run for run in runs_of(found) if run.kernels)
-    if not runs:
-        what = "none of its events is a run of a model with its kernels"
-        raise _refused(file, what)
-    return GivenProfile(runs, cut)
+    return GivenProfile(runs_of(found), cut)
 
 
 def _refused(file: Path, what: str) -> LoadError:

@@ -26,16 +26,19 @@ from engine.errors import CancelledError, InputError, LayerError, LoadError, Uns
 from engine.export import read_report
 from engine.graph import InputShape
 from engine.guard import NotEnoughMemoryError
-from engine.latency import onnx_sessions
+from engine.latency import onnx_profiled, onnx_sessions
+from engine.latency.disturbed import layer_flags
 from engine.latency.onnx_cost import profiling_cost
-from engine.latency.onnx_layers import DID_NOT_RUN, FOLDED, Passes, summarize
+from engine.latency.onnx_layers import DID_NOT_RUN, FOLDED, MORE, Passes, summarize
 from engine.latency.onnx_memory import arena_peak
-from engine.latency.onnx_profiled import FOLDER
+from engine.latency.onnx_profiled import FOLDER, executed_kernels
 from engine.latency.onnx_reference import onnx_reference
 from engine.loaders.options import LoadOptions
-from engine.measurement import RuntimeOptions
+from engine.measurement import Flag, RuntimeOptions
+from engine.onnx import profile_file
 from engine.onnx.fusion import Fusion, Group, Kernel
-from engine.onnx.profile import KernelRun, RunProfile, read_profile
+from engine.onnx.profile import KernelRun, RunProfile
+from engine.onnx.profile_file import read_profile
 from engine.onnx.run_model import run_model
 from engine.onnx.session import OnnxSession
 from engine.opening import open_model
@@ -281,6 +284,51 @@ def looping(folder: Path, trips: int) -> OnnxSession:
     return by_hand(folder, nodes, {"x": (TensorProto.FLOAT, [1, 64])}, stored)
 
 
+def test_more_kernels_than_a_profile_holds_are_not_timed_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = looping(tmp_path, trips=200)
+    here = at(session, 1, 64)
+    kernels = 1 + 2 * 200
+    assert executed_kernels(session.analyze(here).layers) == kernels
+    monkeypatch.setattr(onnx_profiled, "MOST_EVENTS", kernels * onnx_profiled.LEAST_RUNS)
+    assert latency.op_times(session, here, 1, Event(), RuntimeOptions("disable")).op.count("Exp") == 200
+    monkeypatch.setattr(onnx_profiled, "MOST_EVENTS", kernels * onnx_profiled.LEAST_RUNS - 1)
+    why = f"one run executes some {kernels} kernels: too many to time one by one"
+    times = latency.layer_times(session, here, 1, Event())
+    assert set(times.latency_s) == {None}
+    assert set(times.note) == {why}
+    assert times.end_to_end_s == times.unattributed_s == times.instrumented_s > 0
+    assert Flag("coverage", why, severe=True) in times.flags
+    readings = latency.memory_readings(session, here, 1, Event())
+    assert (readings.allocator_bytes, readings.process_bytes) == (None, None)
+    assert readings.reasons == (f"allocator peak: {why}", f"process growth: {why}")
+    with pytest.raises(UnsupportedModelError, match="The operations of by_hand cannot be timed: one run"):
+        latency.op_times(session, here, 1, Event())
+
+
+def test_a_profile_that_is_full_before_a_run_counts_has_no_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The analysis can be wrong about how often a loop runs."""
+    session = looping(tmp_path, trips=50)
+    here = at(session, 1, 64)
+    monkeypatch.setattr(profile_file, "MOST_EVENTS", 150)
+    times = latency.layer_times(session, here, 1, Event())
+    assert (set(times.latency_s), set(times.note)) == ({None}, {MORE})
+    with pytest.raises(UnsupportedModelError, match="cannot be timed"):
+        latency.op_times(session, here, 1, Event())
+
+
+def test_sums_far_from_the_whole_are_no_noise(image: OnnxSession) -> None:
+    times = latency.layer_times(image, at(image, 1, 3, 8, 8), 1, Event())
+    whole = times.rows_s + times.inserted_s + times.unattributed_s
+    for coverage, severe in ((1.0, None), (0.8, False), (1.4, False), (0.4, True), (1.6, True), (28.9, True)):
+        given = msgspec.structs.replace(times, end_to_end_s=whole / coverage)
+        found = [flag.severe for flag in layer_flags(given) if flag.key == "coverage"]
+        assert found == ([] if severe is None else [severe]), coverage
+
+
 def test_no_profile_is_left_behind(image: OnnxSession) -> None:
     latency.layer_times(image, at(image, 1, 3, 8, 8), 1, Event())
     assert not list(Path(tempfile.gettempdir()).glob(f"{FOLDER}{os.getpid()}-*"))
@@ -372,7 +420,7 @@ def test_runs_and_bodies_in_a_profile(tmp_path: Path) -> None:
         event("model_run", 300, 10, "Session"),
     ]
     file.write_text(json.dumps(told), encoding="utf-8")
-    first, second = read_profile(file)
+    first, second = read_profile(file, Event()).runs
     assert [(each.name, round(each.seconds * 1e6)) for each in first.kernels] == [
         ("loop", 30), ("inner", 20), ("inner", 10), ("last", 15),
     ]  # fmt: skip
@@ -387,9 +435,9 @@ def test_what_is_no_profile_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "profile.json"
     file.write_bytes(content)
     with pytest.raises(LoadError, match=r"profile\.json is no profile of onnxruntime"):
-        read_profile(file)
+        read_profile(file, Event())
     with pytest.raises(LoadError):
-        read_profile(tmp_path / "absent.json")
+        read_profile(tmp_path / "absent.json", Event())
 
 
 # -- what ends it ------------------------------------------------------------------------------------------------
