@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from engine.errors import InputError
 from engine.graph import DTYPE_BYTES, Dim, InputShape, InputSpec, Shape
@@ -76,10 +76,13 @@ def make_spec(name: str, shape: Shape, dtype: str, labels: Labels, symbols: dict
     return InputSpec(name, tuple(dims), dtype)
 
 
-def complete(specs: Sequence[InputSpec], given: Sequence[InputShape]) -> tuple[InputShape, ...]:
+def complete(
+    specs: Sequence[InputSpec], given: Sequence[InputShape], fixed_dtypes: Collection[str] = ()
+) -> tuple[InputShape, ...]:
     """All inputs in order: those ``given`` by name (or the only one without a name), the others at their default.
 
-    Raises InputError for an unknown name, a wrong number of dimensions, a size below 1 or an unknown dtype.
+    Raises InputError for an unknown name, a wrong number of dimensions, a size below 1, an unknown dtype, or another
+    one for an input in ``fixed_dtypes``.
     """
     names = [spec.name for spec in specs]
     by_name = {spec.name: spec for spec in specs}
@@ -118,6 +121,11 @@ def complete(specs: Sequence[InputSpec], given: Sequence[InputShape]) -> tuple[I
             raise InputError(
                 f"Input {spec.name!r} has the unknown dtype {shape.dtype!r}.",
                 hint=f"Known: {', '.join(DTYPE_BYTES)}.",
+            )
+        if spec.name in fixed_dtypes and shape.dtype != spec.dtype:
+            raise InputError(
+                f"Input {spec.name!r} is {spec.dtype} in the file and cannot be {shape.dtype}.",
+                hint=f"Give its sizes alone; for another dtype, export the model in {shape.dtype}.",
             )
         result.append(shape)
     return tuple(result)

@@ -36,6 +36,8 @@ class OpenModel(ABC):
     specs: tuple[InputSpec, ...]
     watch: str = ""
     """File whose change means that the model should be opened again; empty for none."""
+    fixed_dtypes: frozenset[str] = frozenset()
+    """Inputs of which the source says the dtype: they cannot have another."""
     guessed_inputs: bool = False
     """Whether the number of inputs and their dimensions are a guess that nobody confirmed or corrected."""
     random_weights: bool = False
@@ -49,7 +51,7 @@ class OpenModel(ABC):
         names = [spec.name for spec in self.specs]
         if given and not any(shape.name for shape in given) and len(given) == len(names):
             given = [InputShape(name, s.shape, s.dtype) for name, s in zip(names, given, strict=True)]
-        return complete(self.specs, given)
+        return complete(self.specs, given, self.fixed_dtypes)
 
     def default_configuration(self) -> Configuration:
         return Configuration(inputs=tuple(spec.default for spec in self.specs))

@@ -61,7 +61,7 @@ class OpenedInputs(NamedTuple):
 def opened_inputs(document: Document, shapes: ShapeEngine, given: Sequence[InputShape] = ()) -> OpenedInputs:
     """``given`` are shapes for inputs whose number of dimensions the file does not say, by name or in order."""
     unranked = [value.name for value in _tensors(document) if not value.type.tensor_type.HasField("shape")]
-    named = {each.name: each for each in given if each.name}
+    named = {each.name: each for each in given if each.name in unranked}
     if not named and len(given) == len(unranked):
         named = dict(zip(unranked, given, strict=True))
     specs = input_specs(document, named)
@@ -79,7 +79,8 @@ def input_specs(document: Document, given: dict[str, InputShape] | None = None) 
     for value in _tensors(document):
         shape = (given or {}).get(value.name)
         if shape is not None:
-            dtype = shape.dtype or dtype_name(value.type.tensor_type.elem_type)
+            said = value.type.tensor_type.elem_type
+            dtype = dtype_name(said) if said else shape.dtype or "float32"
             labels = guess_labels(shape.shape, not _is_float(dtype))
             specs.append(make_spec(value.name, shape.shape, dtype, labels, symbols))
         else:

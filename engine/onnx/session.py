@@ -68,6 +68,9 @@ class OnnxSession(OpenModel):
         opened = opened_inputs(loaded.document, self._state(()).shapes, inputs)
         self.specs: tuple[InputSpec, ...] = opened.specs
         self.guessed_inputs = opened.guessed
+        self.fixed_dtypes = frozenset(
+            value.name for value in loaded.document.model.graph.input if value.type.tensor_type.elem_type
+        )
         if opened.fixed:
             self.info = msgspec.structs.replace(self.info, fixed_sizes=opened.fixed)
 
@@ -118,7 +121,9 @@ class OnnxSession(OpenModel):
             require(need_of(self, configuration, totals), self.info.name)
             run = self.model_for_run(configuration, as_bytes=True)
             known = run_for_shapes(run, names, stop or Event(), self.info.name)
-            return state.shapes.infer(configuration.inputs, assumptions, known, stop=stop) if known else shapes
+            return (
+                state.shapes.infer(configuration.inputs, assumptions, known, stop=stop) if known else shapes
+            )
         if needs_run(graph, shapes, len(configuration.inputs)):
             first = next(node.path for node in graph.walk() if node.name == shapes.unknown[0])
             raise RealRunRequiredError(

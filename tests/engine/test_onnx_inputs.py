@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from engine.configuration import Configuration
+from engine.errors import InputError
 from engine.graph import Dim, InputShape, Shape
 from engine.loaders.options import LoadOptions
 from engine.onnx.inputs import opened_inputs
@@ -191,3 +192,27 @@ def test_an_empty_vector_stays_empty_and_other_zeros_are_open(tmp_path: Path) ->
         "axes": [("sequence", 0, None)],
     }
     assert session.analyze(session.default_configuration()).output_shapes == ((1, 1),)
+
+
+def test_a_dtype_that_the_file_fixes_stays(tmp_path: Path) -> None:
+    text = "agraph (float[N,6] x, int64[N] i) => (y, z) { y = MatMul(x, w) z = Identity(i) }"
+    session = _open(text, {"w": (6, 3)}, tmp_path, InputShape("x", (2, 6), "float16"))
+    assert [spec.dtype for spec in session.specs] == ["float32", "int64"]
+    given = (InputShape("x", (2, 6), ""), InputShape("i", (2,), "int64"))
+    assert [each.dtype for each in session.complete(given)] == ["float32", "int64"]
+    for name, shape, dtype, told in (
+        ("x", (2, 6), "float16", "'x' is float32 in the file and cannot be float16"),
+        ("x", (2, 6), "int64", "'x' is float32 in the file and cannot be int64"),
+        ("i", (2,), "float32", "'i' is int64 in the file and cannot be float32"),
+    ):
+        with pytest.raises(InputError, match=told):
+            session.analyze(Configuration((InputShape(name, shape, dtype),)))
+
+
+def test_a_dtype_of_an_input_without_a_number_of_dimensions_is_that_of_the_file(tmp_path: Path) -> None:
+    model = parsed("agraph (int64[N] ids) => (y) { y = Gather(w, ids) }", {"w": (9, 3)})
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    session = open_model(
+        str(document(model, tmp_path).path), LoadOptions(), (InputShape("ids", (1, 4), "float32"),)
+    )
+    assert session.specs[0].default == InputShape("ids", (1, 4), "int64")
