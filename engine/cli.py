@@ -412,9 +412,8 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
     from engine.api import analyze_columns, open_session
     from engine.guard import limited_memory, memory_errors
 
-    given = tuple(InputShape(each.name, each.shape, each.dtype or "float32") for each in request.inputs)
     with limited_memory(may_use_gpu=True), memory_errors(request.source):
-        session = open_session(request.source, given, trust=request.trust)
+        session = open_session(request.source, request.inputs, trust=request.trust)
     _check_names(request.inputs)
     inputs = request.inputs
 

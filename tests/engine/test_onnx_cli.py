@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.cli import BAD_REQUEST, OK, main
 from engine.export import read_report
+from tests.engine.onnx_text import document, parsed
 
 ROOT = Path(__file__).parents[2]
 MACS = 4 * 3 * 3 * 3 * 16 * 16
@@ -136,3 +137,18 @@ print(sorted(names & {{"torch", "torchvision", "onnxruntime", "PySide6"}}))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_input_that_is_named_keeps_the_dtype_of_the_file(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """As one without a name does; one of several too."""
+    text = """agraph (int64[batch,sequence_length] ids, int64[batch,sequence_length] types) => (y) {
+        a = Gather(table, ids) b = Gather(table, types) s = Add(a, b) y = MatMul(s, w)
+    }"""
+    file = document(parsed(text, {"table": (10, 4), "w": (4, 6)}), tmp_path).path
+    found, _ = report(capsysbinary, str(file), "--input", "ids=2x16", "--input", "types=2x16")
+    assert found["inputs"] == [
+        {"name": name, "shape": [2, 16], "dtype": "int64"} for name in ("ids", "types")
+    ]
+    assert found["totals"]["macs"] == 2 * 16 * 4 * 6
