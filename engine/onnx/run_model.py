@@ -110,9 +110,13 @@ def forget_shapes(model: onnx.ModelProto) -> None:
     """Drop what the file says about shapes inside and at the end: it was true of other sizes or another graph."""
     for graph in graphs(model.graph):
         # What the exporter wrote beside a value stays: it tells parameters from constants.
+        stored = {tensor.name: tensor for tensor in graph.initializer}
         kept = [value for value in graph.value_info if value.metadata_props]
         for value in kept:
             value.ClearField("type")
+            if value.name in stored:
+                # A tensor's own type: shape inference makes an empty one of none, which onnx.checker refuses.
+                value.type.tensor_type.elem_type = stored[value.name].data_type
         del graph.value_info[:]
         graph.value_info.extend(kept)
     for output in model.graph.output:

@@ -29,6 +29,7 @@ from engine.onnx.run_model import (
     fix_sizes,
     forget_shapes,
     free_sizes,
+    graphs,
     make_weights,
     run_model,
 )
@@ -132,8 +133,10 @@ def _with_shapes(model: onnx.ModelProto, wanted: Wanted) -> onnx.ModelProto:
             tensor.shape.SetInParent()
             for _ in range(rank):
                 tensor.shape.dim.add()
-    for kept in [each for each in inferred.graph.value_info if not each.HasField("type")]:
-        inferred.graph.value_info.remove(kept)
+    for graph in graphs(inferred.graph):
+        known = [each for each in graph.value_info if each.type.WhichOneof("value")]
+        del graph.value_info[:]
+        graph.value_info.extend(known)
     return inferred
 
 

@@ -406,3 +406,20 @@ def test_resnet_50_without_its_pool(tmp_path: Path, dynamo: bool) -> None:
     session.save(at(session, EDIT), str(tmp_path / "edited.onnx"))
     check_saved(session, tmp_path / "edited.onnx", at(session, EDIT))
     assert opened(tmp_path / "edited.onnx").analyze(at(session)).totals.macs == 15_996_551_168
+
+
+def test_what_an_exporter_wrote_beside_a_weight_is_saved_with_a_type(
+    written: Written, tmp_path: Path
+) -> None:
+    """torch.export's exporter does: its entries tell parameters from constants."""
+    model = onnx.load(written.inside)
+    beside = helper.make_tensor_value_info("conv.weight", TensorProto.FLOAT, (88, 4, 7, 7))
+    beside.metadata_props.add(key="pkg.torch.export.graph_signature.InputSpec.kind", value="PARAMETER")
+    model.graph.value_info.append(beside)
+    onnx.save(model, tmp_path / "beside.onnx")
+    session = opened(tmp_path / "beside.onnx")
+    target = tmp_path / "edited.onnx"
+    session.save(at(session, EDIT), str(target))
+    check_saved(session, target, at(session, EDIT))
+    (found,) = [each for each in onnx.load(target).graph.value_info if each.name == "conv.weight"]
+    assert found.metadata_props == beside.metadata_props
