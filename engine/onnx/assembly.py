@@ -114,7 +114,7 @@ class _Rows:
     def add_graph(self, graph: GraphPlan, shapes: GraphShapes, trips: int, around: int = 0) -> int:
         """Rows of a graph that runs ``trips`` times while ``around`` bytes are alive outside of it.
 
-        Returns the largest number of bytes alive at once, those around included.
+        Returns the largest number of bytes alive at once, those around included; of a body that never runs, those.
         """
         of = shapes.of
         sizes: dict[str, int] = {}
@@ -144,11 +144,11 @@ class _Rows:
             # The other results were made inside, and live on when the body's own values are gone.
             alive += sum([sizes[name] for name in step.makes]) - written
             inside = max(inside, alive)
-            self._live.insert(row, inside)
+            self._live.insert(row, inside if trips else 0)
             peak = max(peak, inside)
             for name in step.frees:
                 alive -= sizes[name]
-        return peak
+        return peak if trips else around
 
     def _add(
         self,

@@ -8,20 +8,28 @@ and the ones it makes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from engine.onnx.computed import Computed
-from engine.onnx.graph import Graph, Node
+from engine.onnx.graph import Array, Graph, Node
 
 VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
 """Operators whose first output is their first input under another shape: no new storage. A transpose is none: ONNX
-has no strides."""
+has no strides. Dropout is one in inference only."""
 
 
-def is_view(node: Node) -> bool:
-    """Whether the first output of the node is its first input; a sequence or optional value is passed on as well."""
-    return node.op_type in VIEWS and node.domain in ("", "ai.onnx")
+def is_view(node: Node, constants: Mapping[str, Array]) -> bool:
+    """Whether the first output of the node is its first input; a sequence or optional value is passed on as well.
+
+    ``constants`` are small values of the graphs that the node sees: they tell whether a Dropout trains.
+    """
+    if node.op_type not in VIEWS or node.domain not in ("", "ai.onnx"):
+        return False
+    if node.op_type != "Dropout" or len(node.inputs) < 3:
+        return True
+    training, ratio = constants.get(node.inputs[2]), constants.get(node.inputs[1])
+    return training is None or not training.any() or (ratio is not None and not ratio.any())
 
 
 @dataclass(slots=True)
@@ -40,7 +48,8 @@ class Schedule:
     steps: list[Step] = field(default_factory=list)
 
     @classmethod
-    def of(cls, graph: Graph, computed: Computed) -> Schedule:
+    def of(cls, graph: Graph, computed: Computed, constants: Mapping[str, Array]) -> Schedule:
+        """``constants`` as for is_view."""
         nodes = [node for node in graph.nodes if node.name not in computed.once_names]
         storage: dict[str, str] = {}
         last: dict[str, int] = {}
@@ -49,7 +58,7 @@ class Schedule:
             for name in _read(node):
                 if name in storage:
                     last[storage[name]] = index
-            made.append(_made(node, storage))
+            made.append(_made(node, storage, constants))
             for name in made[-1]:
                 storage[name] = name
                 last[name] = index
@@ -81,10 +90,10 @@ def _read_inside(body: Graph) -> set[str]:
     return found
 
 
-def _made(node: Node, storage: dict[str, str]) -> list[str]:
+def _made(node: Node, storage: dict[str, str], constants: Mapping[str, Array]) -> list[str]:
     """Outputs with a storage of their own; a view's is that of its input, and ``storage`` says so."""
     outputs = [name for name in node.outputs if name]
-    if not is_view(node) or not outputs or not node.inputs:
+    if not is_view(node, constants) or not outputs or not node.inputs:
         return outputs
     shared = storage.get(node.inputs[0])
     if shared is not None:
@@ -93,12 +102,18 @@ def _made(node: Node, storage: dict[str, str]) -> list[str]:
 
 
 def _written(node: Node, made: list[str]) -> tuple[str, ...]:
-    """Of a branch the nodes of the branch have written the results; of a loop those of its last pass."""
+    """Of a branch the nodes of the branch have written the results; of a loop those of its last pass.
+
+    What a loop stacks from all its passes is new: the outputs after those that it carries.
+    """
     if node.op_type == "If":
         return ()
+    body = next(iter(node.subgraphs.values()), None)
+    carried = 0
     if node.op_type == "Loop":
-        return tuple(made[max(len(node.inputs) - 2, 0) :])
-    if node.op_type == "Scan":
+        carried = max(len(node.inputs) - 2, 0)
+    elif node.op_type == "Scan" and body is not None:
         scanned = node.attributes.get("num_scan_inputs")
-        return tuple(made[max(len(node.inputs) - scanned, 0) :]) if isinstance(scanned, int) else tuple(made)
-    return tuple(made)
+        carried = max(len(body.inputs) - scanned, 0) if isinstance(scanned, int) else 0
+    # By position among all outputs: one that nobody reads has no name.
+    return tuple([name for name in node.outputs[carried:] if name]) if carried else tuple(made)

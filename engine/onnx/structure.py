@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from engine.onnx.computed import SIZES, computed, scoped
 from engine.onnx.document import Document
-from engine.onnx.graph import Graph, Node
+from engine.onnx.graph import Array, Graph, Node
 from engine.onnx.lifetimes import Schedule, is_view
 from engine.onnx.modules import ModuleTable
 from engine.onnx.parameters import SAME_TENSOR, Tensors, Values, owner
@@ -97,7 +97,7 @@ class Structure:
         """Parameters among the file's tensors of which a stored 0 is the number 0."""
         self.unread = tuple([name for name in self.params if not self._readers[name]])
         self.modules = ModuleTable(document, nodes, self._read, self.params, self.unread)
-        self.plan = self._graph_plan(graph, told)
+        self.plan = self._graph_plan(graph, told, {})
         self.held = Held(
             params=sum([each.elements for each in self.params.values()]),
             trainable=sum([each.elements for each in self.params.values()]),
@@ -107,11 +107,14 @@ class Structure:
         self.shared = tuple(self._shared(nodes))
         self.owners = self._owners(nodes)
 
-    def _graph_plan(self, graph: Graph, told: Graph, control: Node | None = None) -> GraphPlan:
-        """``told`` is the same graph with values of one name told apart."""
+    def _graph_plan(
+        self, graph: Graph, told: Graph, around: Mapping[str, Array], control: Node | None = None
+    ) -> GraphPlan:
+        """``told`` is the same graph with values of one name told apart; ``around`` has constants of outer graphs."""
         inside = control.path if control is not None else ""
+        constants = {**around, **graph.constants} if around else graph.constants
         plans = [
-            self._plan(node, apart, inside)
+            self._plan(node, apart, inside, constants)
             for node, apart in zip(graph.nodes, told.nodes, strict=True)
             if node.name not in self._computed.once_names
         ]
@@ -121,9 +124,9 @@ class Structure:
         elif control is not None and control.op_type == "Scan":
             scanned = control.attributes.get("num_scan_inputs")
             carried = graph.outputs[: max(len(graph.inputs) - scanned, 0)] if isinstance(scanned, int) else ()
-        return GraphPlan(plans, Schedule.of(graph, self._computed), carried)
+        return GraphPlan(plans, Schedule.of(graph, self._computed, constants), carried)
 
-    def _plan(self, node: Node, told: Node, inside: str) -> Plan:
+    def _plan(self, node: Node, told: Node, inside: str, constants: Mapping[str, Array]) -> Plan:
         known = self._computed
         read = self._read[node.name]
         names = dict(zip(node.inputs, told.inputs, strict=True))
@@ -143,12 +146,12 @@ class Structure:
             | {name: self.params[name].bytes for name in in_attributes},
             self._weight_positions(told),
             inside,
-            is_view(node),
+            is_view(node, constants),
             bool(node.outputs)
             and (node.op_type in SIZES or all(name in known.sizes for name in told.outputs if name)),
             node.op_type in LOOKUPS,
             {
-                attribute: self._graph_plan(body, told.subgraphs[attribute], node)
+                attribute: self._graph_plan(body, told.subgraphs[attribute], constants, node)
                 for attribute, body in node.subgraphs.items()
             },
         )

@@ -42,8 +42,11 @@ def floats(*shape: int) -> numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.floa
     return numpy.random.default_rng(sum(shape)).random(shape, numpy.float32)
 
 
-def loop_model(path: Path, trips: int) -> Path:
-    """``trips`` times x := relu(x @ w), inside the layer ``cell``; the results of all passes are stacked."""
+def loop_model(path: Path, trips: int, last: str = "last") -> Path:
+    """``trips`` times x := relu(x @ w), inside the layer ``cell``; the results of all passes are stacked.
+
+    ``last`` is what the value of the last pass is called; ``""`` where nothing reads it.
+    """
     body = helper.make_graph(
         [
             node("MatMul", ["h", "fc.weight"], ["m"], name="/cell/fc/MatMul"),
@@ -65,9 +68,9 @@ def loop_model(path: Path, trips: int) -> Path:
     )
     return hand_made(
         path,
-        [node("Loop", ["trips", "true", "x"], ["last", "y"], name="/cell/Loop", body=body)],
+        [node("Loop", ["trips", "true", "x"], [last, "y"], name="/cell/Loop", body=body)],
         {"x": (2, 8)},
-        ["last", "y"],
+        [name for name in (last, "y") if name],
         {
             "trips": numpy.array(trips, numpy.int64),
             "true": numpy.array(True),
@@ -96,6 +99,36 @@ def test_a_loop_runs_its_body_that_often(trips: int, tmp_path: Path) -> None:
     # pass hands to the next lives beside them.
     handed = 2 * 8 * FLOAT if trips > 1 else 0
     assert analysis.totals.peak_activation_bytes == trips * 2 * 8 * FLOAT + handed + 2 * 2 * 8 * FLOAT
+
+
+def test_a_loop_that_never_runs_writes_nothing_and_sets_no_peak(tmp_path: Path) -> None:
+    analysis = analysed(loop_model(tmp_path / "loop.onnx", 0))
+    matmul = row(analysis, "cell.fc:MatMul")
+    assert analysis.layers.calls[matmul] == 0
+    assert analysis.layers.peak_activation_bytes[matmul] == 0
+    assert analysis.totals.activation_bytes == 0
+    # What went in comes out as the value of the last pass; nothing is stacked.
+    assert analysis.totals.peak_activation_bytes == 2 * 8 * FLOAT
+
+
+def test_the_stacked_results_of_a_loop_are_written_also_when_nothing_reads_its_last_value(
+    tmp_path: Path,
+) -> None:
+    kept = analysed(loop_model(tmp_path / "kept.onnx", 5))
+    dropped = analysed(loop_model(tmp_path / "dropped.onnx", 5, last=""))
+    at = row(kept, "cell:Loop")
+    assert kept.layers.activation_bytes[at] == 5 * 2 * 8 * FLOAT
+    assert dropped.layers.activation_bytes == kept.layers.activation_bytes
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_dropout_writes_only_in_training(trains: bool, tmp_path: Path) -> None:
+    nodes = [node("Relu", ["x"], ["a"]), node("Dropout", ["a", "half", "trains"], ["y"])]
+    weights = {"half": numpy.array(0.5, numpy.float32), "trains": numpy.array(trains)}
+    layers = analysed(hand_made(tmp_path / "d.onnx", nodes, {"x": (4, 4)}, ["y"], weights)).layers
+    one = 16 * FLOAT
+    assert layers.activation_bytes == (one, one if trains else 0)
+    assert layers.peak_activation_bytes == (one, 2 * one if trains else one)
 
 
 def branches(path: Path, condition: bool | None) -> Path:
