@@ -27,6 +27,11 @@ PAST = 128
 """Tokens before the one that a decoder with a cache is asked for."""
 IMAGE_SIZES = (256, 299, 320, 384, 416, 512, 640, 128, 64, 32, 28, 800, 1024)
 """Tried where 224 is refused."""
+MOST_TRIES = 12
+"""Sizes that are worked out of what a refusal says it expected."""
+ROUND = (32, 16, 8, 4)
+"""A size that is a multiple of the first of these is the likely one, of several that the model takes."""
+LARGEST_SIZE = 100_000
 MOST_NODES = 4000
 """Graphs above are not tried at other sizes when they are opened: it would take seconds."""
 GUESSED_RANK = 4
@@ -238,31 +243,105 @@ def _terms(symbol: str, starts: Mapping[str, int], past: str, fresh: str | None)
 
 
 def _runnable(specs: tuple[InputSpec, ...], document: Document, shapes: ShapeEngine) -> tuple[InputSpec, ...]:
-    """``specs`` with other starts for open heights and widths where the model refuses the usual one."""
+    """``specs`` with other starts for open sizes where the model refuses the usual ones.
+
+    Height and width are moved together, to usual sizes first; then every open size to what the refusals ask for.
+    """
     is_open = {
         (value.name, axis)
         for value in _tensors(document)
         for axis, dim in enumerate(value.type.tensor_type.shape.dim)
         if not dim.dim_value
     }
-    planes = {
-        dim.symbol
+    opened = {
+        dim.symbol: (dim.label, dim.size)
         for spec in specs
         for axis, dim in enumerate(spec.dims)
-        if dim.label in ("height", "width") and (spec.name, axis) in is_open
+        if dim.symbol is not None and (spec.name, axis) in is_open
     }
-    if not planes or _refusal(specs, shapes) is None:
+    if not opened or _refusal(specs, shapes) is None:
         return specs
-    for size in IMAGE_SIZES:
-        tried = tuple(
-            msgspec.structs.replace(
-                spec, dims=tuple(_moved(dim, size) if dim.symbol in planes else dim for dim in spec.dims)
-            )
-            for spec in specs
-        )
+    planes = {symbol for symbol, (label, _) in opened.items() if label in ("height", "width")}
+    for size in IMAGE_SIZES if planes else ():
+        tried = _at(specs, planes, size)
         if _refusal(tried, shapes) is None:
             return tried
+    # A batch that is written into a file is mostly 1, where it starts.
+    single = sorted(opened.keys() - planes, key=lambda symbol: opened[symbol][0] == "batch")
+    for group in (*([planes] if planes else ()), *({symbol} for symbol in single)):
+        start = opened[next(iter(group))][1]
+        found = _worked_out(specs, group, start, shapes)
+        if found is not None:
+            return found
     return specs
+
+
+def _worked_out(
+    specs: tuple[InputSpec, ...], symbols: Set[str], start: int, shapes: ShapeEngine
+) -> tuple[InputSpec, ...] | None:
+    """``specs`` with ``symbols`` at a size that the model takes; None where the refusals lead to none.
+
+    A refusal counts what the node expected and what it got. The root of that (of two sizes that move together) is
+    nearly a straight line over the size: a line through the last two refusals of a node, at first through zero,
+    leads to the size within a few steps.
+    """
+    known: dict[str, list[tuple[int, float]]] = {}
+    tried: set[int] = set()
+    size = counted = start
+    for _ in range(MOST_TRIES):
+        error = _refusal(_at(specs, symbols, size), shapes)
+        if error is None:
+            return _at(specs, symbols, _rounded(specs, symbols, size, shapes))
+        tried.add(size)
+        counts = _counts(error)
+        if counts is None:
+            # Too small for a kernel before it, say: half the way back to where it was counted.
+            size = (size + counted) // 2
+            if size in tried:
+                return None
+            continue
+        counted = size
+        wanted, got = (count ** (1 / len(symbols)) for count in counts)
+        points = known.setdefault(error.layer, [])
+        before, level = points[-1] if points else (0, 0.0)
+        points.append((size, got))
+        if got == level:
+            return None
+        size = round(size + (wanted - got) * (size - before) / (got - level))
+        if size in tried or not 0 < size <= LARGEST_SIZE:
+            return None
+    return None
+
+
+def _rounded(specs: tuple[InputSpec, ...], symbols: Set[str], size: int, shapes: ShapeEngine) -> int:
+    """The roundest size near ``size`` that the model takes too."""
+    for step in ROUND:
+        if size % step == 0:
+            return size
+        below = size - size % step
+        for near in (below, below + step):
+            if near and _refusal(_at(specs, symbols, near), shapes) is None:
+                return near
+    return size
+
+
+def _counts(error: NodeError) -> tuple[int, int] | None:
+    """What a node expected and got, where that was counted: ``2,048 elements …``, ``8,192 (1×8×32×32)``."""
+    found = [re.match(r"(\d[\d,]*)(?![\d,×])", words) for words in (error.expected, error.got)]
+    if found[0] is None or found[1] is None:
+        return None
+    wanted, got = (int(match[1].replace(",", "")) for match in found if match is not None)
+    return (wanted, got) if wanted and got else None
+
+
+def _at(specs: tuple[InputSpec, ...], symbols: Set[str], size: int) -> tuple[InputSpec, ...]:
+    """``specs`` with ``symbols`` at ``size``, and with what is the sum of them."""
+    return tuple(
+        msgspec.structs.replace(
+            spec, dims=tuple(_moved(dim, size) if dim.symbol in symbols else dim for dim in spec.dims)
+        )
+        for spec in specs
+    )
 
 
 def _moved(dim: Dim, size: int) -> Dim:

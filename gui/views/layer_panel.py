@@ -100,7 +100,8 @@ class LayerPanel(QFrame):
         bar.addWidget(rows)
         bar.addWidget(shown)
 
-        self._empty = QLabel("Open a model to see what each of its layers costs.", self)
+        self._empty = QLabel(self)
+        self._empty.setWordWrap(True)
         self._empty.setObjectName("layer_empty")
         self._empty.setProperty("role", "secondary")
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -214,6 +215,7 @@ class LayerPanel(QFrame):
             with self._quietly():
                 self.model.show(None, None)
             self._meta.clear()
+            self._empty.setText(self._why_empty())
             return
         if analysis.totals.zeros is not None:
             self.columns_menu.call_for(called_for(analysis.totals))
@@ -237,6 +239,17 @@ class LayerPanel(QFrame):
                 self.view.restore(state)
             self._show_selection()
         self._follow_renamed(analysis)
+
+    def _why_empty(self) -> str:
+        asked = self._workspace.configuration
+        if self._workspace.model is None or asked is None:
+            return "Open a model to see what each of its layers costs."
+        if self._workspace.failure is None:
+            return "The layers appear with the first complete analysis."
+        return (
+            f"No layer can be shown at {sizes.size_text(asked.inputs)}: the message above says why. "
+            "Choose another input size."
+        )
 
     def _on_stale_changed(self) -> None:
         """Fade the rows and say what they belong to while that is not what is asked for."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy
 import pytest
+from onnx import numpy_helper
 
 from engine.configuration import Configuration
 from engine.errors import InputError
@@ -216,3 +218,32 @@ def test_a_dtype_of_an_input_without_a_number_of_dimensions_is_that_of_the_file(
         str(document(model, tmp_path).path), LoadOptions(), (InputShape("ids", (1, 4), "float32"),)
     )
     assert session.specs[0].default == InputShape("ids", (1, 4), "int64")
+
+
+BAKED = """agraph (float[N,1,H,W] x) => (y) {
+    a = Conv(x, w1) b = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a)
+    c = Conv(b, w2) d = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(c)
+    f = Flatten(d) y = Gemm(f, w3)
+}"""
+
+
+@pytest.mark.parametrize("size", [16, 28, 52, 100, 344])
+def test_a_size_that_only_a_classifier_tells_is_worked_out(size: int, tmp_path: Path) -> None:
+    """Of those that the model takes, it opens at a round one."""
+    features = (((size - 4) // 2 - 4) // 2) ** 2
+    session = _open(BAKED, {"w1": (6, 1, 5, 5), "w2": (8, 6, 5, 5), "w3": (8 * features, 10)}, tmp_path)
+    _, _, height, width = session.specs[0].dims
+    assert abs(height.size - size) < 4 and height.size == width.size and height.size % 4 == 0
+    assert height.minimum <= height.size <= height.maximum
+    assert session.analyze(session.default_configuration()).output_shapes == ((1, 10),)
+
+
+@pytest.mark.parametrize(("target", "dims"), [((1, 77, 2, 2), (1, 77, 4)), ((5, 5, 5), (1, 1, 4))])
+def test_other_sizes_that_a_constant_bakes_in_are_worked_out(
+    target: Shape, dims: Shape, tmp_path: Path
+) -> None:
+    """A batch last; the second constant fits no size, so that the usual ones stay."""
+    model = parsed("agraph (float[N,S,4] x) => (y) { y = Reshape(x, target) }")
+    model.graph.initializer.append(numpy_helper.from_array(numpy.array(target), "target"))
+    session = open_model(str(document(model, tmp_path).path), LoadOptions())
+    assert tuple(dim.size for dim in session.specs[0].dims) == dims

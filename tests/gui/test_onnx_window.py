@@ -402,6 +402,25 @@ def test_options_of_the_runtime_are_offered_for_onnx_alone(
     assert measuring.runtime.level == "all", "of no concern to torch"
 
 
+def test_a_model_without_numbers_says_so_and_one_with_a_baked_size_opens_there(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8, "h", "w"])
+    nodes = [
+        helper.make_node("Constant", [], ["target"], value_ints=[1, 8 * 16 * 16]),
+        helper.make_node("Reshape", ["x", "target"], ["y"], "/flatten/Reshape"),
+    ]
+    open_model(qtbot, window.workspace, save_graph(tmp_path / "baked.onnx", nodes, [x], "y"))
+    wait_current(qtbot, window.workspace)
+    assert window.workspace.size_of("h") == 16 and window.workspace.dim_of("h").minimum <= 16
+    nodes[0] = helper.make_node("Constant", [], ["target"], value_ints=[7, 11, 13])
+    open_model(qtbot, window.workspace, save_graph(tmp_path / "never.onnx", nodes, [x], "y"))
+    qtbot.waitUntil(lambda: window.workspace.failure is not None, timeout=ANSWER_MS)
+    empty = part(window, QLabel, "layer_empty")
+    assert isinstance(empty, QLabel) and empty.isVisible()
+    assert empty.text().startswith("No layer can be shown at 1×8×224×224")
+
+
 def save_graph(
     path: Path, nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], output: str
 ) -> str:
