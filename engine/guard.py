@@ -86,7 +86,7 @@ def check_memory(
 
 def need_of(session: OpenModel, configuration: Configuration, totals: Totals) -> Need:
     """What running ``configuration`` needs, by its analysed ``totals``."""
-    weights = 0 if session.has_real_weights else session.weight_bytes
+    weights = 0 if session.has_real_weights else session.weight_bytes_of(configuration)
     inputs = sum(elements(each.shape) * DTYPE_BYTES.get(each.dtype, 1) for each in configuration.inputs)
     return Need(weights, math.ceil(ACTIVATION_MARGIN * totals.peak_activation_bytes), inputs)
 

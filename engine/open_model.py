@@ -95,10 +95,9 @@ class OpenModel(ABC):
             hint="The edits as Python do the same to the source it came from.",
         )
 
-    @property
     @abstractmethod
-    def weight_bytes(self) -> int:
-        """Bytes of weights that a real run allocates, edits as last applied."""
+    def weight_bytes_of(self, configuration: Configuration) -> int:
+        """Bytes of weights that a real run allocates. Raises InputError for edits that do not fit."""
 
     @property
     @abstractmethod

@@ -233,6 +233,10 @@ class Session(OpenModel):
         """Bytes of the open model's parameters and buffers, edits as last applied: what building it allocates."""
         return self._meta.parameters.weight_bytes + self._meta.parameters.buffer_bytes
 
+    def weight_bytes_of(self, configuration: Configuration) -> int:
+        """As weight_bytes: the open model has the edits that were analysed last."""
+        return self.weight_bytes
+
     @property
     def has_real_weights(self) -> bool:
         """Whether the weights are allocated already."""

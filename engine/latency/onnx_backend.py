@@ -74,7 +74,8 @@ class OnnxBackend(Backend):
     def prepared(self, configuration: Configuration, stop: Event) -> Iterator[ReadyOnnx]:
         """As ``ready``."""
         with memory_errors(self._model.info.name):
-            session = session_of(self._model, self.run_model(configuration), self.key(configuration), stop)
+            run, key = self.run_model(configuration), self.key(configuration)
+            session = session_of(self._model, configuration, run, key, stop)
             with ready(self._model, session, configuration, stop) as prepared:
                 yield prepared
 

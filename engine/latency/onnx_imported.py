@@ -148,11 +148,12 @@ def _kernels_at(
     model: OnnxSession, configuration: Configuration, level: OrtLevel, stop: Event
 ) -> tuple[Kernel, ...] | None:
     """What onnxruntime here makes of the model at ``level``; None where it cannot be asked."""
-    if model.weight_bytes > MOST_WEIGHTS:
+    weights = model.weight_bytes_of(configuration)
+    if weights > MOST_WEIGHTS:
         return None
     folder = new_folder()
     try:
-        if not has_room(folder, model.weight_bytes):
+        if not has_room(folder, weights):
             return None
         run = run_model(model.edited(configuration.edits), configuration.inputs, edited=True)
         options = session_options(1, RuntimeOptions(level=level, spinning=False), run.folder)
@@ -161,7 +162,7 @@ def _kernels_at(
         options.add_session_config_entry(
             "session.optimized_model_external_initializers_min_size_in_bytes", EXTERNAL_BYTES
         )
-        create(model, run, options, "cpu", stop)
+        create(model, configuration, run, options, "cpu", stop)
         return kernels_of(onnx.load(folder / GRAPH, load_external_data=False).graph)
     except CancelledError:
         raise

@@ -82,7 +82,7 @@ def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
         options = session_options(backend.threads, backend.runtime, run.folder)
         options.enable_profiling = True
         options.profile_file_prefix = str(folder / "profile")
-        writes = has_room(folder, model.weight_bytes)
+        writes = has_room(folder, model.weight_bytes_of(configuration))
         if writes:
             options.optimized_model_filepath = str(folder / GRAPH)
             options.add_session_config_entry(
@@ -92,7 +92,7 @@ def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
                 "session.optimized_model_external_initializers_min_size_in_bytes", EXTERNAL_BYTES
             )
         with memory_errors(model.info.name):
-            session = create(model, run, options, backend.device, stop)
+            session = create(model, configuration, run, options, backend.device, stop)
             (folder / WEIGHTS).unlink(missing_ok=True)
             graph = model.edited(configuration.edits).graph
             kernels = kernels_of(onnx.load(folder / GRAPH, load_external_data=False).graph) if writes else ()

@@ -19,6 +19,7 @@ from engine.onnx.run_model import seeded_inputs
 from engine.onnx.running import SILENT, watched
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
+from engine.onnx.weights import every_stored
 
 MOST_TOLD = 3
 """Assumptions that are named in one flag."""
@@ -101,7 +102,7 @@ def assumed_flags(left: Sequence[Assumption]) -> tuple[Flag, ...]:
 def dtype_of(document: Document) -> str:
     """Of most bytes of weights, which decides the kernels; float32 for a model without any."""
     sizes: dict[str, int] = {}
-    for stored in document.stored.values():
+    for stored in every_stored(document.graph):
         sizes[stored.dtype] = sizes.get(stored.dtype, 0) + stored.bytes
     floats = {dtype: size for dtype, size in sizes.items() if dtype in _FLOATS or dtype.endswith("int8")}
     return max(floats or {"float32": 0}, key=lambda dtype: (floats or {"float32": 0})[dtype])

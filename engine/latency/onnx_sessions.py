@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from engine.configuration import Configuration
 from engine.errors import (
     CancelledError,
     EngineError,
@@ -22,6 +23,7 @@ from engine.onnx.run_model import FOLDER_ENTRY, RunModel
 from engine.onnx.running import SILENT, error_code, failed_node, out_of_memory, sentence, watched
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
+from engine.onnx.weights import every_stored
 
 KEPT = 2
 """What is on the screen and its baseline; each has all weights."""
@@ -80,9 +82,14 @@ def session_options(threads: int, options: RuntimeOptions, folder: str = "") -> 
     return made
 
 
-def create(model: OnnxSession, run: RunModel, options: Any, device: str, stop: Event) -> Any:
-    """A new InferenceSession. Raises CancelledError soon after ``stop`` is set, NotEnoughMemoryError, LoadError."""
-    require(Need(loading_bytes(model, run)), model.info.name)
+def create(
+    model: OnnxSession, configuration: Configuration, run: RunModel, options: Any, device: str, stop: Event
+) -> Any:
+    """A new InferenceSession of ``configuration``, as ``run``.
+
+    Raises CancelledError soon after ``stop`` is set, NotEnoughMemoryError, LoadError.
+    """
+    require(Need(loading_bytes(model, configuration, run)), model.info.name)
     if stop.is_set():
         raise CancelledError()
     ort = onnxruntime()
@@ -97,14 +104,14 @@ def create(model: OnnxSession, run: RunModel, options: Any, device: str, stop: E
             raise _load_error(model, error) from error
 
 
-def loading_bytes(model: OnnxSession, run: RunModel) -> int:
+def loading_bytes(model: OnnxSession, configuration: Configuration, run: RunModel) -> int:
     """Memory at most while a session is made: measured 2.6 × the weights of a file that holds them, 1.5 × else."""
-    document = model.document
+    document = model.edited(configuration.edits)
     apart = isinstance(run.model, bytes) or any(
         stored.location is not None and stored.location.file != str(document.path)
-        for stored in document.stored.values()
+        for stored in every_stored(document.graph)
     )
-    return math.ceil(model.weight_bytes * (LOADING_APART if apart else LOADING))
+    return math.ceil(model.weight_bytes_of(configuration) * (LOADING_APART if apart else LOADING))
 
 
 _sessions: WeakKeyDictionary[OnnxSession, OrderedDict[Key, Any]] = WeakKeyDictionary()
@@ -115,14 +122,14 @@ def kept(model: OnnxSession, key: Key) -> Any | None:
     return _sessions.get(model, OrderedDict()).get(key)
 
 
-def session_of(model: OnnxSession, run: RunModel, key: Key, stop: Event) -> Any:
+def session_of(model: OnnxSession, configuration: Configuration, run: RunModel, key: Key, stop: Event) -> Any:
     """The session for ``key``, made if it is not there; the longest unused is given up for it."""
     found = _sessions.setdefault(model, OrderedDict())
     if key not in found:
         while len(found) >= KEPT:
             found.popitem(last=False)
         options = session_options(key.threads, key.options, key.folder)
-        found[key] = create(model, run, options, key.options.device, stop)
+        found[key] = create(model, configuration, run, options, key.options.device, stop)
     found.move_to_end(key)
     model.runtime_has_weights = True
     return found[key]

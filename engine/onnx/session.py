@@ -24,7 +24,7 @@ from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.save import Wanted, save
 from engine.onnx.shapes import NodeError, ShapeEngine, Shapes
 from engine.onnx.structure import Structure
-from engine.onnx.weights import reader
+from engine.onnx.weights import every_stored, reader
 from engine.onnx.zeros import count_zeros
 from engine.open_model import FailedAnalysisError, KeptAnalyses, OpenModel
 from engine.results import Analysis, ModelInfo
@@ -44,9 +44,11 @@ class LoadedOnnx(NamedTuple):
 class _State:
     """The document with one set of edits: what does not depend on the input sizes."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, stop: Event | None = None) -> None:
+        """Raises CancelledError when ``stop`` is set."""
         self.document = document
         self.structure = Structure(document, reader(document))
+        _check(stop)
         self.shapes = ShapeEngine(document)
 
 
@@ -94,7 +96,7 @@ class OnnxSession(OpenModel):
         known = self.kept(configuration) if fast else None
         if known is not None:
             return known
-        state = self._state(configuration.edits)
+        state = self._state(configuration.edits, stop)
         _check(stop)
         try:
             shapes = self._shapes(configuration, state, stop)
@@ -126,12 +128,13 @@ class OnnxSession(OpenModel):
             )
         if needs_run(graph, shapes, len(configuration.inputs)):
             first = next(node.path for node in graph.walk() if node.name == shapes.unknown[0])
+            weights = self.weight_bytes_of(configuration)
             raise RealRunRequiredError(
                 f"The shapes of {self.info.name} cannot be told without running it for real.",
                 layer=first,
                 details=(
                     f"{len(shapes.unknown):,} of {len(graph.nodes):,} nodes have no known shapes, from {first} on.",
-                    f"onnxruntime would read {self.weight_bytes / 2**20:,.0f} MiB of weights and take as long as one"
+                    f"onnxruntime would read {weights / 2**20:,.0f} MiB of weights and take as long as one"
                     " forward pass, for every size.",
                 ),
             )
@@ -201,12 +204,12 @@ class OnnxSession(OpenModel):
                 f"{changed.name} has changed since it was opened.", hint="Open it again.", file=str(changed)
             )
 
-    def _state(self, edits: tuple[Edit, ...]) -> _State:
+    def _state(self, edits: tuple[Edit, ...], stop: Event | None = None) -> _State:
         found = self._states.get(edits)
         if found is None:
             if edits and self.info.no_edits:
                 raise InputError(self.info.no_edits)
-            found = _State(edited(self.document, edits) if edits else self.document)
+            found = _State(edited(self.document, edits, stop) if edits else self.document, stop)
             self._states[edits] = found
         self._states.move_to_end(edits)
         while len(self._states) > KEPT_STATES:
@@ -215,11 +218,9 @@ class OnnxSession(OpenModel):
             del self._states[oldest]
         return found
 
-    @property
-    def weight_bytes(self) -> int:
-        """Of all stored tensors, edits as last applied."""
-        document = self._states[next(reversed(self._states))].document
-        return sum(stored.bytes for stored in document.stored.values())
+    def weight_bytes_of(self, configuration: Configuration) -> int:
+        """Of all stored tensors, those of bodies too."""
+        return sum(stored.bytes for stored in every_stored(self.edited(configuration.edits).graph))
 
     @property
     def has_real_weights(self) -> bool:

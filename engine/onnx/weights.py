@@ -40,12 +40,18 @@ def reader(document: Document, largest: int = STEP) -> Callable[[str], Array | N
 
 def stored_tensors(graph: Graph) -> dict[str, StoredTensor]:
     """Those of the graph and of its bodies by value name; the outermost where a name comes several times."""
-    found: dict[str, StoredTensor] = dict(graph.stored)
+    found: dict[str, StoredTensor] = {}
+    for stored in every_stored(graph):
+        found.setdefault(stored.name, stored)
+    return found
+
+
+def every_stored(graph: Graph) -> Iterator[StoredTensor]:
+    """Those of the graph, then of its bodies: two bodies may use one name."""
+    yield from graph.stored.values()
     for node in graph.walk():
         for body in node.subgraphs.values():
-            for name, stored in body.stored.items():
-                found.setdefault(name, stored)
-    return found
+            yield from body.stored.values()
 
 
 def values_of(document: Document, stored: StoredTensor) -> Array | None:

@@ -476,7 +476,7 @@ def test_what_does_not_fit_is_refused_before_it_is_built(
 ) -> None:
     here = at(image, 1, 3, 32, 32)
     image.analyze(here)
-    monkeypatch.setattr(guard, "free_bytes", lambda: image.weight_bytes // 2)
+    monkeypatch.setattr(guard, "free_bytes", lambda: image.weight_bytes_of(here) // 2)
     with pytest.raises(NotEnoughMemoryError, match="are free"):
         latency.measure(image, here, "live", 1, stop=Event())
     assert not image.has_real_weights
@@ -484,10 +484,43 @@ def test_what_does_not_fit_is_refused_before_it_is_built(
 
 def test_loading_takes_more_than_the_weights(image: OnnxSession, image_file: Path) -> None:
     here = at(image, 1, 3, 32, 32)
-    whole = onnx_sessions.loading_bytes(image, image.model_for_run(here))
-    assert 2 * image.weight_bytes < whole <= 3 * image.weight_bytes
-    apart = onnx_sessions.loading_bytes(image, run_model(image.document, here.inputs, edited=True))
-    assert image.weight_bytes < apart < whole
+    whole = onnx_sessions.loading_bytes(image, here, image.model_for_run(here))
+    weights = image.weight_bytes_of(here)
+    assert 2 * weights < whole <= 3 * weights
+    apart = onnx_sessions.loading_bytes(image, here, run_model(image.document, here.inputs, edited=True))
+    assert weights < apart < whole
+
+
+def test_weights_of_bodies_are_weights(tmp_path: Path) -> None:
+    """The same name in both, as scopes allow; float16, which decides the kernels."""
+    shape, names = (64, 32), ("then", "else")
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("Identity", ["weight"], [f"{name}_out"], name)],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT16, None)],
+            [onnx.numpy_helper.from_array(numpy.full(shape, len(name), numpy.float16), "weight")],
+        )
+        for name in names
+    }
+    nodes = [
+        helper.make_node("If", ["x"], ["chosen"], "choice", **branches),
+        helper.make_node("Cast", ["chosen"], ["y"], "cast", to=TensorProto.FLOAT),
+    ]
+    session = by_hand(tmp_path, nodes, {"x": (TensorProto.BOOL, [])})
+    here = session.default_configuration()
+    assert session.weight_bytes_of(here) == len(names) * 64 * 32 * 2
+    assert latency.measure(session, here, "live", 1, stop=Event()).dtype == "float16"
+
+
+def test_bytes_of_weights_are_those_of_the_edits_asked_for(image: OnnxSession) -> None:
+    here = at(image, 1, 3, 32, 32)
+    layers, head = image.analyze(here).layers, 16 * 10 + 10
+    edited = at(image, 1, 3, 32, 32, edits=(RemoveLayer(layers.path[layers.params.index(head)]),))
+    whole = image.weight_bytes_of(here)
+    assert image.weight_bytes_of(edited) == whole - 4 * head
+    assert image.weight_bytes_of(here) == whole
 
 
 def test_a_run_that_fails_names_its_layer(tmp_path: Path) -> None:
