@@ -55,7 +55,13 @@ def _quantised(document: Document) -> Iterator[str]:
 
 
 def _domains(document: Document) -> Iterator[str]:
-    custom = Counter(node.domain for node in document.graph.walk() if node.domain not in KNOWN)
+    # The model's own functions that stay calls have a sentence of their own.
+    own = {(each.domain, each.name) for each in document.model.functions}
+    custom = Counter(
+        node.domain
+        for node in document.graph.walk()
+        if node.domain not in KNOWN and (node.domain, node.op_type) not in own
+    )
     if custom:
         names = ", ".join(f"{shown(name, 60)} ({count:,})" for name, count in custom.most_common(6))
         yield f"Operators of custom domains are not counted, and nothing of them is loaded: {names}."

@@ -25,6 +25,7 @@ from engine.onnx.document import Document, open_document
 from engine.onnx.dtypes import NUMBERS
 from engine.onnx.graph import StoredTensor
 from engine.onnx.loading import load
+from engine.onnx.session import OnnxSession
 from engine.onnx.weights import reader, stored_tensors, values_of
 from engine.onnx.zeros import count_zeros
 from engine.opening import onnx_path, open_model
@@ -151,16 +152,61 @@ def test_functions_stand_in_the_place_of_their_calls(tmp_path: Path) -> None:
     assert document.notes == ("Its 2 functions stand in the place of their calls.",)
 
 
-def test_functions_of_another_operator_set_stay_calls(tmp_path: Path) -> None:
-    old = files.function("Old", [helper.make_node("Relu", ["a"], ["b"])], opset=13)
+def _with_function_of(opset: int, nodes: list[onnx.NodeProto], own: int = 17) -> onnx.ModelProto:
+    """A model of operator set ``own`` that calls a function of ``opset`` between two others, with shapes written in."""
     made = files.model(
-        [helper.make_node("Old", ["x"], ["y"], domain="local")],
-        functions=[old],
-        domains=(("", 17), ("local", 1)),
+        [
+            helper.make_node("Relu", ["x"], ["h"], "/first/Relu"),
+            helper.make_node("F", ["h"], ["k"], "/block/F", domain="local"),
+            helper.make_node("Relu", ["k"], ["y"], "/last/Relu"),
+        ],
+        outputs=[files.value("y", ["batch", "columns"])],
+        functions=[files.function("F", nodes, opset=opset)],
+        domains=(("", own), ("local", 1)),
     )
-    document = open_document(files.save(made, tmp_path / "net.onnx"))
-    assert [node.label for node in document.graph.nodes] == ["local.Old"]
-    assert document.notes == ("1 function of other operator set versions is left as calls.",)
+    made.graph.value_info.append(files.value("h", ["batch", 32]))
+    return made
+
+
+@pytest.mark.parametrize("opset", [16, 13, 9])
+def test_functions_of_another_operator_set_stand_in_the_place_of_their_calls(
+    opset: int, tmp_path: Path
+) -> None:
+    weight = helper.make_node("Constant", [], ["w"], "weight", value=files.stored("", 32, 32))
+    nodes = [weight, helper.make_node("MatMul", ["a", "w"], ["t"]), helper.make_node("Relu", ["t"], ["b"])]
+    path = files.save(_with_function_of(opset, nodes), tmp_path / "net.onnx")
+    document = open_document(path)
+    assert [node.op_type for node in document.graph.nodes] == ["Relu", "MatMul", "Relu", "Relu"]
+    assert document.notes == ("Its 1 function stands in the place of their calls.",)
+    # What the file says of shapes stays; nothing that holds at one size only is added.
+    assert [each.name for each in document.model.graph.value_info] == ["h"]
+    assert document.model.graph.output == onnx.load(path).graph.output
+    session = OnnxSession(load(path))
+    totals = session.analyze(session.default_configuration()).totals
+    assert totals.macs == 32 * 32
+    assert totals.params == 32 * 32
+
+
+def test_nodes_of_a_function_become_those_of_the_model_s_operator_set(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ReduceSum", ["a"], ["b"], axes=[1], keepdims=1)]
+    document = open_document(files.save(_with_function_of(11, nodes), tmp_path / "net.onnx"))
+    reduced = next(node for node in document.graph.nodes if node.op_type == "ReduceSum")
+    # Since set 13 the axes are an input.
+    assert len(reduced.inputs) == 2 and "axes" not in reduced.attributes
+    onnx.checker.check_model(document.model)
+
+
+def test_functions_that_cannot_be_converted_stay_calls_and_are_named(tmp_path: Path) -> None:
+    nodes = [helper.make_node("LayerNormalization", ["a", "a"], ["b"])]
+    made = _with_function_of(17, nodes, own=9)
+    path = files.save(made, tmp_path / "net.onnx")
+    document = open_document(path)
+    assert [node.label for node in document.graph.nodes] == ["Relu", "local.F", "Relu"]
+    assert "custom domain" not in load(path).info.note
+    assert document.notes == (
+        "Its 1 function local.F is written for operator set 17, cannot be converted to the model's, 9, and is not"
+        " counted: export the model again with one operator set.",
+    )
 
 
 def test_every_node_has_a_name_of_its_own(tmp_path: Path) -> None:
