@@ -135,12 +135,12 @@ class CurvePanel(Panel):
                 there = positions(workspace.specs, moving, like)
                 before = collect(there, workspace.points, [baseline])
                 measured_before = self._dots(there, before)
-        labels = [workspace.dim_of(each).label for each in moving]
+        names = [sizes.name_of(workspace.specs, each) for each in moving]
         dim = workspace.dim_of(symbol)
         return CurveData(
             dim,
-            sweep_name(sizes.name_of(workspace.specs, each) for each in moving),
-            axis_label(labels),
+            sweep_name(names),
+            axis_label(names, dim.label),
             metric,
             now,
             before,

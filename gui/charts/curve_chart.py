@@ -280,7 +280,8 @@ class CurveChart(ChartCanvas):
             x = round(self.x(size)) + 0.5
             painter.drawLine(QPointF(x, bottom + 1), QPointF(x, bottom + 4))
         label = QRectF(self._plot.left(), bottom + 18, self._plot.width(), 16)
-        self.brush.small_text(painter, label, data.axis, Qt.AlignmentFlag.AlignHCenter)
+        name = self.brush.small_metrics.elidedText(data.axis, Qt.TextElideMode.ElideMiddle, label.width())
+        self.brush.small_text(painter, label, name, Qt.AlignmentFlag.AlignHCenter)
 
     def _paint_line(self, painter: QPainter, sweep: Sweep, before: bool) -> None:
         assert self._data is not None

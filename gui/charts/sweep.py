@@ -190,9 +190,9 @@ def sweep_name(labels: Iterable[str]) -> str:
     return "resolution" if set(names) == {"height", "width"} else " = ".join(names)
 
 
-def axis_label(labels: Iterable[str]) -> str:
-    """``height = width (pixels)``; the unit is left out where a dimension has none."""
-    names = list(dict.fromkeys(labels))
-    unit = UNITS.get(names[0], "") if names else ""
-    name = " = ".join(names)
+def axis_label(names: Iterable[str], label: str = "") -> str:
+    """``height = width (pixels)``; the unit is that of ``label`` (the first name), and left out where it has none."""
+    shown = list(dict.fromkeys(names))
+    unit = UNITS.get(label or shown[0], "") if shown else ""
+    name = " = ".join(shown)
     return f"{name} ({unit})" if unit else name

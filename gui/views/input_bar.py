@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -38,7 +39,7 @@ REFUSALS_MS = 120
 GUARDS_OFF = "⚠ guards off"
 NO_PROMISE = f"{GUARDS_OFF}: no promise for other sizes"
 MOST_ROWS = 3
-"""More inputs than this scroll; half a row more shows that there are others."""
+"""More inputs than this scroll, by whole rows."""
 ROW_GAP = 4
 TITLE_PX = 160
 ROWS_PX = 240
@@ -110,19 +111,28 @@ class InputBar(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(16)
         self._grid.setVerticalSpacing(ROW_GAP)
-        shown: set[str] = set()
+        row_of: dict[str, int] = {}
         titles: list[ElidedLabel] = []
+        members: list[list[str]] = []
+        """Names of the inputs of each row."""
         for spec in self._workspace.specs:
             symbols = [dim.symbol for dim in spec.dims if dim.symbol is not None]
-            fresh = list(dict.fromkeys(symbol for symbol in symbols if symbol not in shown))
-            if symbols and not fresh and titles:
-                titles[-1].setText(f"{titles[-1].text()}, {spec.name}")
+            fresh = list(dict.fromkeys(symbol for symbol in symbols if symbol not in row_of))
+            if symbols and not fresh:
+                members[row_of[self._owning(symbols)]].append(spec.name)
                 continue
-            shown.update(fresh)
+            row_of |= dict.fromkeys(fresh, len(titles))
             titles.append(self._add_row(len(titles), spec, fresh))
-        for title in titles:
+            members.append([spec.name or "input"])
+        short = short_names([name for names in members for name in names])
+        for title, names in zip(titles, members, strict=True):
+            words = ", ".join(names)
+            title.setText(words)
+            if title.sizeHint().width() > TITLE_PX:
+                title.setText(", ".join(short[name] for name in names))
+            title.setAccessibleName(f"Input {words}")
             title.setFixedWidth(min(title.sizeHint().width(), TITLE_PX))
-            title.setToolTip(plain_tooltip(f"Input {title.text()}\n{title.whatsThis()}"))
+            title.setToolTip(plain_tooltip(f"Input {words}\n{title.whatsThis()}"))
         if not self._workspace.specs:
             self._grid.addLayout(self._empty_row(), 0, 0)
         if not self._add_size_note():
@@ -130,6 +140,10 @@ class InputBar(QWidget):
         self._scroll.show_rows(self._body)
         self._show_assumptions()
         self._refusals_timer.start()
+
+    def _owning(self, symbols: list[str]) -> str:
+        """The size that an input without one of its own is said to belong to: all of them have the batch."""
+        return next((each for each in symbols if self._workspace.dim_of(each).label != "batch"), symbols[0])
 
     def _empty_row(self) -> QHBoxLayout:
         """Nothing is open: what is on its way, or the things to do."""
@@ -264,6 +278,7 @@ class RowsScroll(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.viewport().setAutoFillBackground(False)
+        self.verticalScrollBar().valueChanged.connect(self._stop_at_row)
 
     def show_rows(self, body: QWidget) -> None:
         """Replace what is shown; the former rows are deleted."""
@@ -275,6 +290,20 @@ class RowsScroll(QScrollArea):
         # setWidget turns it on; the window's ground is to show through.
         body.setAutoFillBackground(False)
         self.updateGeometry()
+        self.verticalScrollBar().setSingleStep(self._row_px())
+
+    def _row_px(self) -> int:
+        """From one row to the next, all as high as the highest."""
+        body = self.widget()
+        grid = body.layout() if body is not None else None
+        rows = grid.rowCount() if isinstance(grid, QGridLayout) else 1
+        return (body.sizeHint().height() + ROW_GAP) // rows if body is not None else ROW_GAP
+
+    def _stop_at_row(self, value: int) -> None:
+        """No row is cut."""
+        bar, step = self.verticalScrollBar(), self._row_px()
+        if value != bar.maximum():
+            bar.setValue(min(round(value / step) * step, bar.maximum()))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -289,14 +318,38 @@ class RowsScroll(QScrollArea):
         rows = grid.rowCount() if isinstance(grid, QGridLayout) else 1
         height = wanted.height()
         if rows > MOST_ROWS:
-            one = (height + ROW_GAP) / rows
-            height = int(MOST_ROWS * one + one / 2)
+            height = MOST_ROWS * self._row_px() - ROW_GAP
         if body.minimumSizeHint().width() > self.width() > 0:
             height += self.horizontalScrollBar().sizeHint().height()
         return QSize(wanted.width(), height)
 
     def minimumSizeHint(self) -> QSize:
         return QSize(ROWS_PX, self.sizeHint().height())
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Names in which the parts that tell nothing apart are elided: ``…3…key`` of ``past.3.self_attention.key``.
+
+    Compared are names of equally many parts between points and slashes; a name without others like it stays.
+    """
+    alike: dict[int, list[tuple[str, list[str]]]] = {}
+    for name in dict.fromkeys(names):
+        parts = re.split(r"[./]", name)
+        alike.setdefault(len(parts), []).append((name, parts))
+    short: dict[str, str] = {}
+    for group in alike.values():
+        told = [len(set(column)) > 1 for column in zip(*(parts for _, parts in group), strict=True)]
+        for name, parts in group:
+            kept = "".join(
+                part if shows else "\0" for part, shows in zip(_joined(parts, told), told, strict=True)
+            )
+            short[name] = re.sub("\0+", "…", kept) if len(group) > 1 else name
+    return short
+
+
+def _joined(parts: list[str], told: list[bool]) -> list[str]:
+    """``parts`` with a point before those that follow one that is shown too."""
+    return [f".{part}" if at and told[at - 1] else part for at, part in enumerate(parts)]
 
 
 def _fixed_text(spec: InputSpec) -> str:

@@ -6,13 +6,14 @@ from functools import partial
 
 from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QValidator
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSpinBox, QToolButton, QWidget
 
 from engine.graph import Dim
 from gui import sizes
 from gui.asked import REPORT_REASON
 from gui.refusals import refusals
 from gui.theme import ThemeManager
+from gui.views.elided_label import ElidedLabel
 from gui.views.shortcut_keys import is_window_key
 from gui.views.size_slider import SizeSlider
 from gui.workspace import Workspace
@@ -22,6 +23,8 @@ NARROW = 120
 """Widest slider of the first size of an input, and of the others."""
 MAX_DIGITS = 12
 """Of a number that is typed; no range needs more."""
+LABEL_PX = 176
+"""Longer names of sizes are elided."""
 
 
 class NumberField(QSpinBox):
@@ -100,8 +103,10 @@ class SizeControl(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
-        self._label = QLabel(" × ".join(map(self._name_of, self._symbols)), self)
+        self._label = ElidedLabel(" × ".join(map(self._name_of, self._symbols)), self)
         self._label.setProperty("role", "secondary")
+        self._label.ensurePolished()
+        self._label.setFixedWidth(min(self._label.sizeHint().width(), LABEL_PX))
         layout.addWidget(self._label)
         for name, dim in zip(self._symbols, dims, strict=True):
             slider = self._make_slider(theme, name, dim, WIDE if wide else NARROW)

@@ -148,6 +148,7 @@ def test_axis_words() -> None:
     assert sweep.axis_label(["height", "width"]) == "height = width (pixels)"
     assert sweep.axis_label(["sequence"]) == "sequence (tokens)"
     assert sweep.axis_label(["features"]) == "features"
+    assert sweep.axis_label(["past_length"], "sequence") == "past_length (tokens)"
 
 
 # -- the panel -------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.contents import Contents
 from engine.errors import ErrorInfo
 from engine.files import read
+from gui import tooltips
 from gui.callables import candidates
 from gui.foreign_text import LONGEST_WORD, menu_text, one_line, short_words, visible
 from gui.opening import ArchitectureRequest
@@ -167,3 +168,9 @@ def test_the_zoo_is_asked_for_once(theme: ThemeManager, qtbot: QtBot, tmp_path: 
     dialog.zoo_wanted.connect(lambda: asked.append(True))
     qtbot.keyClicks(dialog.field, "torchv")
     assert len(asked) == 1
+
+
+def test_a_tooltip_breaks_words_that_no_screen_is_wide_enough_for() -> None:
+    lines = plain_tooltip("one " + "x" * 300).split("\n")
+    assert max(map(len, lines)) <= 4 + tooltips.LONGEST_WORD and "".join(lines) == "one " + "x" * 300
+    assert plain_tooltip("x" * tooltips.LONGEST_WORD) == "x" * tooltips.LONGEST_WORD

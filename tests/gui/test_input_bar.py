@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from onnx import helper
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtTest import QTest
@@ -13,9 +16,12 @@ from engine.errors import ErrorInfo
 from engine.protocol import Point
 from gui.asked import REPORT_REASON
 from gui.main_window import MainWindow
-from gui.views.size_control import NumberField
+from gui.views.elided_label import ElidedLabel
+from gui.views.input_bar import MOST_ROWS, ROW_GAP, RowsScroll, short_names
+from gui.views.size_control import LABEL_PX, NumberField
 from gui.views.size_slider import SizeSlider
 from tests.gui.conftest import ANSWER_MS, open_model, wait_current
+from tests.onnx_models import hand_made
 
 
 @pytest.fixture
@@ -276,3 +282,49 @@ def test_inputs_that_move_together_share_a_row(window: MainWindow, qtbot: QtBot)
     titles = [label.text() for label in window.input_bar.findChildren(QLabel)]
     assert ", ".join(names) in titles
     assert len(window.input_bar.controls) == 2
+
+
+def test_an_input_without_a_size_of_its_own_stands_where_its_size_is(
+    window: MainWindow, qtbot: QtBot, tmp_path: Path
+) -> None:
+    inputs: dict[str, list[int | str]] = {
+        "text": ["batch", "words", 4],
+        "sound": ["batch", "samples" + "s" * 90, 4],
+        "mask": ["batch", "words", 4],
+    }
+    nodes = [helper.make_node("Mul", ["text", "mask"], ["y"]), helper.make_node("Relu", ["sound"], ["z"])]
+    open_model(qtbot, window.workspace, str(hand_made(tmp_path / "two.onnx", nodes, inputs, ["y", "z"], {})))
+    titles = [label.text() for label in window.input_bar.findChildren(ElidedLabel) if label.whatsThis()]
+    assert titles == ["text, mask", "sound"]
+    labels = [label for label in window.input_bar.findChildren(ElidedLabel) if "sss" in label.text()]
+    assert labels and all(label.width() <= LABEL_PX for label in labels)
+
+
+def test_names_show_what_tells_them_apart() -> None:
+    caches = [f"past.{i}.self.{which}" for i in range(2) for which in ("key", "value")]
+    assert short_names([*caches, "x"]) == {
+        "past.0.self.key": "…0…key",
+        "past.0.self.value": "…0…value",
+        "past.1.self.key": "…1…key",
+        "past.1.self.value": "…1…value",
+        "x": "x",
+    }
+    assert short_names(["a/b", "c/d"]) == {"a/b": "a.b", "c/d": "c.d"}
+    assert short_names(["ids", "mask"]) == {"ids": "ids", "mask": "mask"}
+    assert short_names(["same", "same"]) == {"same": "same"}
+
+
+def test_many_inputs_scroll_by_whole_rows(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    inputs: dict[str, list[int | str]] = {f"x{i}": [f"size{i}", 4] for i in range(8)}
+    nodes = [helper.make_node("Relu", [name], [f"y{name}"]) for name in inputs]
+    outputs = [f"y{name}" for name in inputs]
+    open_model(qtbot, window.workspace, str(hand_made(tmp_path / "eight.onnx", nodes, inputs, outputs, {})))
+    rows = window.findChild(RowsScroll, "input_rows")
+    assert rows is not None
+    bar = rows.verticalScrollBar()
+    step = bar.singleStep()
+    qtbot.waitUntil(lambda: abs(rows.viewport().height() - (MOST_ROWS * step - ROW_GAP)) <= 1)
+    bar.setValue(step + step // 3)
+    assert bar.value() == step
+    bar.setValue(bar.maximum())
+    assert bar.value() == bar.maximum() and bar.maximum() % step <= 1
