@@ -19,7 +19,7 @@ from engine.files.onnx_outline import kept_bytes, outline
 from engine.files.regions import DAMAGED, open_file
 from engine.onnx.functions import inlined
 from engine.onnx.graph import Graph, Location, StoredTensor
-from engine.onnx.reading import graph_of
+from engine.onnx.reading import graph_of, plain_graph
 from engine.onnx.tidy import tidy
 
 
@@ -49,8 +49,9 @@ class Document:
         return self.graph.stored
 
     def with_model(self, model: onnx.ModelProto) -> Document:
-        """The same file with an edited graph, whose nodes keep the names of ``model``."""
-        return _document(self.path, model, self.notes)
+        """The same file with an edited graph, whose nodes keep the names of ``model`` and have no paths yet."""
+        graph = plain_graph(model, _Finder(self.path).find)
+        return Document(self.path, model, graph, _locations(graph), self.notes)
 
 
 def open_document(path: Path) -> Document:
@@ -65,7 +66,9 @@ def open_document(path: Path) -> Document:
             content = outline(region, Budget(), ExternalFiles(path).own_name)
         model = _parsed(path, content)
         model, notes = inlined(model)
-        return _document(path, model, (*notes, *tidy(model)))
+        told = (*notes, *tidy(model))
+        graph = graph_of(model, _Finder(path).find)
+        return Document(path, model, graph, _locations(graph), told)
     except LoadError as error:
         if error.file:
             raise
@@ -90,11 +93,6 @@ def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
     if not model.HasField("graph"):
         raise LoadError(f"{shown(path.name)} holds no graph.", hint=DAMAGED)
     return model
-
-
-def _document(path: Path, model: onnx.ModelProto, notes: tuple[str, ...]) -> Document:
-    graph = graph_of(model, _Finder(path).find)
-    return Document(path, model, graph, _locations(graph), notes)
 
 
 class _Finder:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from threading import Event
+from typing import Any, NamedTuple
 
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, shape_inference
 
 from engine.edits import Edit, SetAttribute, Value
-from engine.errors import InputError
+from engine.errors import CancelledError, InputError
 from engine.graph import AttributeValue, Shape
 from engine.onnx import edit_lines
 from engine.onnx.attributes import WEIGHT_INPUT, checked, resolve, shown_attributes, spatial_rank
 from engine.onnx.document import Document
 from engine.onnx.dtypes import dtype_name
 from engine.onnx.graph import Graph, Node, attribute_value
-from engine.onnx.joins import Join, Joins, is_within
+from engine.onnx.joins import Join, Joins, below, is_within
 from engine.onnx.names import parents
 from engine.onnx.run_model import VALUE_FIELDS, forget_shapes, graphs, tensors
 
@@ -63,12 +65,13 @@ def opsets(document: Document) -> dict[str, int]:
     }
 
 
-def edited(document: Document, edits: Iterable[Edit]) -> EditedDocument:
+def edited(document: Document, edits: Iterable[Edit], stop: Event | None = None) -> EditedDocument:
     """``document`` with ``edits``, in their order; it stays as it is itself.
 
-    Raises InputError for a layer, field or value that does not fit, and for a layer that cannot be taken out.
+    Raises InputError for a layer, field or value that does not fit, and for a layer that cannot be taken out;
+    CancelledError when ``stop`` is set, between two passes over the graph.
     """
-    editor = _Editor(document)
+    editor = _Editor(document, stop or Event())
     for edit in edits:
         if isinstance(edit, SetAttribute):
             editor.set(edit)
@@ -96,8 +99,9 @@ def dtypes(document: Document) -> dict[str, str]:
 class _Editor:
     """A copy of a document's graph, being edited."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, stop: Event) -> None:
         self._original = document
+        self._stop = stop
         self._opsets = opsets(document)
         self._model = onnx.ModelProto()
         self._model.CopyFrom(document.model)
@@ -116,8 +120,11 @@ class _Editor:
     def document(self) -> EditedDocument:
         """What the edits made of the document."""
         forget_shapes(self._model)
+        self._check()
         plain = self._original.with_model(self._model)
+        self._check()
         _adopt(plain.graph, self._original.graph, self._kept)
+        self._check()
         values = {each.name: getattr(plain, each.name) for each in fields(Document)}
         values["locations"] = {
             name: location for name, location in plain.locations.items() if name not in self._remade
@@ -130,9 +137,14 @@ class _Editor:
             lines=tuple(self._lines),
         )
 
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise CancelledError()
+
     # -- attributes ----------------------------------------------------------------------------------------------
 
     def set(self, edit: SetAttribute) -> None:
+        self._check()
         place = self._place(edit.layer)
         name, value = resolve(place.node, edit.field, edit.value, self._opsets)
         value = checked(place.node, name, value, self._opsets, self._rank(place.node))
@@ -250,8 +262,12 @@ class _Editor:
         if not path:
             raise InputError("The model itself cannot be removed.", hint="Remove layers inside it.")
         self._require_there(path)
+        self._check()
         if self._joins is None:
-            self._joins = Joins(self._original.graph, dtypes(self._original))
+            known = dtypes(self._original)
+            self._check()
+            self._joins = Joins(self._original.graph, known)
+            self._check()
         joins = self._joins.of(path)
         if not joins:
             raise _no_layer(path, self._places)
@@ -265,6 +281,7 @@ class _Editor:
                 self._kept.setdefault(join.after, path)
             elif join.after:
                 instead[join.after] = before
+            self._check()
             self._take_out(join, kept)
             gone += [
                 node.outputs
@@ -273,9 +290,12 @@ class _Editor:
             ]
         self._instead.update(instead)
         _rename_reads(self._model.graph, instead)
+        self._check()
         dead, unused = _drop_unused(self._model.graph, self._joins.read)
-        for node in [place.node for place in self._places.values() if place.node.outputs in dead]:
-            del self._places[node.path]
+        lost = set(dead)
+        for top in [place.node for place in self._places.values() if place.node.outputs in lost]:
+            for node in (top, *below(top)):
+                self._places.pop(node.path, None)
         self._removed.append(path)
         self._lines.append(
             tuple(edit_lines.remove(path, [*gone, *dead], instead, kept, unused, bodies=self._has_bodies))
@@ -294,14 +314,15 @@ class _Editor:
             return  # all of it went with what an earlier edit took out
         gone = {node.outputs for node in join.nodes}
         graph = place.graph
-        for index in reversed(range(len(graph.node))):
-            node = graph.node[index]
+        taken = []
+        for index, node in enumerate(graph.node):
             if tuple(node.output) not in gone:
                 continue
             if join.after in kept and join.after in node.output:
                 node.CopyFrom(helper.make_node("Identity", [kept[join.after]], [join.after], name=node.name))
             else:
-                del graph.node[index]
+                taken.append(index)
+        _delete(graph.node, taken)
 
 
 def _places(graph: Graph, proto: GraphProto) -> Iterator[_Place]:
@@ -323,6 +344,7 @@ def _places(graph: Graph, proto: GraphProto) -> Iterator[_Place]:
 def _adopt(graph: Graph, original: Graph, kept: dict[str, str]) -> None:
     """Give the nodes of an edited graph the names and paths that they had; ``kept`` says those of new ones."""
     waiting = [(graph, original)]
+    had = {node.path for node in original.walk()}
     paths: set[str] = set()
     while waiting:
         new, old = waiting.pop()
@@ -339,6 +361,9 @@ def _adopt(graph: Graph, original: Graph, kept: dict[str, str]) -> None:
                     for name, body in node.subgraphs.items()
                     if name in same.subgraphs
                 ]
+            else:
+                free = (f"{path}_{number}" for number in itertools.count(2))
+                node.path = next(each for each in free if each not in had and each not in paths)
             paths.add(node.path)
 
 
@@ -400,39 +425,71 @@ def _drop_unused(graph: GraphProto, read_before: Collection[str]) -> tuple[list[
     Returns outputs of the nodes and names of the initializers.
     """
     every = list(graphs(graph))
-    read = Counter(name for each in every for node in each.node for name in node.input)
+    nodes = [(each, index, node) for each in every for index, node in enumerate(each.node)]
+    makers = {name: found for found in nodes for name in found[2].output if name}
+    read = Counter(name for _, _, node in nodes for name in node.input)
     read.update(value.name for each in every for value in each.output)
+    gone: dict[int, list[int]] = {}
     dead: list[Outputs] = []
-    changed = True
-    while changed:
-        changed = False
-        for each in every:
-            for index in reversed(range(len(each.node))):
-                outputs = tuple(each.node[index].output)
-                if any(read[name] for name in outputs) or not any(name in read_before for name in outputs):
-                    continue
-                read.subtract(name for inner in _with_bodies(each.node[index]) for name in inner)
-                del each.node[index]
-                dead.append(outputs)
-                changed = True
+    seen: set[tuple[int, int]] = set()
+    waiting = nodes
+    while waiting:
+        holder, index, node = waiting.pop()
+        outputs = tuple(node.output)
+        if (id(holder), index) in seen or any(read[name] for name in outputs):
+            continue
+        if not any(name in read_before for name in outputs):
+            continue
+        seen.add((id(holder), index))
+        gone.setdefault(id(holder), []).append(index)
+        dead.append(outputs)
+        # What its bodies hold goes with it, and reads nothing any more.
+        seen.update((id(body), place) for body in _bodies(node) for place in range(len(body.node)))
+        for name in (name for inner in _with_bodies(node) for name in inner):
+            read[name] -= 1
+            if not read[name] and name in makers:
+                waiting.append(makers[name])
+    for each in every:
+        _delete(each.node, sorted(gone.get(id(each), ())))
     unused = []
     for each in every:
-        for index in reversed(range(len(each.initializer))):
-            name = each.initializer[index].name
-            if name in read_before and not read[name]:
-                del each.initializer[index]
-                unused.append(name)
-                for position in reversed(range(len(each.input))):
-                    if each.input[position].name == name:
-                        del each.input[position]
+        stored = [
+            index
+            for index, tensor in enumerate(each.initializer)
+            if _is_unused(tensor.name, read, read_before)
+        ]
+        names = {each.initializer[index].name for index in stored}
+        _delete(each.initializer, stored)
+        _delete(each.input, [index for index, value in enumerate(each.input) if value.name in names])
+        unused += sorted(names)
     return dead, unused
+
+
+def _is_unused(name: str, read: Counter[str], read_before: Collection[str]) -> bool:
+    return name in read_before and not read[name]
+
+
+def _delete(field: Any, indices: Sequence[int]) -> None:
+    """Delete the elements at ``indices``, which are in order, of a repeated field: a run of them at once."""
+    end = len(indices)
+    while end:
+        start = end - 1
+        while start and indices[start - 1] == indices[start] - 1:
+            start -= 1
+        del field[indices[start] : indices[end - 1] + 1]
+        end = start
 
 
 def _with_bodies(node: NodeProto) -> Iterator[Iterable[str]]:
     """Names that ``node`` reads, and those that are read in its bodies."""
     yield node.input
+    for body in _bodies(node):
+        yield from (inner.input for inner in body.node)
+        yield (value.name for value in body.output)
+
+
+def _bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The bodies of ``node`` and theirs; the same objects as long as somebody has them."""
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH:
-            for body in graphs(attribute.g):
-                yield from (inner.input for inner in body.node)
-                yield (value.name for value in body.output)
+            yield from graphs(attribute.g)

@@ -58,7 +58,7 @@ class Joins:
             if (nodes := [node for node in graph.nodes if is_within(node.path, path)])
         ]
         # What a body holds goes with the node that has the body.
-        inside = {id(node) for nodes in holders for top in nodes for node in _below(top)}
+        inside = {id(node) for nodes in holders for top in nodes for node in below(top)}
         tops = [[node for node in nodes if id(node) not in inside] for nodes in holders]
         return [self._join(path, part) for nodes in tops for part in self._parts(nodes)]
 
@@ -80,7 +80,7 @@ class Joins:
             yield sorted(part, key=lambda node: order[id(node)])
 
     def _join(self, path: str, nodes: list[Node]) -> Join:
-        own = {id(each) for node in nodes for each in (node, *_below(node))}
+        own = {id(each) for node in nodes for each in (node, *below(node))}
         made = [name for node in nodes for name in node.outputs if name]
         read_outside = [name for name in made if self._is_read_outside(name, own)]
         if not read_outside:
@@ -150,7 +150,7 @@ def _graphs(graph: Graph) -> Iterator[tuple[Node | None, Graph]]:
             yield node, body
 
 
-def _below(node: Node) -> Iterator[Node]:
+def below(node: Node) -> Iterator[Node]:
     """The nodes of all bodies of ``node``."""
     for body in node.subgraphs.values():
         yield from body.walk()

@@ -42,9 +42,14 @@ def graph_of(model: onnx.ModelProto, find: Find) -> Graph:
 
     Raises LoadError for a tensor that cannot be what it says, and what ``find`` raises.
     """
-    graph = _graph(model.graph, find)
+    graph = plain_graph(model, find)
     names.give_paths(graph)
     return graph
+
+
+def plain_graph(model: onnx.ModelProto, find: Find) -> Graph:
+    """As graph_of, without the paths."""
+    return _graph(model.graph, find)
 
 
 def tensor_facts(tensor: TensorProto, name: str = "") -> StoredTensor:

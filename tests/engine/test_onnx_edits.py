@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy
@@ -16,14 +17,16 @@ from torch import Tensor, nn
 from engine.api import analyze_columns, open_session
 from engine.configuration import Configuration
 from engine.edits import Edit, RemoveLayer, SetAttribute, add_edit, parse_set
-from engine.errors import InputError
+from engine.errors import CancelledError, InputError
 from engine.graph import InputShape
+from engine.onnx.edits import edited
 from engine.onnx.loading import load
 from engine.onnx.run_model import FOLDER_ENTRY, RunModel, seeded_inputs
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
 from engine.results import Analysis
 from tests.conftest import sampled
+from tests.engine.onnx_text import document, parsed
 from tests.onnx_models import export, randomised
 
 INPUT = (1, 3, 32, 32)
@@ -401,6 +404,46 @@ def test_what_only_a_removed_layer_needed_goes_with_it(tmp_path: Path) -> None:
     after = analysed(session, RemoveLayer("flat"))
     assert after.output_shapes == ((2, 3, 4),) and after.layers.id == ("relu:Relu", "tanh:Tanh")
     assert not session.edited((RemoveLayer("flat"),)).stored
+
+
+def test_what_a_branch_that_goes_read_stays_for_those_that_still_read_it(tmp_path: Path) -> None:
+    """The If, its branches and what only they need go with the sum; ``kept`` has another reader."""
+    text = """agraph (float[N,6] x, bool[1] flag) => (y) {
+        kept = Sigmoid(x) own = Tanh(x)
+        [choice] c = If (flag) <
+            then_branch = big () => (t) { a = Relu(kept) t = Add(a, own) },
+            else_branch = small () => (e) { e = Neg(kept) }
+        >
+        [tail] d = Add(c, w) r = Relu(kept) z = Shape(d) y = Reshape(r, z)
+    }"""
+    model = parsed(text, {"w": (6,)})
+    opened = document(model, tmp_path)
+    made = edited(opened, (RemoveLayer(opened.graph.nodes[-1].path),))
+    assert [node.op_type for node in made.graph.nodes] == ["Sigmoid", "Relu", "Identity"]
+    assert not made.stored and [each.name for each in opened.stored.values()] == ["w"]
+
+
+def test_a_long_chain_goes_at_once_and_the_edit_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    """Half of the nodes are needed by nothing once the last one is gone."""
+    count = 3_000
+    nodes = [helper.make_node("Relu", [f"a{i}" if i else "x"], [f"a{i + 1}"], f"a{i}") for i in range(count)]
+    nodes += [helper.make_node("Neg", [f"b{i}" if i else "x"], [f"b{i + 1}"], f"b{i}") for i in range(count)]
+    nodes.append(helper.make_node("Shape", [f"b{count}"], ["s"], "sizes"))
+    nodes.append(helper.make_node("Reshape", [f"a{count}", "s"], ["y"], "reshape"))
+    graph = helper.make_graph(
+        nodes, "chains",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 4))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4))],
+    )  # fmt: skip
+    opened = document(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path)
+    made = edited(opened, (RemoveLayer("reshape"),))
+    assert [node.path for node in made.graph.nodes] == [*(f"a{i}" for i in range(count)), "reshape"]
+    assert len(made.model.graph.node) == count + 1 and made.model.graph.node[-1].op_type == "Identity"
+    stop = Event()
+    stop.set()
+    for edit in (RemoveLayer("reshape"), SetAttribute("reshape", "allowzero", 1)):
+        with pytest.raises(CancelledError):
+            edited(opened, (edit,), stop)
 
 
 def test_a_weight_is_made_anew_only_where_it_belongs_to_one_layer(tmp_path: Path) -> None:
