@@ -25,6 +25,11 @@ FLAGS = frozenset(
 )  # fmt: skip
 """Attributes of ONNX nodes that are 0 or 1."""
 
+RESHAPING = {
+    "kernel_size": "kernel", "kernel_shape": "kernel", "group": "number of groups", "groups": "number of groups",
+}  # fmt: skip
+"""Fields that give a convolution's weight another shape, and what they are called."""
+
 Value: TypeAlias = int | float | str | tuple[int, ...]
 
 
@@ -92,6 +97,21 @@ def add_edit(edits: tuple[Edit, ...], new: Edit) -> tuple[Edit, ...]:
         return not (isinstance(old, SetAttribute) and old.layer == new.layer and old.field == new.field)
 
     return (*filter(survives, edits), new)
+
+
+def new_weights(edits: tuple[Edit, ...], convolutions: Collection[str]) -> dict[str, str]:
+    """Layers whose weights have other shapes after ``edits``, and so no values, each with a sentence that says so.
+
+    ``convolutions`` are the layers whose kernel and groups are the shape of a weight.
+    """
+    why: dict[str, list[str]] = {}
+    for edit in edits:
+        if isinstance(edit, SetAttribute) and edit.field in RESHAPING and edit.layer in convolutions:
+            why.setdefault(edit.layer, []).append(RESHAPING[edit.field])
+    return {
+        layer: f"The weights of {layer} are new and random: its {' and '.join(what)} changed."
+        for layer, what in why.items()
+    }
 
 
 def parse_set(text: str, *, any_field: bool = False) -> SetAttribute:

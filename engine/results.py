@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.configuration import Configuration
-from engine.edits import Edit, python_lines
+from engine.edits import RESHAPING, Edit, SetAttribute, new_weights, python_lines
 from engine.graph import Assumption, AttributeValue, Shape
 from engine.measurement import Latency, LayerTimes
 from engine.metrics import METRIC, ratio
@@ -276,6 +276,16 @@ class Analysis(Struct, frozen=True):
         """Whether the measured columns are those of another configuration, or of a file, and must not look current."""
         times = self.layer_times
         return times is not None and (times.origin is not None or times.configuration != self.configuration)
+
+    @property
+    def new_weights(self) -> dict[str, str]:
+        """Layers whose weights the edits made anew, with random values, each with a sentence that says so."""
+        edits = self.configuration.edits
+        if not any(isinstance(edit, SetAttribute) and edit.field in RESHAPING for edit in edits):
+            return {}
+        layers = self.layers
+        rows = zip(layers.path, layers.family, strict=True)
+        return new_weights(edits, {path for path, family in rows if family == "convolution"})
 
     def python_lines(self, edits: tuple[Edit, ...] | None = None) -> list[str]:
         """The edits (or others of the same model) as lines of Python for a module called ``model``.

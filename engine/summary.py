@@ -60,7 +60,7 @@ class Summary:
     where: tuple[Sentence, ...]
     contributors: tuple[Contributor, ...]
     circumstances: tuple[str, ...]
-    """Changes of input, of assumed sizes, of the model itself."""
+    """Changes of input, of assumed sizes, of the model itself; weights that have no values any more."""
     python: tuple[str, ...]
     """The edits of the analysis; also given when nothing changed against the baseline."""
     params: Reconciliation | None = None
@@ -365,7 +365,8 @@ def _circumstances(analysis: Analysis, baseline: Analysis) -> list[str]:
         if assumed.get(key) != value:
             was = f"{assumed[key]:,} → " if key in assumed else ""
             lines.append(f"{key}: {was}{value:,}")
-    return lines
+    known = set(baseline.new_weights.values())
+    return [*lines, *(sentence for sentence in analysis.new_weights.values() if sentence not in known)]
 
 
 def input_change(before: InputShape, after: InputShape) -> str:

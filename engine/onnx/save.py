@@ -15,12 +15,13 @@ import onnx
 from onnx import checker, shape_inference
 
 from engine.contents import shown
-from engine.edits import Edit, RemoveLayer
+from engine.edits import Edit, RemoveLayer, new_weights
 from engine.errors import CancelledError, EngineError, ExportError
 from engine.export.files import reason
 from engine.files.onnx_external import is_text
 from engine.graph import InputShape, Shape
 from engine.numbers import size as size_words
+from engine.onnx.attributes import WEIGHT_INPUT
 from engine.onnx.document import Document, open_document
 from engine.onnx.edit_lines import text
 from engine.onnx.edits import EditedDocument
@@ -41,6 +42,7 @@ SUFFIX = ".onnx"
 SPARE = 16 * 2**20
 """Bytes that a disk keeps free beyond what is written."""
 EDITS_KEY, VERSION_KEY = "misnomer.edits", "misnomer.version"
+RANDOM_KEY = "misnomer.random_weights"
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -84,6 +86,7 @@ def save(wanted: Wanted, obstacle: Callable[[], str], stop: threading.Event, pro
         else:
             weights.write_inside(written, stop, report)
         notes = [
+            *_new_weights(wanted),
             *wanted.document.notes,
             *_checked(wanted, written, progress),
             *_tried(wanted, written, obstacle, stop, progress),
@@ -145,16 +148,29 @@ def _rank(tensor: onnx.TypeProto.Tensor | None) -> int | None:
 
 
 def _signed(model: onnx.ModelProto, wanted: Wanted) -> onnx.ModelProto:
-    """With what was edited, and by what."""
-    kept = [each for each in model.metadata_props if each.key not in (EDITS_KEY, VERSION_KEY)]
-    earlier = next((each.value for each in model.metadata_props if each.key == EDITS_KEY), "")
-    edits = "\n".join(filter(None, (earlier, *map(edit_words, wanted.edits))))
+    """With what was edited, which weights have no values of their own since, and by what program."""
+    said = {each.key: each.value for each in model.metadata_props}
+    more = {EDITS_KEY: [edit_words(edit) for edit in wanted.edits], RANDOM_KEY: _new_weights(wanted)}
+    for key, lines in more.items():
+        earlier = said.get(key, "").splitlines()
+        # Edits follow each other; that weights are random is not said twice.
+        lines = [line for line in lines if key == EDITS_KEY or line not in earlier]
+        said[key] = "\n".join([*earlier, *lines])
+    said[VERSION_KEY] = version()
     del model.metadata_props[:]
-    model.metadata_props.extend(kept)
-    for key, value in ((VERSION_KEY, version()), (EDITS_KEY, edits)):
-        if value:
+    for key, value in said.items():
+        if value or key not in more:
             model.metadata_props.add(key=key, value=value)
     return model
+
+
+def _new_weights(wanted: Wanted) -> list[str]:
+    """Sentences about the layers whose weights are random numbers in the file."""
+    document = wanted.document
+    if not isinstance(document, EditedDocument) or not document.remade:
+        return []
+    convolutions = {node.path for node in document.graph.walk() if node.op_type in WEIGHT_INPUT}
+    return list(new_weights(wanted.edits, convolutions).values())
 
 
 def edit_words(edit: Edit) -> str:

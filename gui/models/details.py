@@ -98,6 +98,7 @@ def _subtitle(cells: LayerCells, node: int, is_module: bool) -> str:
 def _facts(cells: LayerCells, node: int, attributes: dict[str, AttributeValue]) -> list[tuple[str, str]]:
     structure, analysis = cells.structure, cells.analysis
     layers, row, module = analysis.layers, structure.row[node], structure.module[node]
+    path = analysis.modules.path[module]
     facts: list[tuple[str, str]] = []
     if cells.state(node) == "removed":
         facts.append(("Now", "Identity: what comes in goes out, at no cost"))
@@ -118,11 +119,20 @@ def _facts(cells: LayerCells, node: int, attributes: dict[str, AttributeValue]) 
     if analysis.modules.node and analysis.modules.node[module] and (row >= 0 or not structure.rows[node]):
         facts.append(("Node", analysis.modules.node[module]))
     facts.extend(_parameter_facts(analysis, structure.row[node], module, node == 0))
+    facts.extend(_weight_facts(analysis, path))
     facts.extend(_time_facts(cells, node))
     if attributes:
         text = " · ".join(f"{key} {attribute_text(value)}" for key, value in attributes.items())
         facts.append(("Attributes", text))
     return facts
+
+
+def _weight_facts(analysis: Analysis, path: str) -> list[tuple[str, str]]:
+    """That the weights of the layer, or of those in it, have no values of their own since an edit."""
+    sentences = (
+        sentence for layer, sentence in analysis.new_weights.items() if layer == path or _owns(path, layer)
+    )
+    return [("Weights", sentence) for sentence in sentences]
 
 
 def _time_facts(cells: LayerCells, node: int) -> list[tuple[str, str]]:

@@ -164,8 +164,15 @@ def test_sizes_that_the_file_leaves_open_stay_so_unless_they_are_to_be_fixed(
 def test_weights_that_an_edit_makes_anew_are_saved(written: Written, tmp_path: Path) -> None:
     session = opened(written.outside)
     wanted = at(session, SetAttribute("conv", "kernel_shape", 9), SetAttribute("conv", "pads", 4))
-    session.save(wanted, str(tmp_path / "kernel.onnx"))
+    sentence = "The weights of conv are new and random: its kernel changed."
+    assert sentence in session.save(wanted, str(tmp_path / "kernel.onnx"))
     check_saved(session, tmp_path / "kernel.onnx", wanted)
+    again = opened(tmp_path / "kernel.onnx")
+    assert "random" not in again.save(at(again), str(tmp_path / "again.onnx"))
+    for name in ("kernel.onnx", "again.onnx"):
+        saved = onnx.load(tmp_path / name, load_external_data=False)
+        said = {each.key: each.value for each in saved.metadata_props}
+        assert said["misnomer.random_weights"] == sentence
     model = onnx.load(tmp_path / "kernel.onnx")
     made = next(each for each in model.graph.initializer if list(each.dims) == [88, 4, 9, 9])
     assert 0.9 / (4 * 9 * 9) < numpy_helper.to_array(made).var() < 1.1 / (4 * 9 * 9)

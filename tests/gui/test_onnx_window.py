@@ -241,6 +241,25 @@ def test_a_layer_is_removed_and_restored(opened: MainWindow, qtbot: QtBot) -> No
     assert total(workspace) == macs(SIZE, SIZE)
 
 
+def test_weights_that_an_edit_makes_anew_are_said_to_be_random(opened: MainWindow, qtbot: QtBot) -> None:
+    workspace = opened.workspace
+    opened.selection.set_current("body.conv:Conv")
+    with qtbot.waitSignal(workspace.analysis_changed, timeout=ANSWER_MS):
+        workspace.set_attribute("body.conv", "kernel_shape", (5, 5))
+    wait_current(qtbot, workspace)
+    sentence = "The weights of body.conv are new and random: its kernel changed."
+    facts, where = part(opened, QLabel, "inspector_facts"), part(opened, QLabel, "what_changed_where")
+    for label in (facts, where):
+        assert isinstance(label, QLabel)
+        qtbot.waitUntil(lambda label=label: sentence in label.text().replace("\N{NO-BREAK SPACE}", " "))
+    workspace.set_attribute("body.conv", "kernel_shape", (3, 3))
+    wait_current(qtbot, workspace)
+    qtbot.waitUntil(lambda: "random" not in facts.text() + where.text())  # type: ignore[attr-defined]
+    workspace.set_attribute("pool", "kernel_shape", (3, 3))
+    wait_current(qtbot, workspace)
+    assert workspace.analysis is not None and not workspace.analysis.new_weights, "a pool has no weights"
+
+
 def choose(qtbot: QtBot, window: MainWindow, action: QAction, path: Path) -> None:
     """Trigger ``action`` and type ``path`` into its file dialog; a question whether to replace it is agreed to."""
     action.trigger()
