@@ -214,6 +214,7 @@ class Ready(Struct, frozen=True, tag="ready"):
 
     versions: dict[str, str]
     devices: tuple[str, ...]
+    """What ``RuntimeOptions.device`` may be, the CPU first; of the process that only analyses, the CPU."""
     formats: tuple[ReportFormat, ...] = ()
 
 

@@ -195,7 +195,8 @@ class Server:
             self.send(Failed(0, describe(error)))
             log.exception("The frameworks cannot be imported")
             return
-        self.send(Ready(versions=versions, devices=("cpu",), formats=_formats()))
+        devices = _devices() if self._latency else ("cpu",)
+        self.send(Ready(versions=versions, devices=devices, formats=_formats()))
         while True:
             work = self._inbox.get()
             if work is None:
@@ -478,6 +479,16 @@ def _import_for_latency() -> dict[str, str]:
         import torchvision.models.detection  # noqa: F401
     _stay_offline()
     return _versions()
+
+
+def _devices() -> tuple[str, ...]:
+    """On what models can be measured here: PyTorch ones on the first, ONNX ones where onnxruntime has a provider."""
+    try:
+        from engine.latency.onnx_sessions import devices
+
+        return devices()
+    except (EngineError, ImportError):
+        return ("cpu",)
 
 
 def _stay_offline() -> None:

@@ -108,5 +108,12 @@ class OnnxBackend(Backend):
 
 @lru_cache(1)
 def framework() -> Framework:
-    """Versions."""
-    return Framework({"onnxruntime": str(onnxruntime().__version__), "onnx": str(onnx.__version__)})
+    """Versions, and the execution providers that there are."""
+    runtime = onnxruntime()
+    return Framework(
+        {
+            "onnxruntime": str(runtime.__version__),
+            "onnxruntime has": ", ".join(runtime.get_available_providers()),
+            "onnx": str(onnx.__version__),
+        }
+    )

@@ -15,7 +15,7 @@ from engine.latency.collector import no_collection
 from engine.latency.disturbed import enough_undisturbed, layer_flags, least_disturbed, preempted_flags
 from engine.latency.noise import RunQueue
 from engine.latency.onnx_cost import profiling_cost
-from engine.latency.onnx_profiled import LEAST_RUNS, Profiled, profiled, too_many
+from engine.latency.onnx_profiled import LEAST_RUNS, Profiled, profiled, untimed
 from engine.latency.onnx_ready import ReadyOnnx
 from engine.latency.onnx_sessions import wait_for_spinning
 from engine.latency.passes import paced, timed
@@ -63,7 +63,7 @@ def layer_times(backend: OnnxBackend, configuration: Configuration, stop: Event)
     OnnxBackend.ready raise, and CancelledError soon after ``stop`` is set.
     """
     layers = backend.session.analyze(configuration, stop=stop).layers
-    why = too_many(layers)
+    why = untimed(backend.device, layers)
     if why:
         return _untimed(backend, configuration, layers, why, stop)
     passes = _run(backend, configuration, stop)
@@ -256,7 +256,7 @@ def op_times(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
     Raises as ``layer_times`` does, and UnsupportedModelError where there are too many.
     """
     layers = backend.session.analyze(configuration, stop=stop).layers
-    why = too_many(layers)
+    why = untimed(backend.device, layers)
     if why:
         raise _refused(backend, why)
     plain: list[float] = []

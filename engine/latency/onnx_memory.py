@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.configuration import Configuration
 from engine.latency.collector import no_collection
-from engine.latency.onnx_profiled import profiled, too_many
+from engine.latency.onnx_profiled import profiled, untimed
 from engine.latency.process_memory import process_growth
 from engine.measurement import MemoryReadings
 from engine.onnx.profile import KernelRun
@@ -22,7 +22,7 @@ def memory_readings(backend: OnnxBackend, configuration: Configuration, stop: Ev
     analysis = backend.session.analyze(configuration, stop=stop)
     analytic = analysis.totals.peak_activation_bytes
     reasons: list[str] = []
-    why = too_many(analysis.layers)
+    why = untimed(backend.device, analysis.layers)
     if why:
         reasons += [f"allocator peak: {why}", f"process growth: {why}"]
         return MemoryReadings(configuration, analytic, None, None, tuple(reasons))

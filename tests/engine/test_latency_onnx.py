@@ -108,6 +108,7 @@ def test_what_was_chosen_is_recorded(image: OnnxSession) -> None:
     assert settings["Execution providers"] == "CPUExecutionProvider"
     machine = measured.circumstances.machine
     assert machine["onnxruntime"]
+    assert "CPUExecutionProvider" in machine["onnxruntime has"].split(", ")
     assert "torch" not in machine
     assert told == [f"Building {image.info.name}"]
 
@@ -621,6 +622,12 @@ def test_the_devices_provider_comes_first(monkeypatch: pytest.MonkeyPatch) -> No
     assert onnx_sessions.devices() == ("cpu", "cuda")
     assert onnx_sessions.providers("cuda") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert onnx_sessions.providers("cpu") == ["CPUExecutionProvider"]
+
+
+def test_what_a_profile_says_of_another_device_is_no_time_of_a_layer(image: OnnxSession) -> None:
+    layers = image.analyze(at(image, 1, 3, 8, 8)).layers
+    assert onnx_profiled.untimed("cpu", layers) == ""
+    assert "the time in which kernels are sent to cuda" in onnx_profiled.untimed("cuda", layers)
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------

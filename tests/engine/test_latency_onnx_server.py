@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine.edits import RemoveLayer
+from engine.latency import onnx_sessions
 from engine.latency.onnx_profiled import FOLDER, new_folder
 from engine.measurement import RuntimeOptions
 from engine.protocol import (
@@ -42,12 +44,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def process(folder: Path) -> Iterator[LatencyEngine]:
-    """One for all tests; the last of them kills it."""
+    """One for all tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("TMPDIR", "TEMP", "TMP"):
             patch.setenv(name, str(folder))
         engine = LatencyEngine()
-    engine.until(0, Ready)
+    greeting, _ = engine.until(0, Ready)
+    assert isinstance(greeting, Ready)
+    assert greeting.devices == onnx_sessions.devices()
     yield engine
     engine.process.kill()
     engine.process.wait()
@@ -116,21 +120,40 @@ def test_a_run_without_end_is_cancelled(process: LatencyEngine, tmp_path: Path) 
     assert failed_as(answer, "cancelled")
 
 
+MAKE_FOLDER = """
+from engine.latency.onnx_profiled import new_folder
+print(new_folder(), flush=True)
+input()
+"""
+
+
 def test_what_a_killed_engine_leaves_is_removed_by_the_next(
-    process: LatencyEngine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = looping(tmp_path, ENDLESS)
-    open_in(process, str(session.document.path))
-    assert not list(folder.glob(f"{FOLDER}*")), "earlier profiles are gone"
-    process.send(MeasureLayers(process.next_id(), at(session, 1, 64), threads=1))
-    deadline = time.monotonic() + 60
-    while not list(folder.glob(f"{FOLDER}*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.process.kill()
-    process.process.wait()
-    (left,) = folder.glob(f"{FOLDER}{process.process.pid}-*")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, str(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", MAKE_FOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        process.kill()
+    assert left.parent == tmp_path
+    assert left.is_dir() and left.name.startswith(f"{FOLDER}{process.pid}-")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     made = new_folder()
     assert not left.exists()
     made.rmdir()
+
+
+def test_a_cancelled_timing_of_layers_leaves_nothing(
+    process: LatencyEngine, folder: Path, tmp_path: Path
+) -> None:
+    session = looping(tmp_path, ENDLESS)
+    open_in(process, str(session.document.path))
+    id = process.next_id()
+    process.send(MeasureLayers(id, at(session, 1, 64), threads=1))
+    process.send(Cancel(id))
+    answer, _ = process.until(id, Failed, LayersMeasured)
+    assert failed_as(answer, "cancelled")
+    assert not list(folder.glob(f"{FOLDER}*"))
