@@ -188,6 +188,44 @@ def test_whatever_a_file_holds_counts_are_whole_or_unknown(seed: int) -> None:
                 assert count is None or (type(count) is int and count >= 0), (op, told)
 
 
+T, H, INNER, E = 4, 64, 128, 2
+"""Tokens, width of a token, of an expert's inner layer, experts."""
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("halves", [1, 2])
+def test_experts_are_counted_in_either_layout(transposed: bool, halves: int) -> None:
+    first, second = (E, halves * INNER, H), (E, H, INNER)
+    if transposed:
+        first, second = (E, H, halves * INNER), (E, INNER, H)
+    inputs = ((T, H), (T, E), first, (), second)
+    told = cost("com.microsoft.MoE", inputs, ((T, H),), absent=(3,), k=1, swiglu_fusion=halves - 1)[1]
+    assert told.macs == T * (halves * INNER * H + INNER * H)
+    packed = [(*shape[:-1], shape[-1] // 2) for shape in (first, second)]
+    dtypes = ("float32", "float32", "uint8", "float32", "float32", "uint8", "float32")
+    inputs = ((T, H), (T, E), packed[0], (E, 1), (), packed[1], (E, 1))
+    told = cost(
+        "com.microsoft.QMoE", inputs, ((T, H),), absent=(4,), dtypes=dtypes, k=1, swiglu_fusion=halves - 1
+    )[1]
+    assert told.macs == T * (halves * INNER * H + INNER * H)
+
+
+def test_every_bias_of_an_expert_is_added() -> None:
+    inputs = ((T, H), (T, E), (E, INNER, H), (E, INNER), (E, H, INNER), (E, H), (E, INNER, H), (E, INNER))
+    told = cost("com.microsoft.MoE", inputs, ((T, H),), k=1)[1]
+    # relu and gate on the inner layer, the router's softmax, the weighted sum
+    others = 2 * T * INNER + T * (5 * E - 2) + 2 * T * H
+    assert told.macs == T * 3 * INNER * H
+    assert told.flops == 2 * T * 3 * INNER * H + T * (INNER + H + INNER) + others
+
+
+def test_experts_whose_weights_fit_no_layout_are_not_counted() -> None:
+    inputs = ((T, H), (T, E), (E, INNER, 48), (), (E, 48, INNER))
+    told = cost("com.microsoft.MoE", inputs, ((T, H),), absent=(3,), k=1)[1]
+    assert told.macs is None and told.flops is None
+    assert "no axis is the 64 of its input" in told.formula
+
+
 def test_formulas_hold_the_numbers_of_the_node() -> None:
     told = cost("Gemm", ((2, 3), (3, 4), (4,)), ((2, 4),))[1]
     assert told.formula == "MACs = outputs·k = 2·4·3 = 24; FLOPs = 2·MACs + 8 = 56"

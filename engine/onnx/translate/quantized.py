@@ -15,6 +15,7 @@ from engine.cost.per_element import per_element_work
 from engine.graph import Shape
 from engine.onnx.translate.combined import ACTIVATIONS, Extra, activated, counted, plus, products, unweighted
 from engine.onnx.translate.registry import MICROSOFT, NHWC, NodeCall, translates
+from engine.onnx.translate.uncounted import Reason, uncounted
 
 QUANTISE = 5
 DEQUANTISE = 2
@@ -212,7 +213,9 @@ def ordered(call: NodeCall) -> tuple[str, Work]:
 def mixture(call: NodeCall) -> tuple[str, Work]:
     """Mixture of experts: each of T tokens ``(…, H)`` goes through ``k`` of the experts' two or three layers.
 
-    fc1 ``(experts, f · I, H)``, fc2 ``(experts, H, I)``, fc3 as fc1 or absent; f is 2 for a fused SwiGLU.
+    fc1 ``(experts, f · I, H)``, fc2 ``(experts, H, I)``, fc3 as fc1 or absent; f is 2 for a fused SwiGLU. Older
+    files hold them the other way round, ``(experts, H, I)`` and ``(experts, I, H)``: the axis that is H tells, and
+    where none is, the node is not counted. Bytes hold several quantised weights along the last axis.
     MACs = T · k · (f · I · H + I · H + I · H with fc3)
     FLOPs = 2 · MACs + activation of I, with a gate + 1 + biases + softmax of the router's T · experts
           + 2 · T · k · H for the weighted sum; quantised weights + 2 per weight of all experts
@@ -222,18 +225,22 @@ def mixture(call: NodeCall) -> tuple[str, Work]:
     x, router, quantised = call.input(0), call.input(1), call.op == "QMoE"
     hidden, experts = x[-1], router[-1]
     tokens = prod(x) // hidden if hidden else 0
-    fc1 = call.input(2)
-    second = call.input(5 if quantised else 4)
+    first, second, third = (2, 5, 8) if quantised else (2, 4, 6)
     fused = call.whole("swiglu_fusion") > 0
-    inner = fc1[1] // 2 if fused else fc1[1]
-    third = call.has(8 if quantised else 6)
-    weights = (fc1[1] + inner + (inner if third else 0)) * hidden
+    inner = _inner(_expert(call, first), _expert(call, second), hidden, 2 if fused else 1)
+    if inner is None:
+        return uncounted(
+            Reason(f"has weights of which no axis is the {hidden:,} of its input", macs=None), call
+        )
+    widths = {first: 2 * inner if fused else inner, second: hidden, third: inner}
+    weights = (widths[first] + inner + (inner if call.has(third) else 0)) * hidden
     chosen = tokens * call.whole("k", 1)
-    gates = Extra("gate", chosen * inner if third or fused else 0)
+    gates = Extra("gate", chosen * inner if call.has(third) or fused else 0)
     name = call.text("activation_type", "relu")
     activation = activated("silu" if name == "swiglu" else name, (chosen, inner))
-    widths = {3 if not quantised else 4: fc1[1], 5 if not quantised else 7: second[1]}
-    biases = Extra("bias", chosen * sum([width for at, width in widths.items() if call.has(at)]))
+    # A bias follows its weight; quantised ones have their scales between.
+    after = 2 if quantised else 1
+    biases = Extra("bias", chosen * sum([width for at, width in widths.items() if call.has(at + after)]))
     routed = tokens * max(5 * experts - 2, 0)
     end = (
         Extra("router's softmax", routed, 2 * tokens * experts),
@@ -242,6 +249,27 @@ def mixture(call: NodeCall) -> tuple[str, Work]:
     dequantised = Extra("dequantise", DEQUANTISE * experts * weights if quantised else 0)
     what = f"tokens·k·weights of an expert = {chosen:,}·{weights:,}"
     return "linear", products(chosen * weights, what, None, activation, gates, biases, *end, dequantised)
+
+
+def _expert(call: NodeCall, position: int) -> tuple[int, int]:
+    """The matrix of one expert at an input, its last axis in weights."""
+    rows, columns = call.input(position)[1:]
+    if call.input_dtypes[position] != "uint8":
+        return rows, columns
+    own = {2: "fc1_expert_weight_bits", 5: "fc2_expert_weight_bits"}[position]
+    bits = call.whole(own) or call.whole("expert_weight_bits", 4)
+    return rows, columns * 8 // bits
+
+
+def _inner(first: tuple[int, int], second: tuple[int, int], hidden: int, halves: int) -> int | None:
+    """Inner size of an expert whose first layer makes ``halves`` of it; None where the two matrices do not fit."""
+    for outputs, inputs, back, inner in (
+        (*first, *second),
+        (*first[::-1], *second[::-1]),
+    ):
+        if inputs == back == hidden and outputs == halves * inner:
+            return inner
+    return None
 
 
 def _requantised(shape: Shape) -> Extra:
