@@ -230,6 +230,28 @@ def _reshape(node: Node, shapes: GraphShapes, given: Sizes, made: Sizes) -> Mism
     return None
 
 
+@checks("Gather")
+def _gather(node: Node, shapes: GraphShapes, given: Sizes, made: Sizes) -> Mismatch | None:
+    """A table of positions that is read at 0, 1, 2 … to the number of tokens; what data ask for nobody knows."""
+    most = positions_of(node, shapes)
+    indices = shapes.constant(node.inputs[1]) if most else None
+    if indices is None or not indices.size:
+        return None
+    asked = int(indices.max()) + 1
+    return (
+        Mismatch(f"{most:,} positions at most, as {node.inputs[0]!r} has", f"{asked:,}")
+        if asked > most
+        else None
+    )
+
+
+def positions_of(node: Node, shapes: GraphShapes) -> int:
+    """How many entries the table has that a Gather reads; 0 for vectors (of sizes, mostly) and other operators."""
+    table = shapes.of(node.inputs[0]).shape if node.op_type == "Gather" else None
+    axis = node.attributes.get("axis") or 0
+    return table[axis] if table is not None and len(table) > 1 and -len(table) <= axis < len(table) else 0
+
+
 @checks("Conv", "FusedConv", "ConvInteger")
 def _conv(node: Node, shapes: GraphShapes, given: Sizes, made: Sizes) -> Mismatch | None:
     return _convolution(node, given[0], given[1], made[0])

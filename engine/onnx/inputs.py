@@ -15,7 +15,7 @@ import onnx
 
 from engine.graph import Dim, InputShape, InputSpec, Shape
 from engine.input_specs import ADJUSTABLE, Labels, guess_labels, make_spec, slider_range
-from engine.onnx.contradictions import NodeError
+from engine.onnx.contradictions import NodeError, positions_of
 from engine.onnx.document import Document
 from engine.onnx.dtypes import dtype_name
 from engine.onnx.graph import Graph, Node
@@ -49,6 +49,8 @@ _NO_NAME = re.compile(
     r"(unk__\d+|\?|none|-1|.*dynamic_axes_\d+|s\d+|u\d+|(.*_)?dim_?\d+|\w+::.*|)", re.IGNORECASE
 )
 """Names that say nothing."""
+_NOBODY = re.compile(r"\?+|unk__\d+|none|-1", re.IGNORECASE)
+"""Of these not even two that are the same are one size: exporters write them for "any"."""
 _FRESH = re.compile(r"(?!past|total)\w*seq\w*", re.IGNORECASE)
 _CACHE = re.compile(r"past|cache|present", re.IGNORECASE)
 
@@ -73,7 +75,7 @@ def opened_inputs(document: Document, shapes: ShapeEngine, given: Sequence[Input
     guessed = any(name not in named for name in unranked)
     if len(document.graph.nodes) > MOST_NODES:
         return OpenedInputs(specs, guessed, "")
-    specs = _runnable(specs, document, shapes)
+    specs = _to_the_last_position(_runnable(specs, document, shapes), document.graph, shapes)
     return OpenedInputs(specs, guessed, "" if guessed else _why_fixed(specs, shapes))
 
 
@@ -108,7 +110,9 @@ def _spec(value: onnx.ValueInfoProto, graph: Graph, symbols: dict[str, int]) -> 
     needed = _needed_sizes(graph, value.name)
     rank = len(tensor.shape.dim) if tensor.HasField("shape") else max(needed, default=GUESSED_RANK - 1) + 1
     sizes = [max(dim.dim_value, 0) for dim in tensor.shape.dim] or [0] * rank
-    names = [dim.dim_param for dim in tensor.shape.dim] or [""] * rank
+    names = ["" if _NOBODY.fullmatch(dim.dim_param) else dim.dim_param for dim in tensor.shape.dim] or [
+        ""
+    ] * rank
     labels = _labels(value.name, tuple(sizes), names, dtype)
     dims: list[Dim] = []
     if _is_empty(tensor, dtype):
@@ -116,7 +120,8 @@ def _spec(value: onnx.ValueInfoProto, graph: Graph, symbols: dict[str, int]) -> 
     for axis, (size, name, label) in enumerate(zip(sizes, names, labels, strict=True)):
         is_open = not size
         start = size or symbols.get(name, 0) or _start(name, label, needed.get(axis))
-        symbol = _symbol(value.name, name, label, start, is_open, symbols, dims)
+        can_move = is_open and label != "channels" and not (label == "features" and needed.get(axis))
+        symbol = _symbol(value.name, name if is_open else "", label, start, can_move, symbols, dims)
         if symbol is None:
             dims.append(Dim(label, start))
             continue
@@ -141,8 +146,16 @@ def _labels(input_name: str, sizes: Shape, names: Sequence[str], dtype: str) -> 
     rank = len(sizes)
     is_image = rank == 4 and dtype in ("uint8", "int8")
     likely = tuple(size or (1 if axis == 0 else 224) for axis, size in enumerate(sizes))
-    placed = guess_labels(likely, not (_is_float(dtype) or is_image))
+    is_float = _is_float(dtype) or is_image
+    placed = guess_labels(likely, not is_float)
     named = [_label(name) for name in names]
+    letters = [label for name, label in zip(names, named, strict=True) if len(name) == 1]
+    if any(len(label) == 1 for label in letters) or (not is_float and "frames" in letters):
+        # ``a b c d`` and ``B S``: the letters are those of nothing in particular, save that of a batch in its place.
+        named = [
+            _placed(name, label, place) if len(name) == 1 else label
+            for name, label, place in zip(names, named, placed, strict=True)
+        ]
     if _CACHE.search(input_name) or ("sequence" in named and rank == 4):
         placed = ("batch",) + ("features",) * (rank - 1) if rank else ()
     return tuple(label or place for label, place in zip(named, placed, strict=True))
@@ -158,13 +171,26 @@ def _label(name: str) -> str:
     return name
 
 
+def _placed(name: str, label: str, place: str) -> str:
+    """What a dimension of one letter is that may stand for anything: what its place says, where that gets a slider."""
+    if place in ("height", "width", "sequence", label):
+        return place
+    return name
+
+
 def _symbol(
-    input_name: str, name: str, label: str, size: int, is_open: bool, symbols: dict[str, int], dims: list[Dim]
+    input_name: str,
+    name: str,
+    label: str,
+    size: int,
+    can_move: bool,
+    symbols: dict[str, int],
+    dims: list[Dim],
 ) -> str | None:
     """What the dimension moves with; None for a size that the structure fixes."""
-    if name and is_open:
+    if name:
         return None if label == "channels" else name
-    if label not in ADJUSTABLE and not (is_open and label not in ("channels", "features")):
+    if label not in ADJUSTABLE and not can_move:
         return None
     symbol = label if symbols.get(label, size) == size else f"{input_name}.{label}"
     number = 2
@@ -274,6 +300,46 @@ def _runnable(specs: tuple[InputSpec, ...], document: Document, shapes: ShapeEng
         if found is not None:
             return found
     return specs
+
+
+def _to_the_last_position(
+    specs: tuple[InputSpec, ...], graph: Graph, shapes: ShapeEngine
+) -> tuple[InputSpec, ...]:
+    """``specs`` in which tokens go as far as the table of positions that is read for them."""
+    tokens = {dim.symbol for spec in specs for dim in spec.dims if dim.label == "sequence" and dim.symbol}
+    if not tokens:
+        return specs
+    try:
+        known = shapes.infer([spec.default for spec in specs]).main
+    except NodeError:
+        return specs
+    tables = {
+        positions_of(node, known)
+        for node in graph.nodes
+        if node.op_type == "Gather"
+        and node.inputs[0] in graph.stored
+        and node.inputs[1] not in graph.stored
+        and known.constant(node.inputs[1]) is not None
+    }
+    for symbol in tokens:
+        for most in sorted(tables - {0}):
+            beyond, within = (_refusal(_at(specs, {symbol}, size), shapes) for size in (most + 1, most))
+            if beyond is not None and within is None:
+                specs = tuple(
+                    msgspec.structs.replace(
+                        spec,
+                        dims=tuple(_up_to(dim, most) if dim.symbol == symbol else dim for dim in spec.dims),
+                    )
+                    for spec in specs
+                )
+                break
+    return specs
+
+
+def _up_to(dim: Dim, most: int) -> Dim:
+    if (most - dim.minimum) % dim.step or (dim.size - dim.minimum) % dim.step or dim.minimum >= most:
+        return msgspec.structs.replace(dim, minimum=1, maximum=most, step=1)
+    return msgspec.structs.replace(dim, maximum=most)
 
 
 def _worked_out(

@@ -16,7 +16,7 @@ from engine.loaders.options import LoadOptions
 from engine.onnx.inputs import opened_inputs
 from engine.onnx.session import OnnxSession
 from engine.onnx.shapes import ShapeEngine
-from engine.open_model import OpenModel
+from engine.open_model import FailedAnalysisError, OpenModel
 from engine.opening import open_model
 from gui import sizes
 from tests.engine.onnx_text import document, parsed
@@ -238,7 +238,7 @@ def test_a_size_that_only_a_classifier_tells_is_worked_out(size: int, tmp_path: 
     assert session.analyze(session.default_configuration()).output_shapes == ((1, 10),)
 
 
-@pytest.mark.parametrize(("target", "dims"), [((1, 77, 2, 2), (1, 77, 4)), ((5, 5, 5), (1, 1, 4))])
+@pytest.mark.parametrize(("target", "dims"), [((1, 77, 2, 2), (1, 77, 4)), ((5, 5, 5), (1, 128, 4))])
 def test_other_sizes_that_a_constant_bakes_in_are_worked_out(
     target: Shape, dims: Shape, tmp_path: Path
 ) -> None:
@@ -247,3 +247,58 @@ def test_other_sizes_that_a_constant_bakes_in_are_worked_out(
     model.graph.initializer.append(numpy_helper.from_array(numpy.array(target), "target"))
     session = open_model(str(document(model, tmp_path).path), LoadOptions())
     assert tuple(dim.size for dim in session.specs[0].dims) == dims
+
+
+UNNAMED = [("batch", 1, "batch"), ("channels", 3, None), ("height", 224, "height"), ("width", 224, "width")]
+
+
+@pytest.mark.parametrize(
+    ("given", "dims"),
+    [
+        ("?,3,?,?", UNNAMED),
+        ("None,3,unk__7,unk__7", UNNAMED),
+        ("1,3,a,a", [("batch", 1, "batch"), ("channels", 3, None), ("height", 224, "a"), ("width", 224, "a")]),
+        ("a,b,c,d", [("a", 1, "a"), ("b", 3, "b"), ("height", 224, "c"), ("width", 224, "d")]),
+        ("N,C,H,W", [("batch", 1, "N"), ("channels", 3, None), ("height", 224, "H"), ("width", 224, "W")]),
+    ],
+)  # fmt: skip
+def test_names_of_nothing_are_no_sizes_that_move_together(
+    given: str, dims: list[tuple[str, int, str | None]], tmp_path: Path
+) -> None:
+    """Exporters write the same for every size that is open; letters in a row are told by their places."""
+    model = parsed("agraph (float[1,1,1,1] x) => (y) { y = Conv(x, w) }", {"w": (8, 3, 3, 3)})
+    for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim, given.split(","), strict=True):
+        dim.Clear()
+        if name.isdigit():
+            dim.dim_value = int(name)
+        else:
+            dim.dim_param = name
+    session = open_model(str(document(model, tmp_path).path), LoadOptions())
+    assert _dims(session) == {"x": dims}
+    assert session.analyze(session.default_configuration()).totals.macs == 222 * 222 * 8 * 3 * 9
+
+
+POSITIONS = """agraph (int64[B,S] ids) => (y) <int64 zero = {0}, int64 one = {1}, int64[1] first = {0}> {
+    sizes = Shape(ids) length = Gather(sizes, one)
+    steps = Range(zero, length, one) places = Unsqueeze(steps, first)
+    [embed] e = Gather(words, ids) [position] p = Gather(table, places) y = Add(e, p)
+}"""
+
+
+@pytest.mark.parametrize(("positions", "start", "most"), [(48, 32, 48), (512, 128, 512), (4096, 128, 4096)])
+def test_tokens_go_as_far_as_the_table_of_positions(
+    positions: int, start: int, most: int, tmp_path: Path
+) -> None:
+    session = _open(POSITIONS, {"words": (10, 4), "table": (positions, 4)}, tmp_path)
+    batch, tokens = session.specs[0].dims
+    assert (batch.label, batch.size, tokens.label, tokens.size, tokens.maximum) == (
+        "batch", 1, "sequence", start, most,
+    )  # fmt: skip
+    assert tokens.minimum <= start and (start - tokens.minimum) % tokens.step == 0
+    at = session.analyze(Configuration((InputShape("ids", (2, positions), "int64"),)))
+    assert at.output_shapes == ((2, positions, 4),)
+    with pytest.raises(FailedAnalysisError) as failed:
+        session.analyze(Configuration((InputShape("ids", (2, positions + 1), "int64"),)))
+    assert failed.value.error.message == (
+        f"position (Gather) expects {positions:,} positions at most, as 'table' has and gets {positions + 1:,}."
+    )
