@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.configuration import Configuration
 from engine.latency.collector import no_collection
-from engine.latency.onnx_profiled import profiled, untimed
+from engine.latency.onnx_profiled import fresh, profiled, untimed
 from engine.latency.process_memory import process_growth
 from engine.measurement import MemoryReadings
 from engine.onnx.profile import KernelRun
@@ -24,8 +24,10 @@ def memory_readings(backend: OnnxBackend, configuration: Configuration, stop: Ev
     reasons: list[str] = []
     why = untimed(backend.device, analysis.layers)
     if why:
-        reasons += [f"allocator peak: {why}", f"process growth: {why}"]
-        return MemoryReadings(configuration, analytic, None, None, tuple(reasons))
+        reasons.append(f"allocator peak: {why}")
+        with no_collection(), fresh(backend, configuration, stop) as unprofiled:
+            process = process_growth(unprofiled.forward, reasons)
+        return MemoryReadings(configuration, analytic, None, process, tuple(reasons))
     with no_collection(), profiled(backend, configuration, stop) as profile:
         # Later runs take one block for all, planned from what this one asked for.
         process = process_growth(profile.forward, reasons)

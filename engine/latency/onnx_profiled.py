@@ -106,6 +106,18 @@ def profiled(backend: OnnxBackend, configuration: Configuration, stop: Event) ->
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def fresh(backend: OnnxBackend, configuration: Configuration, stop: Event) -> Iterator[ReadyOnnx]:
+    """A session of the same options that has not run and does not profile. Raises what onnx_sessions.create does."""
+    model, run = backend.session, backend.run_model(configuration)
+    give_up_others(model, backend.key(configuration))
+    options = session_options(backend.threads, backend.runtime, run.folder)
+    with memory_errors(model.info.name):
+        session = create(model, configuration, run, options, backend.device, stop)
+        with ready(model, session, configuration, stop) as prepared:
+            yield prepared
+
+
 def new_folder() -> Path:
     """Named after this process: it may be killed before the folder is gone, and the next one clears up."""
     for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):

@@ -302,8 +302,9 @@ def test_more_kernels_than_a_profile_holds_are_not_timed_one_by_one(
     assert times.end_to_end_s == times.unattributed_s == times.instrumented_s > 0
     assert Flag("coverage", why, severe=True) in times.flags
     readings = latency.memory_readings(session, here, 1, Event())
-    assert (readings.allocator_bytes, readings.process_bytes) == (None, None)
-    assert readings.reasons == (f"allocator peak: {why}", f"process growth: {why}")
+    assert readings.allocator_bytes is None
+    assert readings.reasons[0] == f"allocator peak: {why}"
+    assert (readings.process_bytes is None) == (len(readings.reasons) == 2)
     with pytest.raises(UnsupportedModelError, match="The operations of by_hand cannot be timed: one run"):
         latency.op_times(session, here, 1, Event())
 
