@@ -34,7 +34,7 @@ from engine.open_model import FailedAnalysisError
 from engine.opening import open_model
 from engine.protocol import Failed, Open, Opened
 from engine.results import Analysis
-from tests.conftest import EVERYTHING, sampled
+from tests.conftest import DAY, EVERYTHING, sampled
 from tests.engine import onnx_files as files
 from tests.engine.model_files import attempt as listing
 from tests.engine.test_files_damaged import damaged
@@ -43,8 +43,6 @@ from tests.engine.test_server import Engine
 
 FLOAT64 = TensorProto.DOUBLE
 DAMAGED = 500
-SLOWEST_S = 2.0
-"""Seconds of processor time that one file may take; the others take a hundredth of that."""
 ROOT = Path(__file__).parents[2]
 _UNHURRIED: dict[str, Any] = {
     "deadline": None,
@@ -56,7 +54,6 @@ FUZZ_S = 600
 
 def attempt(path: Path) -> Analysis | EngineError:
     """What opening and analysing ``path`` gives; any other exception fails the test."""
-    start = time.process_time()
     try:
         model = open_model(str(path), LoadOptions())
         result: Analysis | EngineError = model.analyze(model.default_configuration())
@@ -71,7 +68,6 @@ def attempt(path: Path) -> Analysis | EngineError:
         assert listed.message.endswith(".") and listed.file == str(path)
     else:
         assert describe(listed)
-    assert time.process_time() - start < SLOWEST_S
     return result
 
 
@@ -403,10 +399,9 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 LAYERS, WIDTH = 48, 8_192
 MEASURE = """
-    import json, os, resource, sys, time
+    import json, os, resource, sys
     from engine.loaders.options import LoadOptions
     from engine.opening import open_model
-    start = time.process_time()
     model = open_model(sys.argv[1], LoadOptions())
     result = model.analyze(model.default_configuration())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -414,8 +409,10 @@ MEASURE = """
         # Linux hands the peak of the process that started this one on to it.
         lines = open("/proc/self/status").read().splitlines()
         peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    print(json.dumps([result.totals.params, result.totals.weight_bytes, peak,
-                      time.process_time() - start]))
+    read = 0
+    if os.path.exists("/proc/self/io"):
+        read = next(int(line.split()[1]) for line in open("/proc/self/io") if line.startswith("rchar"))
+    print(json.dumps([result.totals.params, result.totals.weight_bytes, peak, read]))
 """
 
 
@@ -440,9 +437,9 @@ def test_twelve_gigabytes_of_weights_are_not_read(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(MEASURE), str(path)], cwd=ROOT, capture_output=True, check=True
     )
-    params, weight_bytes, peak, seconds = json.loads(done.stdout)
+    params, weight_bytes, peak, bytes_read = json.loads(done.stdout)
     assert params == LAYERS * WIDTH * WIDTH and weight_bytes == 12 * 2**30
-    assert peak < 2**30 and seconds < 5
+    assert peak < 2**30 and bytes_read < 2**30
 
 
 NODES = 100_000 if EVERYTHING else 5_000
@@ -557,7 +554,7 @@ def test_ten_minutes(
     reader: str, whole: list[bytes], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     end = time.monotonic() + FUZZ_S
-    rng = random.Random()
+    rng = random.Random(f"{DAY} {reader}")
     while time.monotonic() < end:
         seed = rng.getrandbits(32)
         if reader == "outline":
