@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from pathlib import Path
+
 from PySide6.QtCore import QObject, Signal
 
 from engine import sources
@@ -18,6 +22,7 @@ from engine.protocol import (
     ZooListing,
 )
 from engine.results import Analysis, ZooEntry
+from engine.unfinished import remove_left
 from gui.engine_client import EngineClient
 
 
@@ -52,6 +57,8 @@ class Reports(QObject):
         self._engine = engine
         self._exports: set[int] = set()
         self._saves: dict[int, tuple[SaveModel, str]] = {}
+        self._saver = 0
+        """Id of the process that was asked to save."""
         self._imports: set[int] = set()
         self._reads: dict[int, tuple[str, bool]] = {}
         self._inspections: dict[int, str] = {}
@@ -107,6 +114,7 @@ class Reports(QObject):
         request = self._engine.request(wanted)
         if request:
             self._saves[request] = (wanted, source)
+            self._saver = self._engine.pid
             self.changed.emit()
         else:
             self.save_failed.emit(self._no_engine())
@@ -220,6 +228,7 @@ class Reports(QObject):
         if exports:
             self.export_failed.emit(ErrorInfo("crash", sentence))
         if saves:
+            _remove_left([Path(wanted.path) for wanted, _ in saves.values()], self._saver)
             self.save_failed.emit(ErrorInfo("crash", sentence))
         if imports:
             self.import_failed.emit(ErrorInfo("crash", sentence))
@@ -229,3 +238,13 @@ class Reports(QObject):
     def _on_restarted(self) -> None:
         if self._zoo_wanted:
             self._engine.list_zoo()
+
+
+def _remove_left(targets: list[Path], pid: int) -> None:
+    """Remove what the process with ``pid``, which is gone, was writing; many gigabytes may take a while."""
+
+    def remove() -> None:
+        for target in targets:
+            remove_left(Path(os.path.realpath(target)), lambda other: other == pid)
+
+    threading.Thread(target=remove, name="removing what was half saved").start()

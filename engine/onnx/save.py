@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import onnx
+import psutil
 from onnx import checker, shape_inference
 
 from engine.contents import shown
@@ -36,6 +36,7 @@ from engine.onnx.run_model import (
 )
 from engine.onnx.running import run_once, sentence
 from engine.onnx.weight_files import LARGEST_FILE, Weights
+from engine.unfinished import make_folder, remove_left
 from engine.version import version
 
 SUFFIX = ".onnx"
@@ -258,7 +259,8 @@ def _check_space(target: Path, needed: int) -> None:
 def _writing(target: Path) -> Iterator[Path]:
     """A folder beside ``target`` for what is being written; afterwards it is gone with all that is in it."""
     try:
-        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:64]}-"))
+        remove_left(target, lambda pid: not psutil.pid_exists(pid))
+        folder = make_folder(target)
     except OSError as error:
         raise ExportError(f"{target} cannot be written: {reason(error)}.", file=str(target)) from error
     try:

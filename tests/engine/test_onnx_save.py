@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -289,6 +291,25 @@ def test_nothing_is_left_of_a_saving_that_was_cancelled_or_failed(
     with pytest.raises(ExportError, match=r"e\.onnx needs 7[\d.]+\sKiB; 0\sB are free on that disk"):
         session.save(at(session, EDIT), str(tmp_path / "e.onnx"))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_saving_left_is_removed_by_the_next(written: Written, tmp_path: Path) -> None:
+    target, session = tmp_path / "e.onnx", opened(written.inside)
+    found: list[Path] = []
+
+    def progress(done: int, total: int | None, what: str) -> None:
+        found.extend(each for each in tmp_path.iterdir() if each not in found)
+
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    left = [tmp_path / f".e.onnx.misnomer-{pid}-x" for pid in (gone.pid, os.getpid())]
+    other = tmp_path / f".other.onnx.misnomer-{gone.pid}-x"
+    for folder in (*left, other):
+        folder.mkdir()
+        (folder / "e.onnx").touch()
+    session.save(at(session), str(target), progress=progress)
+    assert len([each for each in found if each.name.startswith(f".e.onnx.misnomer-{os.getpid()}-")]) == 2
+    assert sorted(tmp_path.iterdir()) == sorted([left[1], other, target])
 
 
 def test_weights_of_a_file_that_changed_are_not_taken_for_those_that_were_opened(

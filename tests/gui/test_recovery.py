@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
@@ -120,6 +122,39 @@ def test_killed_while_loading(recovering: Workspace, qtbot: QtBot, tmp_path: Pat
     with qtbot.waitSignal(recovering.model_changed, timeout=READY_MS):
         pass
     assert recovering.model.source == f"{path}:build"
+
+
+def test_killed_while_saving(recovering: Workspace, qtbot: QtBot, tmp_path: Path) -> None:
+    """Nothing is left of what was half written; the open model and its edits are still there."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Relu", ["x"], ["y"], "/relu/Relu"),
+            helper.make_node("Relu", ["y"], ["z"], "/last/Relu"),
+        ],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 8])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "net.onnx")
+    open_model(qtbot, recovering, str(tmp_path / "net.onnx"))
+    recovering.remove_layer("relu")
+    wait_current(qtbot, recovering)
+    pid = recovering.engine.pid
+    os.kill(pid, signal.SIGSTOP)
+    recovering.save_model(str(tmp_path / "half.onnx"))
+    # Where an engine writes: see the tests of saving.
+    half = tmp_path / f".half.onnx.misnomer-{pid}-x"
+    half.mkdir()
+    (half / "half.onnx").touch()
+    with qtbot.waitSignal(recovering.save_failed, timeout=ANSWER_MS) as failed:
+        kill(recovering.engine)
+    assert failed.args is not None and failed.args[0].kind == "crash"
+    qtbot.waitUntil(lambda: not half.exists(), timeout=ANSWER_MS)
+    wait_current(qtbot, recovering)
+    qtbot.waitUntil(lambda: recovering.engine.state == "ready" and not recovering.busy, timeout=READY_MS)
+    assert recovering.edits == (RemoveLayer("relu"),)
+    with qtbot.waitSignal(recovering.saved, timeout=ANSWER_MS):
+        recovering.save_model(str(tmp_path / "half.onnx"))
 
 
 def test_killed_while_tracing(recovering: Workspace, qtbot: QtBot, tmp_path: Path) -> None:
