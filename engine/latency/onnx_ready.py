@@ -15,8 +15,7 @@ from engine.latency.onnx_sessions import run_error
 from engine.measurement import Flag
 from engine.onnx.assumed_inputs import assumed_inputs
 from engine.onnx.document import Document
-from engine.onnx.run_model import seeded_inputs
-from engine.onnx.running import SILENT, watched
+from engine.onnx.running import SILENT, made_up, watched
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
 from engine.onnx.weights import every_stored
@@ -122,10 +121,4 @@ def _feeds(
                 f"Input {name!r} of {model.info.name} is a {type}: it cannot be made up to run the model.",
                 hint="Models whose inputs are tensors can be measured.",
             )
-    made = seeded_inputs(given, assumed)
-    return {name: _ort_value(value) for name, value in made.items() if name in wanted}
-
-
-def _ort_value(value: Any) -> Any:
-    kind = onnxruntime().OrtValue
-    return value if isinstance(value, kind) else kind.ortvalue_from_numpy(value)
+    return {name: value for name, value in made_up(given, assumed).items() if name in wanted}

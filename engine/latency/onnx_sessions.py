@@ -19,8 +19,8 @@ from engine.errors import (
 )
 from engine.guard import Need, NotEnoughMemoryError, free_bytes, require
 from engine.measurement import OrtLevel, RuntimeOptions
-from engine.onnx.run_model import FOLDER_ENTRY, RunModel
-from engine.onnx.running import SILENT, error_code, failed_node, out_of_memory, sentence, watched
+from engine.onnx.run_model import RunModel
+from engine.onnx.running import error_code, failed_node, out_of_memory, quiet_options, sentence, watched
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
 from engine.onnx.weights import every_stored
@@ -69,16 +69,13 @@ def providers(device: str) -> list[str]:
 def session_options(threads: int, options: RuntimeOptions, folder: str = "") -> Any:
     """SessionOptions with everything set that decides times, also where it is the default."""
     ort = onnxruntime()
-    made = ort.SessionOptions()
+    made = quiet_options(folder)
     made.intra_op_num_threads = threads
     made.inter_op_num_threads = 1
-    made.log_severity_level = SILENT
     made.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     made.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[options.level])
     made.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
     made.add_session_config_entry("session.inter_op.allow_spinning", str(int(options.spinning)))
-    if folder:
-        made.add_session_config_entry(FOLDER_ENTRY, folder)
     return made
 
 

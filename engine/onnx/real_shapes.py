@@ -14,6 +14,7 @@ import onnx
 
 from engine.errors import CancelledError
 from engine.guard import NotEnoughMemoryError, limited_memory, memory_errors
+from engine.onnx.dtypes import dtype_name
 from engine.onnx.graph import Graph
 from engine.onnx.propagation import is_blank
 from engine.onnx.run_model import RunModel
@@ -71,11 +72,7 @@ def run_for_shapes(run: RunModel, names: Sequence[str], stop: Event, title: str)
         log.info("onnxruntime did not run the model for its shapes: %s", error)
         return {}
     return {
-        name: Value(tuple(value.shape), _dtype(str(value.dtype)))
+        name: Value(tuple(value.shape()), dtype_name(value.element_type()))
         for name, value in zip(names, made, strict=True)
-        if hasattr(value, "shape")
+        if value.has_value() and value.is_tensor()
     }
-
-
-def _dtype(name: str) -> str:
-    return "string" if name == "object" else name

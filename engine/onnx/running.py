@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
 from engine.errors import CancelledError, is_out_of_memory
+from engine.graph import InputShape
 from engine.onnx.run_model import FOLDER_ENTRY, RunModel, seeded_inputs
 from engine.onnx.runtime import onnxruntime
 
@@ -39,21 +40,38 @@ def watched(stop: Event, end: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
+def quiet_options(folder: str = "") -> Any:
+    """SessionOptions for a model whose external data are in ``folder``, of which nothing is logged."""
+    made = onnxruntime().SessionOptions()
+    made.log_severity_level = SILENT
+    if folder:
+        made.add_session_config_entry(FOLDER_ENTRY, folder)
+    return made
+
+
+def made_up(
+    inputs: Collection[InputShape], assumed: Mapping[str, Mapping[int, int]] | None = None
+) -> dict[str, Any]:
+    """As run_model.seeded_inputs, all of them OrtValues."""
+    kind = onnxruntime().OrtValue
+    return {
+        name: value if isinstance(value, kind) else kind.ortvalue_from_numpy(value)
+        for name, value in seeded_inputs(inputs, assumed).items()
+    }
+
+
 def run_once(
     given: RunModel, stop: Event, names: Sequence[str] | None = None, *, optimised: bool = True
 ) -> list[Any]:
-    """The outputs ``names``, or all, of one pass on made-up inputs in a session of its own.
+    """The outputs ``names``, or all, of one pass on made-up inputs in a session of its own, as OrtValues.
 
     ``stop`` ends it while the model is loaded and between two nodes, also in a body: CancelledError. A failed
     allocation is a MemoryError; everything else is raised as onnxruntime has it, in exceptions without a common base.
     """
     runtime = onnxruntime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = SILENT
+    options = quiet_options(given.folder)
     if not optimised:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if given.folder:
-        options.add_session_config_entry(FOLDER_ENTRY, given.folder)
     run_options = runtime.RunOptions()
     run_options.log_severity_level = SILENT
 
@@ -66,7 +84,7 @@ def run_once(
     with watched(stop, end):
         try:
             session = runtime.InferenceSession(given.model, options, providers=["CPUExecutionProvider"])
-            made: list[Any] = session.run(names, seeded_inputs(given.inputs), run_options)
+            made: list[Any] = session.run_with_ort_values(names, made_up(given.inputs), run_options)
         except Exception as error:
             if stop.is_set():
                 raise CancelledError() from error

@@ -448,8 +448,13 @@ def test_what_is_no_profile_is_refused(tmp_path: Path, content: bytes) -> None:
 ENDLESS = 10**15
 
 
-def test_a_run_without_end_ends_when_it_is_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profiled", [False, True])
+def test_a_run_without_end_ends_when_it_is_stopped(
+    tmp_path: Path, profiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within a node: between two runs would be never."""
+    if profiled:
+        monkeypatch.setattr(onnx_profiled, "MOST_EVENTS", 10 * onnx_profiled.LEAST_RUNS * ENDLESS)
     session = looping(tmp_path, ENDLESS)
     here = at(session, 1, 64)
     for measure in (
@@ -526,14 +531,17 @@ def test_bytes_of_weights_are_those_of_the_edits_asked_for(image: OnnxSession) -
 
 
 def test_a_run_that_fails_names_its_layer(tmp_path: Path) -> None:
-    """An index out of range: no analysis can know."""
+    """An index out of range that is computed from the input: no analysis can know."""
     nodes = [
         helper.make_node("Relu", ["x"], ["r"], name="/first/Relu"),
+        helper.make_node("ReduceSum", ["r"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["sum", "far"], ["index"]),
+        helper.make_node("Cast", ["index"], ["i"], to=TensorProto.INT64),
         helper.make_node("Gather", ["r", "i"], ["y"], name="/second/Gather", axis=1),
     ]
-    stored = {"i": numpy.array([99], numpy.int64)}
+    stored = {"far": numpy.array([990], numpy.float32)}
     session = by_hand(tmp_path, nodes, {"x": (TensorProto.FLOAT, [1, 4])}, stored)
-    path = session.document.graph.nodes[1].path
+    path = session.document.graph.nodes[-1].path
     with pytest.raises(LayerError, match=f"onnxruntime stopped at {path} in by_hand: .*99") as caught:
         latency.measure(session, at(session, 1, 4), "live", 1, stop=Event())
     assert caught.value.layer == path

@@ -17,9 +17,12 @@ from engine.errors import UnsupportedModelError
 from engine.graph import Assumption, InputShape
 from engine.measurement import RuntimeOptions
 from engine.onnx.assumed_inputs import assumed_inputs
+from engine.onnx.real_shapes import run_for_shapes
 from engine.onnx.run_model import RunModel, seeded_inputs
+from engine.onnx.running import run_once
 from engine.onnx.runtime import onnxruntime
 from engine.onnx.session import OnnxSession
+from engine.onnx.values import Value
 from tests.engine.onnx_files import save, value
 from tests.engine.test_latency_onnx import opened
 
@@ -232,3 +235,16 @@ def test_what_has_no_numbers_is_refused(dtype: str) -> None:
 def test_a_single_number_is_an_array_too() -> None:
     made_up = seeded_inputs((InputShape("x", ()),))["x"]
     assert isinstance(made_up, numpy.ndarray) and made_up.shape == ()
+
+
+def test_values_that_numpy_has_no_dtype_for_come_out_of_a_run(tmp_path: Path) -> None:
+    small = TensorProto.BFLOAT16
+    nodes = [helper.make_node("Identity", ["x"], ["y"], "same")]
+    graph = helper.make_graph(nodes, "same", [value("x", [4, 2], small)], [value("y", None, small)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    given = RunModel(model.SerializeToString(), "", (InputShape("x", (4, 2), "bfloat16"),))
+    (found,) = run_once(given, Event())
+    assert (found.shape(), found.data_type()) == ([4, 2], "tensor(bfloat16)")
+    assert run_for_shapes(given, ["y"], Event(), "same") == {"y": Value((4, 2), "bfloat16")}
+    session = opened(save(model, tmp_path / "same.onnx"))
+    assert "not run" not in session.save(session.default_configuration(), str(tmp_path / "copy.onnx"))
