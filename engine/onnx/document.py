@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,17 +116,10 @@ class _Finder:
 def _locations(graph: Graph) -> dict[str, Location]:
     found: dict[str, Location] = {}
     several: set[str] = set()
-    for each in _graphs(graph):
+    for each in graph.graphs():
         for name, stored in each.stored.items():
             if name in found and each is not graph:
                 several.add(name)
             elif stored.location is not None:
                 found[name] = stored.location
     return {name: location for name, location in found.items() if name not in several}
-
-
-def _graphs(graph: Graph) -> Iterator[Graph]:
-    yield graph
-    for node in graph.nodes:
-        for body in node.subgraphs.values():
-            yield from _graphs(body)

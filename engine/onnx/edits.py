@@ -22,10 +22,10 @@ from engine.onnx import edit_lines
 from engine.onnx.attributes import WEIGHT_INPUT, checked, resolve, shown_attributes, spatial_rank
 from engine.onnx.document import Document
 from engine.onnx.dtypes import dtype_name
-from engine.onnx.graph import Graph, Node, attribute_value
+from engine.onnx.graph import VALUE_FIELDS, Graph, Node, attribute_value
 from engine.onnx.joins import Join, Joins, below, is_within
 from engine.onnx.names import parents
-from engine.onnx.run_model import VALUE_FIELDS, forget_shapes, graphs, tensors
+from engine.onnx.run_model import forget_shapes, graphs, tensors
 
 log = logging.getLogger(__name__)
 

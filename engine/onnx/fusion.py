@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy
 import onnx
 
+from engine.onnx.computed import RANDOM
 from engine.onnx.graph import Graph, Node
 
 _FAMILIES = {
@@ -25,15 +26,7 @@ _FAMILIES = {
 _ALIKE = {"Gemm": ("MatMul",), "Conv": ("BatchNormalization",)}
 """Kernel → other nodes that it does the work of as it stands."""
 _LAYOUT_DOMAIN = "com.microsoft.nchwc."
-_RANDOM = (
-    "RandomNormal",
-    "RandomUniform",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Bernoulli",
-    "Multinomial",
-)
-_NOT_FOLDED = ("DequantizeLinear", *_RANDOM)
+_NOT_FOLDED = ("DequantizeLinear", *RANDOM)
 """Even where all inputs are constant: fused into an integer kernel, or different at every call."""
 _SUFFIXES = ("_bn_nchwc", "_nchwc", "_new_reshape")
 _PREFIXES = ("fused ",)
@@ -386,7 +379,7 @@ def _same_values(graph: Graph) -> dict[str, str]:
         if first != name:
             same[name] = first
     for node in graph.nodes:
-        if node.subgraphs or node.op_type in _RANDOM:
+        if node.subgraphs or node.op_type in RANDOM:
             continue
         made = (node.label, tuple(same.get(value, value) for value in node.inputs), _frozen(node.attributes))
         outputs = seen.setdefault(made, node.outputs)

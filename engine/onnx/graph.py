@@ -82,7 +82,18 @@ class Graph:
             for body in node.subgraphs.values():
                 yield from body.walk()
 
+    def graphs(self) -> Iterator[Graph]:
+        """This graph and every body in it, each before those in it."""
+        yield self
+        for node in self.nodes:
+            for body in node.subgraphs.values():
+                yield from body.graphs()
 
+
+VALUE_FIELDS = (
+    "raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data",
+)  # fmt: skip
+"""Those of a TensorProto that hold its values."""
 _FIELDS = (
     ("f", onnx.AttributeProto.FLOAT), ("i", onnx.AttributeProto.INT), ("s", onnx.AttributeProto.STRING),
     ("t", onnx.AttributeProto.TENSOR), ("g", onnx.AttributeProto.GRAPH),

@@ -34,7 +34,7 @@ class Joins:
         self._readers: dict[str, list[Node]] = {}
         self._results: set[str] = set()
         """Outputs of the graph and of bodies: somebody outside reads them."""
-        for _, each in _graphs(graph):
+        for each in graph.graphs():
             self._results.update(each.outputs)
             for node in each.nodes:
                 self._producer.update(dict.fromkeys(node.outputs, node))
@@ -54,7 +54,7 @@ class Joins:
         """
         holders = [
             nodes
-            for _, graph in _graphs(self._graph)
+            for graph in self._graph.graphs()
             if (nodes := [node for node in graph.nodes if is_within(node.path, path)])
         ]
         # What a body holds goes with the node that has the body.
@@ -140,14 +140,6 @@ def reads(node: Node) -> Iterator[str]:
 def is_within(path: str, scope: str) -> bool:
     """Whether ``path`` is ``scope`` or below it."""
     return path == scope or path.startswith(f"{scope}.")
-
-
-def _graphs(graph: Graph) -> Iterator[tuple[Node | None, Graph]]:
-    """Every graph with the node whose body it is."""
-    yield None, graph
-    for node in graph.walk():
-        for body in node.subgraphs.values():
-            yield node, body
 
 
 def below(node: Node) -> Iterator[Node]:

@@ -145,7 +145,7 @@ class Tensors:
         }
         self.stored: dict[str, StoredTensor] = {}
         self._generated(graph)
-        for each in _graphs(graph):
+        for each in graph.graphs():
             self.stored.update(each.stored)
         self.roles: dict[str, Role] = {}
         self.packed: dict[str, int] = {}
@@ -364,10 +364,3 @@ def has_two_values(array: Array) -> bool:
         return False
     others = flat[flat != flat[0]]
     return bool(others.size == 0 or (others == others[0]).all())
-
-
-def _graphs(graph: Graph) -> Iterator[Graph]:
-    yield graph
-    for node in graph.nodes:
-        for body in node.subgraphs.values():
-            yield from _graphs(body)

@@ -11,6 +11,7 @@ from onnx.onnx_cpp2py_export import shape_inference as inference
 
 from engine.graph import InputShape, elements
 from engine.onnx.dtypes import NUMBERS, dtype_name
+from engine.onnx.graph import VALUE_FIELDS
 from engine.onnx.values import Value
 
 log = logging.getLogger(__name__)
@@ -18,10 +19,6 @@ log = logging.getLogger(__name__)
 MOST_VALUES, MOST_FLOATS = 65_536, 1024
 """Elements of a stored tensor that shape inference may look at: sizes, axes; scales."""
 INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
-VALUE_FIELDS = (
-    "raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data",
-    "external_data", "data_location",
-)  # fmt: skip
 
 
 CRASHING = frozenset(
@@ -152,5 +149,5 @@ def _strip_tensor(tensor: onnx.TensorProto) -> None:
     is_external = tensor.data_location == onnx.TensorProto.EXTERNAL
     most = MOST_VALUES if tensor.data_type in INTEGERS else MOST_FLOATS
     if is_external or elements(tuple(tensor.dims)) > most:
-        for field in VALUE_FIELDS:
+        for field in (*VALUE_FIELDS, "external_data", "data_location"):
             tensor.ClearField(field)

@@ -17,6 +17,7 @@ from engine.files.limits import MAX_COUNT, MAX_DIMENSIONS
 from engine.onnx import names
 from engine.onnx.dtypes import dtype_name, tensor_bytes
 from engine.onnx.graph import (
+    VALUE_FIELDS,
     Array,
     Graph,
     Location,
@@ -26,15 +27,11 @@ from engine.onnx.graph import (
     kind_of,
 )
 
-KEPT_BYTES = 65_536
+CONSTANT_BYTES = 65_536
 """Values of tensors up to this size are kept: sizes, axes, indices."""
 
 Find: TypeAlias = Callable[[TensorProto, StoredTensor], Location | None]
 """Where the values of a tensor with external data are; None where they have been put into the tensor."""
-
-_DATA = (
-    "raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data",
-)  # fmt: skip
 
 
 def graph_of(model: onnx.ModelProto, find: Find) -> Graph:
@@ -147,7 +144,7 @@ def _constant(
             array = make(attribute)
             dtype = "string" if array.dtype == object else str(array.dtype)
             stored[name] = StoredTensor(name, dtype, array.shape)
-            if array.nbytes <= KEPT_BYTES:
+            if array.nbytes <= CONSTANT_BYTES:
                 constants[name] = array
         else:
             continue
@@ -180,12 +177,12 @@ def _keep(
     if location is not None:
         return True
     size = tensor_bytes(facts.shape, facts.dtype)
-    has_values = any(map(partial(_has, tensor), _DATA))
+    has_values = any(map(partial(_has, tensor), VALUE_FIELDS))
     if has_values:
         if tensor.HasField("raw_data") and facts.dtype != "string" and len(tensor.raw_data) != size:
             held = f"{len(tensor.raw_data):,} bytes of values, where its shape takes {size:,}"
             raise _damaged(name, f"has {held}")
-        if size <= KEPT_BYTES:
+        if size <= CONSTANT_BYTES:
             constants[name] = array_of(tensor, name)
     return has_values or not size
 

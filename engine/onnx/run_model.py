@@ -21,16 +21,13 @@ from engine.files.onnx_external import file_at, is_text
 from engine.graph import InputShape, Shape
 from engine.onnx.document import Document
 from engine.onnx.dtypes import BITS, NUMBERS, dtype_name, tensor_bytes
-from engine.onnx.graph import Array, Location
+from engine.onnx.graph import VALUE_FIELDS, Array, Location
 from engine.onnx.runtime import onnxruntime
 
 FOLDER_ENTRY = "session.model_external_initializers_file_folder_path"
 """Session configuration entry of onnxruntime: where a model given as bytes has its external data."""
 MOST_MADE = 2**30
 """Bytes of new weights that a graph may carry; a protobuf message ends at 2 GiB."""
-VALUE_FIELDS = (
-    "raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data",
-)  # fmt: skip
 
 
 class RunModel(NamedTuple):

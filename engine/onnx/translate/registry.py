@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from engine.cost import Work, cost_of
+from engine.files.onnx import STANDARD
 from engine.graph import OpCall, Shape
 from engine.onnx.graph import Array, Node
 from engine.results import FAMILIES
 
 log = logging.getLogger(__name__)
 
-STANDARD = ("", "ai.onnx")
 MICROSOFT = "com.microsoft"
 """Operators of onnxruntime that files hold after its transformer optimiser or model builder."""
 NHWC = "com.ms.internal.nhwc"
