@@ -208,7 +208,11 @@ class CurveChart(ChartCanvas):
             left, right = QRectF(self._plot), QRectF(self._plot)
             left.setRight(at)
             right.setLeft(at)
-            self.brush.sentence(painter, max(left, right, key=QRectF.width), words)
+            beside = max(left, right, key=QRectF.width)
+            # Beside the cursor where it fits, else across: the words matter more than the cursor's line.
+            self.brush.sentence_over(
+                painter, beside if self.brush.holds(beside, words) else self._plot, words
+            )
 
     def _words_over(self, data: CurveData) -> str:
         """What stands where a curve would be: that it is on its way, or that the model takes one size only."""

@@ -111,6 +111,16 @@ class Brush:
         painter.setPen(self.color("secondary"))
         painter.drawText(area.adjusted(*SENTENCE_MARGINS), SENTENCE_FLAGS, text)
 
+    def sentence_over(self, painter: QPainter, area: QRectF, text: str) -> None:
+        """Words on the data's own ground, so that no line crosses them; smaller where they would be cut."""
+        inner = area.adjusted(*SENTENCE_MARGINS)
+        font = ui_font() if self.holds(area, text) else self.small
+        ground = QFontMetricsF(font).boundingRect(inner, int(SENTENCE_FLAGS), text)
+        painter.fillRect(ground.adjusted(-4, -2, 4, 2), self.color("surface"))
+        painter.setFont(font)
+        painter.setPen(self.color("secondary"))
+        painter.drawText(inner, SENTENCE_FLAGS, text)
+
     def holds(self, area: QRectF, text: str) -> bool:
         """Whether :meth:`sentence` shows all of ``text`` in ``area``."""
         inner = area.adjusted(*SENTENCE_MARGINS)

@@ -26,6 +26,8 @@ from gui.views.layer_delegate import LayerDelegate
 from gui.views.layer_header import LayerHeader
 
 INDENTATION = 12
+AT_ONCE = 1_000
+"""Nodes that are expanded before they are seen."""
 STRIPE = 3
 """Width of the accent at the left of the current row."""
 
@@ -80,6 +82,12 @@ class LayerView(QTreeView):
         self.expanded.connect(self._deepen.start)
         self.collapsed.connect(self._deepen.start)
         self.columns.released.connect(self._deepen.start)
+        self._to_expand: set[int] = set()
+        """Nodes that expand once they are seen."""
+        self._see = QTimer(self, singleShot=True, interval=0)
+        self._see.timeout.connect(self._expand_seen)
+        self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
+        model.modelReset.connect(self._to_expand_nothing)
         self.entered.connect(self._on_entered)
         theme.changed.connect(self.viewport().update)
         model.numbers_changed.connect(self.viewport().update)
@@ -112,6 +120,7 @@ class LayerView(QTreeView):
 
     def expand_to_level(self, level: int | None) -> None:
         """Show ``level`` levels below the model; None for all."""
+        self._to_expand.clear()
         if level is None:
             self.expandAll()
         else:
@@ -119,15 +128,41 @@ class LayerView(QTreeView):
         self.fit()
 
     def expand_nodes(self, nodes: Iterable[int]) -> None:
-        """Expand these nodes of the structure, as far as they are shown."""
+        """Expand these nodes of the structure, as far as they are shown.
+
+        Of very many only the first; the others expand once they are scrolled to: expanding one takes some 20 µs.
+        """
+        wanted = list(nodes)
+        self._to_expand = set(wanted[AT_ONCE:])
         # With a layout pending, rows are laid out once and not anew for every node.
         self.scheduleDelayedItemsLayout()
-        for node in nodes:
+        for node in wanted[:AT_ONCE]:
             index = self.proxy.mapFromSource(self.layers.index_of_node(node))
             if index.isValid():
                 self.setExpanded(index, True)
         self.executeDelayedItemsLayout()
         self.fit()
+        self._see.start()
+
+    def _on_scrolled(self) -> None:
+        if self._to_expand:
+            self._see.start()
+
+    def _expand_seen(self) -> None:
+        """Expand what waits for being seen; what that brings into sight too."""
+        if not self._to_expand:
+            return
+        index, bottom = self.indexAt(self.viewport().rect().topLeft()), self.viewport().height()
+        while index.isValid() and self.visualRect(index).top() < bottom:
+            node = self.proxy.mapToSource(index).internalId()
+            if node in self._to_expand:
+                self._to_expand.discard(node)
+                self.setExpanded(index, True)
+            index = self.indexBelow(index)
+
+    def _to_expand_nothing(self) -> None:
+        """Nodes have other numbers in another tree."""
+        self._to_expand.clear()
 
     def set_hovered(self, name: str | None) -> None:
         """Show ``name``, or the innermost visible row that contains it, as hovered."""
@@ -157,7 +192,11 @@ class LayerView(QTreeView):
         expanded = frozenset(
             structure.names[node]
             for node, children in enumerate(structure.children)
-            if children and self.isExpanded(self.proxy.mapFromSource(self.layers.index_of_node(node)))
+            if children
+            and (
+                node in self._to_expand
+                or self.isExpanded(self.proxy.mapFromSource(self.layers.index_of_node(node)))
+            )
         )
         return ViewState(expanded, self.name_at(self.indexAt(self.viewport().rect().topLeft())))
 

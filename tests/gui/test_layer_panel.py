@@ -23,6 +23,7 @@ from gui.theme import ThemeManager
 from gui.views.columns_menu import NO_ROOM
 from gui.views.layer_panel import LayerPanel
 from gui.views.layer_rows_menu import RowsMenu
+from gui.views.layer_view import AT_ONCE
 from gui.workspace import Workspace
 from tests.gui.analyses import Mod, Row, make, small_net
 from tests.gui.measurements import measured
@@ -483,3 +484,26 @@ def test_times_are_old_as_soon_as_something_else_is_asked_for(
     assert panel.rest.graphicsEffect() is not None
     bring(workspace, measured(small_net(112)))
     assert not faded("latency_s")
+
+
+def test_many_hits_expand_as_they_are_scrolled_to(
+    panel: LayerPanel, workspace: Workspace, qtbot: QtBot
+) -> None:
+    count = AT_ONCE + 200
+    mods, rows = [Mod("", "Net")], []
+    for i in range(count):
+        mods += [Mod(f"m{i}", "Block"), Mod(f"m{i}.a", "Conv"), Mod(f"m{i}.b", "Conv")]
+        rows += [Row(f"m{i}.{leaf}:conv", f"m{i}.{leaf}", "convolution", macs=1) for leaf in "ab"]
+    bring(workspace, make(mods, rows))
+    view = panel.view
+    last = f"m{count - 1}"
+    assert not view.isExpanded(view.index_of(last))
+    panel.search.setText("conv")
+    assert view.isExpanded(view.index_of("m0")) and not view.isExpanded(view.index_of(last))
+    assert last in view.state_by_name().expanded, "what waits is as good as expanded"
+    view.verticalScrollBar().setValue(view.verticalScrollBar().maximum())
+    seen = view.name_at(view.indexAt(view.viewport().rect().topLeft()))
+    assert seen is not None and not view.isExpanded(view.index_of(seen))
+    qtbot.waitUntil(lambda: view.isExpanded(view.index_of(seen)))
+    panel.search.clear()
+    assert not view.isExpanded(view.index_of(last))
