@@ -2,13 +2,12 @@
 
 Every node of a forward pass is a row. What a runtime computes once when it loads the model (the transpose of a weight)
 is none; the weight belongs to the node that reads the result. Nodes that only compute sizes, ``Shape`` and what follows
-from it up to ``SIZE_ELEMENTS`` elements, are rows that cost nothing: views hide them (engine.tree.idle_rows).
+from it without making data (engine.onnx.computed), are rows that cost nothing: views hide them (engine.tree.idle_rows).
 Nodes of bodies are rows after the node that has them, multiplied by how often their body runs.
 """
 
 from __future__ import annotations
 
-import math
 import platform
 import sys
 from collections.abc import Iterator
@@ -34,8 +33,6 @@ from engine.results import (
 )
 from engine.totals import CostColumns, coverage_of, totals_of
 
-SIZE_ELEMENTS = 64
-"""A node on sizes alone costs nothing up to here; above, it makes data: position indices, a mask."""
 CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 """Operators whose work is that of their bodies."""
 
@@ -127,13 +124,12 @@ class _Rows:
             made = [of(name) for name in node.outputs]
             for name, value in zip(node.outputs, made, strict=True):
                 sizes[name] = _bytes(value)
-            small = plan.is_size and sum(map(_elements, made)) <= SIZE_ELEMENTS
-            if small:
+            if plan.is_size:
                 sizes.update(dict.fromkeys(node.outputs, 0))
             written = sum([sizes[name] for name in step.writes])
             alive += written
             row = len(self.executed)
-            self._add(plan, trips, shapes, given, made, sizes, small)
+            self._add(plan, trips, shapes, given, made)
             self._written.append(written * trips)
             inside = alive
             for attribute, body in plan.bodies.items():
@@ -157,11 +153,9 @@ class _Rows:
         shapes: GraphShapes,
         given: list[Value],
         made: list[Value],
-        sizes: dict[str, int],
-        small: bool,
     ) -> None:
         node = plan.node
-        if small:
+        if plan.is_size:
             family, work = _IDLE
         elif plan.bodies and node.op_type in CONTROL:
             family, work = _CONTROL
@@ -182,7 +176,7 @@ class _Rows:
         self._costs.add(work, trips)
         if self._follow:
             self._works.append(work)
-        costs_nothing = plan.is_view or small or plan.bodies
+        costs_nothing = plan.is_view or plan.is_size or plan.bodies
         self._moved.append(0 if costs_nothing else _moved(plan, shapes, made) * trips)
         values = dict(zip(node.inputs, given, strict=True))
         self._inputs.append(tuple([s for name in plan.operands if (s := values[name].shape) is not None]))
@@ -266,10 +260,6 @@ def _moved(plan: Plan, shapes: GraphShapes, made: list[Value]) -> int:
 
 def _bytes(value: Value) -> int:
     return tensor_bytes(value.shape, value.dtype) if value.shape is not None else 0
-
-
-def _elements(value: Value) -> int:
-    return math.prod(value.shape) if value.shape is not None else SIZE_ELEMENTS + 1
 
 
 @lru_cache(1)

@@ -148,7 +148,10 @@ class Structure:
             inside,
             is_view(node, constants),
             bool(node.outputs)
-            and (node.op_type in SIZES or all(name in known.sizes for name in told.outputs if name)),
+            and (
+                node.op_type in SIZES
+                or all(name in known.sizes and name not in known.data for name in told.outputs if name)
+            ),
             node.op_type in LOOKUPS,
             {
                 attribute: self._graph_plan(body, told.subgraphs[attribute], constants, node)

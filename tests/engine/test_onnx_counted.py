@@ -16,11 +16,17 @@ import onnx
 import pytest
 from onnx import defs
 
+from engine.configuration import Configuration
+from engine.graph import InputShape
+from engine.onnx.loading import load
+from engine.onnx.session import OnnxSession
 from engine.onnx.translate import explanation, known_operators
 from engine.results import Analysis
+from engine.tree import idle_rows
 from tests.conftest import EVERYTHING, sampled
 from tests.engine import onnx_corpus
 from tests.engine.onnx_nodes import analysed
+from tests.engine.onnx_text import document, parsed
 
 TEXT = {
     "ImageDecoder",
@@ -146,3 +152,28 @@ def test_an_operator_has_the_macs_of_what_defines_it(module: str, tmp_path: Path
                 whole = analysed(case.write(tmp_path), allow_real_run=True)
                 parts = analysed(cases[other].write(tmp_path), allow_real_run=True)
                 assert whole.totals.macs == parts.totals.macs, other
+
+
+@pytest.mark.parametrize("length", [4, 40, 400])
+def test_what_is_counted_does_not_depend_on_how_large_the_input_is(length: int, tmp_path: Path) -> None:
+    """Sizes, and arithmetic on them, are idle; positions made of them are data, of however few tokens."""
+    text = """agraph (int64[B,S] ids) => (y) <int64 zero = {0}, int64 one = {1}, int64[1] first = {0}> {
+        sizes = Shape(ids)
+        batch = Gather<axis = 0>(sizes, zero)
+        tokens = Gather<axis = 0>(sizes, one)
+        all = Mul(batch, tokens)
+        wanted = Unsqueeze(all, first)
+        rank = Shape(wanted)
+        ones = ConstantOfShape(rank)
+        both = Mul(wanted, ones)
+        steps = Range(zero, tokens, one)
+        sums = CumSum(steps, zero)
+        e = Gather(table, sums)
+        y = Mul(e, e)
+    }"""
+    opened = OnnxSession(load(document(parsed(text, {"table": (100_000, 4)}), tmp_path).path))
+    found = opened.analyze(Configuration((InputShape("ids", (2, length), "int64"),)))
+    idle = [op for at, op in enumerate(found.layers.op) if at in idle_rows(found)]
+    assert idle == ["Shape", "Gather", "Gather", "Mul", "Unsqueeze", "Shape", "ConstantOfShape", "Mul"]
+    assert [(each.op, each.calls) for each in found.coverage.not_counted] == [("CumSum", 1)]
+    assert found.layers.activation_bytes[-4:] == (length * 8, length * 8, length * 16, length * 16)
