@@ -36,6 +36,8 @@ class RunModel(NamedTuple):
     model: str | bytes
     folder: str
     inputs: tuple[InputShape, ...]
+    assumed: Mapping[str, Mapping[int, int]] = {}
+    """Values of some elements of inputs, as seeded_inputs takes them."""
 
 
 def run_model(

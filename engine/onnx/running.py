@@ -84,7 +84,9 @@ def run_once(
     with watched(stop, end):
         try:
             session = runtime.InferenceSession(given.model, options, providers=["CPUExecutionProvider"])
-            made: list[Any] = session.run_with_ort_values(names, made_up(given.inputs), run_options)
+            made: list[Any] = session.run_with_ort_values(
+                names, made_up(given.inputs, given.assumed), run_options
+            )
         except Exception as error:
             if stop.is_set():
                 raise CancelledError() from error

@@ -16,6 +16,7 @@ from engine.errors import CancelledError, InputError, LoadError, RealRunRequired
 from engine.graph import InputShape, InputSpec
 from engine.guard import NotEnoughMemoryError, check_memory, need_of, require
 from engine.onnx.assembly import build_analysis
+from engine.onnx.assumed_inputs import assumed_inputs
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import opened_inputs
@@ -121,7 +122,8 @@ class OnnxSession(OpenModel):
         if names and configuration.allow_real_run:
             totals = build_analysis(self.info, configuration, state.structure, shapes).totals
             require(need_of(self, configuration, totals), self.info.name)
-            run = self.model_for_run(configuration, as_bytes=True)
+            assumed = assumed_inputs(graph, shapes.assumptions).values
+            run = self.model_for_run(configuration, as_bytes=True)._replace(assumed=assumed)
             known = run_for_shapes(run, names, stop or Event(), self.info.name)
             return (
                 state.shapes.infer(configuration.inputs, assumptions, known, stop=stop) if known else shapes

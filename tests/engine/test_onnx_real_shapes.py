@@ -35,6 +35,18 @@ def test_most_nodes_after_an_operator_without_a_rule_need_a_run(tmp_path: Path) 
     assert analysis.totals.macs == 3 * 4 * 2 * 5
 
 
+def test_a_size_that_an_input_gives_is_the_same_in_the_run(tmp_path: Path) -> None:
+    text = f"""agraph (float[1,8] x, int64[2] times) => (y) {{
+        t = Tile(x, times) [unfold] a = {UNFOLD}(t) y = Relu(a)
+    }}"""
+    session = open_model(str(document(parsed(text), tmp_path).path), LoadOptions())
+    asked = msgspec.structs.replace(
+        session.default_configuration(), allow_real_run=True, assumptions=(("times[0]", 5), ("times[1]", 3))
+    )
+    analysis = session.analyze(asked)
+    assert analysis.layers.output_shapes == (((5, 24),), ((5, 12, 2),), ((5, 12, 2),))
+
+
 def test_a_few_blanks_are_rows_that_are_not_counted(tmp_path: Path) -> None:
     text = f"""agraph (float[N,8] x) => (y, z) {{
         a = MatMul(x, v) b = Relu(a) c = Sigmoid(b) y = Neg(c)
