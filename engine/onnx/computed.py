@@ -9,7 +9,7 @@ as the input says (position indices, a mask), or reads a stored table, it makes 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from engine.graph import elements
@@ -34,7 +34,7 @@ def scoped(graph: Graph) -> Graph:
     The branches of an If often give the same names to different values. Nodes keep their names; it is ``graph``
     itself where no two graphs share a name.
     """
-    times = Counter(name for each in _graphs(graph) for name in _defined(each))
+    times = Counter(name for each in graph.graphs() for name in _defined(each))
     several = {name for name, count in times.items() if count > 1 and name}
     return _renamed(graph, {}, "", several) if several else graph
 
@@ -66,13 +66,6 @@ def _renamed(graph: Graph, around: Mapping[str, str], where: str, several: Set[s
         stored={names.get(name, name): stored for name, stored in graph.stored.items()},
         constants={names.get(name, name): array for name, array in graph.constants.items()},
     )
-
-
-def _graphs(graph: Graph) -> Iterator[Graph]:
-    yield graph
-    for node in graph.nodes:
-        for body in node.subgraphs.values():
-            yield from _graphs(body)
 
 
 def _defined(graph: Graph) -> set[str]:

@@ -48,10 +48,8 @@ def stored_tensors(graph: Graph) -> dict[str, StoredTensor]:
 
 def every_stored(graph: Graph) -> Iterator[StoredTensor]:
     """Those of the graph, then of its bodies: two bodies may use one name."""
-    yield from graph.stored.values()
-    for node in graph.walk():
-        for body in node.subgraphs.values():
-            yield from body.stored.values()
+    for each in graph.graphs():
+        yield from each.stored.values()
 
 
 def values_of(document: Document, stored: StoredTensor) -> Array | None:
