@@ -38,6 +38,8 @@ REFUSALS_MS = 120
 
 GUARDS_OFF = "⚠ guards off"
 NO_PROMISE = f"{GUARDS_OFF}: no promise for other sizes"
+NOTE_BEGINNING = 17
+"""Characters of why sizes are fixed that are always seen; the tooltip has the rest."""
 MOST_ROWS = 3
 """More inputs than this scroll, by whole rows."""
 ROW_GAP = 4
@@ -219,10 +221,10 @@ class InputBar(QWidget):
         self.size_note.setAccessibleDescription("Guards are off" if free else "Why sizes are fixed")
         self.size_note.setProperty("role", "caution" if free else "secondary")
         self.size_note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        if free:
-            # However narrow the window is, this must be seen.
-            least = self.size_note.fontMetrics().horizontalAdvance(f"{GUARDS_OFF}…")
-            self.size_note.setMinimumWidth(least + 4)
+        # However narrow the window is, this must be seen: sliders give way to it.
+        self.size_note.ensurePolished()
+        beginning = GUARDS_OFF if free else words[:NOTE_BEGINNING]
+        self.size_note.setMinimumWidth(self.size_note.fontMetrics().horizontalAdvance(f"{beginning}…") + 4)
         if free and model.note:
             self.size_note.setToolTip(plain_tooltip(model.note))
         column = self._grid.columnCount()
