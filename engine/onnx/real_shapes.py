@@ -54,7 +54,8 @@ def run_for_shapes(run: RunModel, names: Sequence[str], stop: Event, title: str)
     """Shapes of the values ``names``; empty where onnxruntime cannot run the model, which is called ``title``.
 
     ``run.model`` is bytes. Integer inputs are 0 or as assumed, others random, the same every time. Raises
-    CancelledError soon after ``stop`` is set, NotEnoughMemoryError where the values, which are all there at once, do not fit into memory.
+    CancelledError soon after ``stop`` is set, NotEnoughMemoryError where the values, which are all there at once, do
+    not fit into memory.
     """
     onnxruntime()
     assert isinstance(run.model, bytes)
