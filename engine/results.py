@@ -143,10 +143,11 @@ class Layers(Struct, frozen=True):
     flops: tuple[int | None, ...] = ()
     special_ops: tuple[int | None, ...] = ()
     weight_bytes: tuple[int, ...] = ()
-    activation_bytes: tuple[int, ...] = ()
-    peak_activation_bytes: tuple[int, ...] = ()
+    activation_bytes: tuple[int | None, ...] = ()
+    """These three are None where nobody knows the shapes of an ONNX operator's outputs."""
+    peak_activation_bytes: tuple[int | None, ...] = ()
     """Bytes of activations alive right after this operation (the largest over its calls)."""
-    bytes_moved: tuple[int, ...] = ()
+    bytes_moved: tuple[int | None, ...] = ()
     input_shapes: tuple[tuple[Shape, ...], ...] = ()
     output_shapes: tuple[tuple[Shape, ...], ...] = ()
     dtype: tuple[str, ...] = ()

@@ -47,7 +47,7 @@ def totals_of(layers: Layers, held: Held, untouched_params: int, peak_bytes: int
     """Sums over the rows, beside what the model holds."""
     macs = sum([value for value in layers.macs if value is not None])
     flops = sum([value for value in layers.flops if value is not None])
-    moved = sum(layers.bytes_moved)
+    moved = sum([value for value in layers.bytes_moved if value is not None])
     return Totals(
         params=held.params,
         trainable_params=held.trainable,
@@ -57,7 +57,7 @@ def totals_of(layers: Layers, held: Held, untouched_params: int, peak_bytes: int
         flops=flops,
         special_ops=sum([value for value in layers.special_ops if value is not None]),
         weight_bytes=held.weight_bytes,
-        activation_bytes=sum(layers.activation_bytes),
+        activation_bytes=sum([value for value in layers.activation_bytes if value is not None]),
         peak_activation_bytes=peak_bytes,
         bytes_moved=moved,
         arithmetic_intensity=ratio(flops, moved),

@@ -30,7 +30,7 @@ def idle_rows(analysis: Analysis) -> frozenset[int]:
     return frozenset(
         row
         for row, (family, flops, activations, moved) in enumerate(columns)
-        if family == "movement" and flops == 0 and not activations and not moved
+        if family == "movement" and flops == 0 and activations == 0 and moved == 0
     )
 
 

@@ -195,7 +195,7 @@ def _modules(analysis: Analysis, baseline: Analysis | None) -> str:
 def _top(analysis: Analysis, baseline: Analysis | None) -> str:
     layers = analysis.layers
     order = sorted(
-        range(len(layers)), key=lambda row: (-(layers.macs[row] or 0), -layers.bytes_moved[row], row)
+        range(len(layers)), key=lambda row: (-(layers.macs[row] or 0), -(layers.bytes_moved[row] or 0), row)
     )
     shown = order[:TOP_ROWS]
     before = dict(summary.pair_rows(layers, baseline.layers if baseline is not None else None))

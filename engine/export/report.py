@@ -75,9 +75,9 @@ class LayerRow(Struct, frozen=True):
     flops: int | None
     special_ops: int | None
     weight_bytes: int
-    activation_bytes: int
-    peak_activation_bytes: int
-    bytes_moved: int
+    activation_bytes: int | None
+    peak_activation_bytes: int | None
+    bytes_moved: int | None
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
     dtype: str

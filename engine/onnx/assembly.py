@@ -22,7 +22,7 @@ from engine.onnx import translate
 from engine.onnx.dtypes import tensor_bytes
 from engine.onnx.structure import GraphPlan, Plan, Structure
 from engine.onnx.translate import NodeCall
-from engine.onnx.values import GraphShapes, Shapes, Value
+from engine.onnx.values import NO_TENSOR, GraphShapes, Shapes, Value
 from engine.results import (
     Analysis,
     Layers,
@@ -101,20 +101,25 @@ class _Rows:
         self._works: list[Work] = []
         self._costs = CostColumns()
         self._family: list[str] = []
-        self._written: list[int] = []
-        self._live: list[int] = []
-        self._moved: list[int] = []
+        self._written: list[int | None] = []
+        self._live: list[int | None] = []
+        self._moved: list[int | None] = []
         self._inputs: list[tuple[Shape, ...]] = []
         self._outputs: list[tuple[Shape, ...]] = []
         self._dtype: list[str] = []
 
-    def add_graph(self, graph: GraphPlan, shapes: GraphShapes, trips: int, around: int = 0) -> int:
+    def add_graph(
+        self, graph: GraphPlan, shapes: GraphShapes, trips: int, around: int = 0, blind: int = 0
+    ) -> int:
         """Rows of a graph that runs ``trips`` times while ``around`` bytes are alive outside of it.
+
+        ``blind`` is how many values are alive there whose size nobody knows: what is alive is not known then.
 
         Returns the largest number of bytes alive at once, those around included; of a body that never runs, those.
         """
         of = shapes.of
         sizes: dict[str, int] = {}
+        unknown: set[str] = set()
         alive = peak = around
         for plan, step in zip(graph.plans, graph.schedule.steps, strict=True):
             node = plan.node
@@ -123,25 +128,35 @@ class _Rows:
             given = [of(name) for name in node.inputs]
             made = [of(name) for name in node.outputs]
             for name, value in zip(node.outputs, made, strict=True):
-                sizes[name] = _bytes(value)
+                size = _bytes(value)
+                sizes[name] = size or 0
+                if size is None:
+                    unknown.add(name)
             if plan.is_size:
                 sizes.update(dict.fromkeys(node.outputs, 0))
+                unknown.difference_update(node.outputs)
             written = sum([sizes[name] for name in step.writes])
             alive += written
             row = len(self.executed)
             self._add(plan, trips, shapes, given, made)
-            self._written.append(written * trips)
+            self._written.append(None if unknown.intersection(step.writes) else written * trips)
             inside = alive
             for attribute, body in plan.bodies.items():
                 below = shapes.bodies.get((node.name, attribute))
                 if below is not None and below.taken:
-                    carried = sum([_bytes(below.of(name)) for name in body.carried]) if below.trips > 1 else 0
-                    inside = max(inside, self.add_graph(body, below, trips * below.trips, alive + carried))
+                    carried = (
+                        sum([_bytes(below.of(name)) or 0 for name in body.carried]) if below.trips > 1 else 0
+                    )
+                    inside = max(
+                        inside, self.add_graph(body, below, trips * below.trips, alive + carried, blind)
+                    )
             # The other results were made inside, and live on when the body's own values are gone.
             alive += sum([sizes[name] for name in step.makes]) - written
             inside = max(inside, alive)
-            self._live.insert(row, inside if trips else 0)
+            blind += len(unknown.intersection(step.makes))
+            self._live.insert(row, None if blind and trips else inside if trips else 0)
             peak = max(peak, inside)
+            blind -= len(unknown.intersection(step.frees))
             for name in step.frees:
                 alive -= sizes[name]
         return peak if trips else around
@@ -177,7 +192,8 @@ class _Rows:
         if self._follow:
             self._works.append(work)
         costs_nothing = plan.is_view or plan.is_size or plan.bodies
-        self._moved.append(0 if costs_nothing else _moved(plan, shapes, made) * trips)
+        moved = 0 if costs_nothing else _moved(plan, shapes, made)
+        self._moved.append(None if moved is None else moved * trips)
         values = dict(zip(node.inputs, given, strict=True))
         self._inputs.append(tuple([s for name in plan.operands if (s := values[name].shape) is not None]))
         self._outputs.append(tuple([value.shape for value in made if value.shape is not None]))
@@ -247,19 +263,28 @@ def _module_calls(structure: Structure, rows: _Rows) -> dict[str, int]:
     return calls
 
 
-def _moved(plan: Plan, shapes: GraphShapes, made: list[Value]) -> int:
-    """Inputs + weights read + outputs written, each once; a look-up reads of its table what it writes."""
-    written = sum([_bytes(value) for value in made])
+def _moved(plan: Plan, shapes: GraphShapes, made: list[Value]) -> int | None:
+    """Inputs + weights read + outputs written, each once; a look-up reads of its table what it writes.
+
+    None where one of these has no known shape.
+    """
+    named = [_bytes(value) for name, value in zip(plan.node.outputs, made, strict=True) if name]
+    written = sum([size for size in named if size is not None])
     total = written
     for at, name in enumerate(plan.distinct):
         stored = plan.stored_bytes.get(name)
         size = _bytes(shapes.of(name)) if stored is None else stored
+        if size is None:
+            return None
         total += min(size, written) if plan.is_lookup and at == 0 else size
-    return total
+    return None if None in named else total
 
 
-def _bytes(value: Value) -> int:
-    return tensor_bytes(value.shape, value.dtype) if value.shape is not None else 0
+def _bytes(value: Value) -> int | None:
+    """Bytes of a tensor; None where nobody knows its shape. What is no tensor holds tensors that count where made."""
+    if value.shape is not None:
+        return tensor_bytes(value.shape, value.dtype)
+    return 0 if value.dtype in NO_TENSOR else None
 
 
 @lru_cache(1)

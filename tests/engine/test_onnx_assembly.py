@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from engine.configuration import Configuration
 from engine.edits import RemoveLayer
+from engine.export import read_report, render, write_report
 from engine.graph import InputShape
 from engine.onnx.loading import load
 from engine.onnx.session import OnnxSession
 from engine.results import Analysis
-from engine.tree import idle_rows
+from engine.tree import LayerStructure, idle_rows
+from engine.tree_values import NodeValues
 from tests.onnx_models import export, hand_made
 
 node = helper.make_node
@@ -316,3 +318,32 @@ def test_branches_may_give_the_same_names_to_different_values(
     assert analysis.totals.params == 8 * 64 + 2 * 4
     assert analysis.totals.untouched_params == (2 * 4 if condition else 8 * 64)
     assert analysis.layers.op == (("If", "MatMul") if condition else ("If", "Transpose", "MatMul"))
+
+
+def test_bytes_of_unknown_shapes_are_not_counted_and_the_rest_of_the_total_stays(tmp_path: Path) -> None:
+    nodes = [
+        node("Relu", ["x"], ["a"]),
+        node("Unheard", ["a"], ["b"], domain="com.acme"),
+        node("Relu", ["b"], ["c"]),
+        node("Relu", ["x"], ["y"]),
+    ]
+    path = hand_made(tmp_path / "m.onnx", nodes, {"x": (4, 64)}, ["c", "y"], {})
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("com.acme", 1))
+    onnx.save(model, path)
+    analysis = analysed(path)
+    layers, one = analysis.layers, 4 * 64 * FLOAT
+    assert layers.activation_bytes == (one, None, None, one)
+    assert layers.bytes_moved == (2 * one, None, None, 2 * one)
+    # From the second on something is alive of which nobody knows the size.
+    assert layers.peak_activation_bytes == (one, None, None, None)
+    assert analysis.totals.activation_bytes == 2 * one
+    assert analysis.totals.bytes_moved == 4 * one
+    assert not idle_rows(analysis)
+    values = NodeValues(LayerStructure(analysis), analysis)
+    assert values.value(0, "activation_bytes") == 2 * one
+    # The row that knows and those that do not, in every format and read back.
+    for format in ("json", "csv", "md", "html"):
+        render(analysis, format, analysis)
+    write_report(tmp_path / "report.json", "json", analysis)
+    assert read_report(tmp_path / "report.json").layers.activation_bytes == layers.activation_bytes

@@ -198,7 +198,7 @@ def test_experts_are_counted_in_either_layout(transposed: bool, halves: int) -> 
     first, second = (E, halves * INNER, H), (E, H, INNER)
     if transposed:
         first, second = (E, H, halves * INNER), (E, INNER, H)
-    inputs = ((T, H), (T, E), first, (), second)
+    inputs: Shapes = ((T, H), (T, E), first, (), second)
     told = cost("com.microsoft.MoE", inputs, ((T, H),), absent=(3,), k=1, swiglu_fusion=halves - 1)[1]
     assert told.macs == T * (halves * INNER * H + INNER * H)
     packed = [(*shape[:-1], shape[-1] // 2) for shape in (first, second)]
