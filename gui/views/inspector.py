@@ -300,12 +300,14 @@ class InspectorPanel(QFrame):
             self._attribute_grid.addWidget(editor, row, 2 * place + 1)
 
     def _show_numbers(self) -> None:
-        """Where not everything fits, the table leaves the baseline's values to the tree's tooltips."""
+        """Where not everything fits, the baseline's values are left to the tree's tooltips, and names wrap."""
         theme = self._theme.current
+        self._numbers.setWordWrap(False)
         self._numbers.setText(_numbers_html(self._metrics, theme, narrow=False))
         self._numbers_px = self._numbers.sizeHint().width()
         self._is_narrow = self._numbers_px > self._room
         if self._is_narrow:
+            self._numbers.setWordWrap(True)
             self._numbers.setText(_numbers_html(self._metrics, theme, narrow=True))
 
     @property

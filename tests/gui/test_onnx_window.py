@@ -32,6 +32,7 @@ from engine.edits import SetAttribute
 from engine.results import TraceMode
 from gui.main_window import FILTERS, MainWindow
 from gui.settings import Settings
+from gui.views.inspector import InspectorPanel
 from gui.views.status_bar import MODE_WORDS, uncounted_rows
 from gui.workspace import Workspace
 from tests.gui.conftest import ANSWER_MS, open_model, wait_current
@@ -196,8 +197,6 @@ def test_flags_pads_and_words_have_fields_of_their_own(opened: MainWindow, qtbot
     pads = [inspector.findChild(QSpinBox, f"attribute_pads_{place}") for place in range(4)]
     rows = {pad.y() for pad in pads if pad is not None and pad.minimum() == 0}
     assert None not in pads and len(rows) == 2, "begin above end"
-    scroll = inspector.findChild(QScrollArea, "inspector_scroll")
-    assert scroll is not None and scroll.widget().minimumSizeHint().width() <= 341
     words = inspector.findChild(QComboBox, "attribute_auto_pad_text")
     assert words is not None and not words.isEditable()
     opened.selection.set_current("pool:MaxPool")
@@ -210,6 +209,26 @@ def test_flags_pads_and_words_have_fields_of_their_own(opened: MainWindow, qtbot
     flag.click()
     assert not workspace.edits
     wait_current(qtbot, workspace)
+
+
+def test_the_inspector_needs_no_scrolling_across_in_a_small_window(opened: MainWindow, qtbot: QtBot) -> None:
+    """329 × 230 is what it has at 1280×720."""
+    workspace = opened.workspace
+    panel = InspectorPanel(workspace, opened.selection, opened.theme)
+    qtbot.addWidget(panel)
+    panel.resize(329, 230)
+    panel.show()
+    opened.selection.set_current("stem.conv:Conv")
+    workspace.set_attribute("stem.conv", "kernel_shape", (5, 5))
+    wait_current(qtbot, workspace)
+    qtbot.waitUntil(lambda: workspace.settled, timeout=ANSWER_MS)
+    scroll = panel.findChild(QScrollArea, "inspector_scroll")
+    numbers = panel.findChild(QLabel, "inspector_numbers")
+    assert scroll is not None and numbers is not None
+    for layer in ("stem.conv:Conv", "body.conv:Conv", "pool:MaxPool"):
+        opened.selection.set_current(layer)
+        qtbot.waitUntil(lambda: "Δ" in numbers.text() or layer != "stem.conv:Conv")  # noqa: B023
+        assert scroll.widget().minimumSizeHint().width() <= scroll.viewport().width(), layer
 
 
 def test_a_refused_removal_is_marked_and_taken_back(opened: MainWindow, qtbot: QtBot) -> None:
@@ -512,3 +531,16 @@ def test_what_depends_on_the_data_is_assumed_and_can_be_set(
     analysis = window.workspace.analysis
     assert analysis is not None
     assert "mystery: own.ops.Mystery" in uncounted_rows(analysis)
+
+
+def test_what_failed_is_taken_back_to_the_numbers_that_are_still_there(
+    opened: MainWindow, qtbot: QtBot
+) -> None:
+    workspace = opened.workspace
+    with qtbot.waitSignal(workspace.failure_changed, timeout=ANSWER_MS):
+        workspace.remove_layer("stem.conv")
+    qtbot.waitUntil(lambda: not workspace.busy, timeout=ANSWER_MS)
+    assert workspace.failure is not None
+    workspace.undo_stack.undo()
+    assert workspace.failure is None and workspace.is_current and not workspace.busy, "without the engine"
+    assert not workspace.stale and total(workspace) == macs(SIZE, SIZE)
