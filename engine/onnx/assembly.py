@@ -139,7 +139,7 @@ class _Rows:
             alive += written
             row = len(self.executed)
             self._add(plan, trips, shapes, given, made)
-            self._written.append(None if unknown.intersection(step.writes) else written * trips)
+            self._written.append(None if unknown and unknown.intersection(step.writes) else written * trips)
             inside = alive
             for attribute, body in plan.bodies.items():
                 below = shapes.bodies.get((node.name, attribute))
@@ -153,10 +153,12 @@ class _Rows:
             # The other results were made inside, and live on when the body's own values are gone.
             alive += sum([sizes[name] for name in step.makes]) - written
             inside = max(inside, alive)
-            blind += len(unknown.intersection(step.makes))
+            if unknown:
+                blind += len(unknown.intersection(step.makes))
             self._live.insert(row, None if blind and trips else inside if trips else 0)
             peak = max(peak, inside)
-            blind -= len(unknown.intersection(step.frees))
+            if unknown:
+                blind -= len(unknown.intersection(step.frees))
             for name in step.frees:
                 alive -= sizes[name]
         return peak if trips else around
