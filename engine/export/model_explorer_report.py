@@ -36,7 +36,9 @@ def _write(analysis: Analysis, key: str) -> bytes:
     if not found:
         raise ExportError(
             f"No node of {analysis.model.name} has this number.",
-            hint="Measure the layers first; on the command line: --latency cpu." if key == "latency_s" else "",
+            hint="Measure the layers first; on the command line: --latency cpu."
+            if key == "latency_s"
+            else "",
         )
     data = {
         "name": f"{found[0].label} (Misnomer)",
