@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -59,6 +59,8 @@ class Wanted(NamedTuple):
     path: Path
     replace: bool = False
     fix_sizes: bool = False
+    assumed: Mapping[str, Mapping[int, int]] = {}
+    """Values of inputs to try it with, as RunModel has them."""
 
 
 def save(wanted: Wanted, obstacle: Callable[[], str], stop: threading.Event, progress: Progress) -> str:
@@ -314,7 +316,7 @@ def _tried(
         yield f"It was not run: {why}"
         return
     try:
-        run_once(RunModel(str(path), "", wanted.inputs), stop)
+        run_once(RunModel(str(path), "", wanted.inputs, wanted.assumed), stop)
     except CancelledError:
         raise
     except EngineError as error:
@@ -324,14 +326,14 @@ def _tried(
     except Exception as error:  # onnxruntime's own, of many kinds
         found = shown(sentence(error), 300)
         original = wanted.document.original if isinstance(wanted.document, EditedDocument) else None
-        if original is not None and _runs(original, wanted.inputs, stop):
+        if original is not None and _runs(original, wanted, stop):
             raise ExportError(f"The edited model does not run in onnxruntime: {found}") from error
         yield f"onnxruntime runs neither it nor the file that was opened: {found}"
 
 
-def _runs(document: Document, inputs: tuple[InputShape, ...], stop: threading.Event) -> bool:
+def _runs(document: Document, wanted: Wanted, stop: threading.Event) -> bool:
     try:
-        run_once(run_model(document, inputs), stop)
+        run_once(run_model(document, wanted.inputs)._replace(assumed=wanted.assumed), stop)
     except CancelledError:
         raise
     except Exception:  # onnxruntime's own; whether it runs is the question

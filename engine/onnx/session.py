@@ -186,7 +186,10 @@ class OnnxSession(OpenModel):
             raise failed.error from failed.error.__cause__
         document = self.edited(configuration.edits)
         shapes = analysis.output_shapes if len(analysis.output_shapes) == len(document.graph.outputs) else ()
-        wanted = Wanted(document, configuration.edits, inputs, shapes, Path(path), replace, fix_sizes)
+        assumed = assumed_inputs(document.graph, analysis.assumptions).values
+        wanted = Wanted(
+            document, configuration.edits, inputs, shapes, Path(path), replace, fix_sizes, assumed
+        )
 
         def obstacle() -> str:
             try:

@@ -181,6 +181,14 @@ def test_elements_of_an_input_are_set_one_by_one(tmp_path: Path) -> None:
     assert seeded_inputs((InputShape("times", (2,), "int64"),), found.values)["times"].tolist() == [3, 2]
 
 
+def test_a_saved_model_is_tried_with_the_sizes_that_were_assumed(tmp_path: Path) -> None:
+    """Zeros instead would be a shape that 64 elements do not have."""
+    nodes = [helper.make_node("Reshape", ["x", "sizes"], ["y"], "reshape", allowzero=1)]
+    session = made(tmp_path, nodes, value("sizes", [2], INT64))
+    here = set_to(session, **{"sizes[0]": 4, "sizes[1]": 16})
+    assert "onnxruntime runs neither" not in session.save(here, str(tmp_path / "copy.onnx"))
+
+
 # -- dtypes ------------------------------------------------------------------------------------------------------
 
 
