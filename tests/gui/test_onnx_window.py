@@ -381,6 +381,20 @@ def test_edits_made_while_the_file_is_replaced_stay(opened: MainWindow, qtbot: Q
     assert total(workspace) == macs(SIZE, SIZE, pooled=False)
 
 
+def test_a_saving_is_cancelled(opened: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    workspace = opened.workspace
+    workspace.remove_layer("pool")
+    wait_current(qtbot, workspace)
+    with qtbot.waitSignal(workspace.save_failed, timeout=ANSWER_MS) as failed:
+        workspace.save_model(str(tmp_path / "never.onnx"))
+        assert workspace.busy_text == "Saving the model"
+        opened.actions_.cancel.trigger()
+    assert failed.args is not None and failed.args[0].kind == "cancelled"
+    assert [each.name for each in tmp_path.glob("*.onnx")] == ["net.onnx"]
+    assert not list(tmp_path.glob(".never*")) and not opened.saved.isVisible()
+    assert workspace.edits and not workspace.busy
+
+
 def test_what_is_saved_of_a_model_that_is_gone_is_said_in_the_status_bar(
     opened: MainWindow, qtbot: QtBot, net: Path, tmp_path: Path
 ) -> None:
