@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         Given | Sequence[int] | Sequence[Given] | Sequence[InputShape] | Mapping[str, Sequence[int] | Given]
     )
 
+MOST_LOOKED_AT = 2 * 2**30
+"""Bytes of weights in files that are read to count the zeros in them without being asked to: a second or two."""
 LIVE_DETAILS_S = 0.2
 """A forward pass that takes longer is measured as a whole only, in the tier ``live``."""
 
@@ -52,6 +54,7 @@ def analyze(
     threads: int = 0,
     tier: Tier = "settled",
     runtime: RuntimeOptions = RuntimeOptions(),  # noqa: B008  frozen
+    zeros: bool = False,
 ) -> Report:
     """All costs of ``model`` at ``inputs`` with ``edits`` applied.
 
@@ -59,7 +62,8 @@ def analyze(
     stays as it is. ``inputs``: one shape ``(1, 3, 224, 224)``, one tensor or array or a sequence of them (the
     positional arguments of forward), a mapping from input name to shape or tensor, or InputShapes. Left out: the
     source's own default.
-    Where the weights have values, zeros in them are counted too: ``report.totals.sparsity``, ``nonzero_macs``.
+    Where the weights have values, zeros in them are counted too: ``report.totals.sparsity``, ``nonzero_macs``; of more
+    than 2 GiB in files only with ``zeros``.
     ``assumptions`` set data-dependent sizes by key. ``trust`` is the consent to run the source's code.
     ``latency="cpu"`` measures as well, in this process, with ``threads`` (0: the framework's default) and as thoroughly
     as ``tier`` says, an ONNX model with the ``runtime`` options; with edits also in alternation with the unedited
@@ -70,7 +74,9 @@ def analyze(
     session = open_session(model, inputs, trust=trust)
 
     def analyzed(edits: tuple[Edit, ...]) -> Analysis:
-        return analyze_columns(session, inputs, edits, assumptions=assumptions, allow_real_run=allow_real_run)
+        return analyze_columns(
+            session, inputs, edits, assumptions=assumptions, allow_real_run=allow_real_run, zeros=zeros
+        )
 
     analysis = analyzed(tuple(edits))
     if latency:
@@ -153,8 +159,11 @@ def analyze_columns(
     *,
     assumptions: Mapping[str, int] | None = None,
     allow_real_run: bool = False,
+    zeros: bool = False,
 ) -> Analysis:
     """Like ``analyze`` on an open session, with the result in columns: also what zeros in its weights would save.
+
+    ``zeros``: however much there is to read for that.
 
     Raises the LayerError of a failed forward.
     """
@@ -173,12 +182,17 @@ def analyze_columns(
     if unknown:
         known = f"It has: {', '.join(sorted(made))}." if made else "No size of it depends on data."
         raise InputError(f"{session.info.name} assumes nothing called {unknown[0]!r}.", hint=known)
-    if session.counts_zeros and session.zeros is None:
+    if session.counts_zeros and session.zeros is None and (zeros or _is_soon_read(session, configuration)):
         # Without room for the weights there is all the rest.
         with contextlib.suppress(NotEnoughMemoryError):
             for _ in session.count_zeros(Event()):
                 pass
     return analysis if session.zeros is None else with_zeros(analysis, session.zeros)
+
+
+def _is_soon_read(session: OpenModel, configuration: Configuration) -> bool:
+    """Whether its weights are few, or in memory."""
+    return session.info.format == "module" or session.weight_bytes_of(configuration) <= MOST_LOOKED_AT
 
 
 def input_shapes(inputs: Inputs) -> tuple[InputShape, ...]:

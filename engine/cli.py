@@ -95,6 +95,8 @@ class Request(Struct, frozen=True):
     """Where to write the edited ONNX model."""
     fix_sizes: bool = False
     """Fix the input sizes in it."""
+    zeros: bool = False
+    """Count the zeros in the weights, however much there is to read."""
 
 
 def main(argv: Sequence[str], *, own_process: bool = False) -> int:
@@ -205,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--assume", action="append", default=[], metavar="KEY=VALUE",
         help="set a size that depends on the data")  # fmt: skip
+    add("--zeros", action="store_true", help="count the zeros in more than 2 GiB of weights too")
     add("--format", choices=list(FORMATS), help="default: by the ending of -o, else md")
     add("-o", "--output", metavar="FILE", help="write to FILE instead of standard output")
     add("--trust", action="store_true", help="agree to run the code of SOURCE")
@@ -278,6 +281,7 @@ def _request(options: argparse.Namespace) -> Request:
         runtime=RuntimeOptions(options.ort_level or "all", options.spinning != "off"),
         save_model=options.save_model,
         fix_sizes=options.fix_sizes,
+        zeros=options.zeros or any(condition.is_of_zeros for condition in conditions),
     )
 
 
@@ -419,7 +423,12 @@ def _analyses(request: Request, against: Analysis | None) -> tuple[Analysis, Ana
 
     def analyze(edits: tuple[Edit, ...]) -> Analysis:
         return analyze_columns(
-            session, inputs, edits, assumptions=request.assumptions, allow_real_run=request.allow_real_run
+            session,
+            inputs,
+            edits,
+            assumptions=request.assumptions,
+            allow_real_run=request.allow_real_run,
+            zeros=request.zeros,
         )
 
     analysis, baseline = analyze(request.edits), against

@@ -86,13 +86,18 @@ class Condition(Struct, frozen=True):
         """Whether it is about something that only a measurement knows."""
         return self.key in METRIC and METRIC[self.key].measured
 
+    @property
+    def is_of_zeros(self) -> bool:
+        """Whether it is about something that only a look at the weights tells."""
+        return self.key in METRIC and METRIC[self.key].weighed
+
     def _known(self, number: Number) -> Fraction:
         if number is None and self.is_measured:
             raise InputError(
                 f"--fail-if {self.text!r} cannot be decided: {self.key} is not measured on both sides.",
                 hint="Measure with --latency cpu, and give a report made with it to --against.",
             )
-        if number is None and self.key in METRIC and METRIC[self.key].weighed:
+        if number is None and self.is_of_zeros:
             raise InputError(
                 f"--fail-if {self.text!r} cannot be decided: {self.key} is not known on both sides.",
                 hint="It needs the values of the weights: open a file that holds them.",

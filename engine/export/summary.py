@@ -187,10 +187,10 @@ def what_changed(analysis: Analysis, baseline: Analysis) -> str:
 
 
 def zeros_sentence(analysis: Analysis) -> str:
-    """How many parameters are 0, and of how many parameters and MACs that is not known; empty where nobody looked."""
+    """How many parameters are 0, and of how many parameters and MACs that is not known; empty where none has values."""
     totals = analysis.totals
     if totals.zeros is None:
-        return ""
+        return "the zeros in the weights were not looked at" if analysis.weight_uses is not None else ""
     known = totals.params - totals.unweighed_params
     text = f"{totals.zeros:,} of {known:,} parameters are 0"
     share = ratio(totals.zeros, known)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.cli import BAD_REQUEST, OK, main
-from engine.export import read_report
+from engine.cli import BAD_REQUEST, OK, _parser, main
+from engine.export import FORMATS, read_report
 from tests.engine.onnx_text import document, parsed
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 def report(
     capsysbinary: pytest.CaptureFixture[bytes], *arguments: str, status: int = OK
-) -> tuple[dict[str, object], str]:
+) -> tuple[dict[str, Any], str]:
     """(report as JSON, standard error) of a command line."""
     assert main(["report", *arguments, "--format", "json"]) == status
     out, err = capsysbinary.readouterr()
@@ -152,3 +154,28 @@ def test_an_input_that_is_named_keeps_the_dtype_of_the_file(
         {"name": name, "shape": [2, 16], "dtype": "int64"} for name in ("ids", "types")
     ]
     assert found["totals"]["macs"] == 2 * 16 * 4 * 6
+
+
+def test_zeros_in_many_weights_are_counted_when_asked_for(
+    path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two convolutions have 3 + 4 inputs, 4 outputs and kernels of 3 × 3; above the limit it is not read, which the report says."""
+    monkeypatch.setattr("engine.api.MOST_LOOKED_AT", 4 * (3 + 4) * 4 * 3 * 3 - 1)
+    for options, zeros in (((), None), (("--zeros",), 0), (("--fail-if", "sparsity>50%"), 0)):
+        found, _ = report(capsysbinary, str(path), *options)
+        assert found["totals"]["zeros"] == zeros, options
+    assert main([str(path)]) == OK
+    assert "- the zeros in the weights were not looked at" in capsysbinary.readouterr().out.decode()
+    monkeypatch.setattr("engine.api.MOST_LOOKED_AT", 4 * (3 + 4) * 4 * 3 * 3)
+    found, _ = report(capsysbinary, str(path))
+    assert found["totals"]["zeros"] == 0
+
+
+def test_the_documentation_has_every_option_and_format() -> None:
+    usage = (ROOT / "docs" / "report.md").read_text("utf-8").split("```")[1]
+    options = {
+        flag for action in _parser()._actions for flag in action.option_strings if flag.startswith("--")
+    }
+    assert set(re.findall(r"--[a-z][a-z-]+", usage)) == options - {"--help", "--output"}
+    formats = re.search(r"--format ([^\]]+)\]", usage)
+    assert formats is not None and set(formats[1].split("|")) == set(FORMATS)
