@@ -21,6 +21,7 @@ from engine.graph import Shape
 from engine.onnx import translate
 from engine.onnx.dtypes import tensor_bytes
 from engine.onnx.structure import GraphPlan, Plan, Structure
+from engine.onnx.tidy import BODIES
 from engine.onnx.translate import NodeCall
 from engine.onnx.values import NO_TENSOR, GraphShapes, Shapes, Value
 from engine.results import (
@@ -32,9 +33,6 @@ from engine.results import (
     WeightUses,
 )
 from engine.totals import CostColumns, coverage_of, totals_of
-
-CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-"""Operators whose work is that of their bodies."""
 
 _IDLE = "movement", Work(0, 0, 0, "FLOPs = 0: computes sizes, from shapes alone")
 _CONTROL = "movement", Work(0, 0, 0, "FLOPs = 0: runs its body, whose operations have rows of their own")
@@ -174,7 +172,7 @@ class _Rows:
         node = plan.node
         if plan.is_size:
             family, work = _IDLE
-        elif plan.bodies and node.op_type in CONTROL:
+        elif plan.bodies and node.op_type in BODIES:
             family, work = _CONTROL
         else:
             family, work = translate.work(
