@@ -470,8 +470,16 @@ class Workspace(Asked):
         refusal = self._opener.refusal
         if self.editable and refusal is not None:
             self._set_failure(Failed(0, refusal))
+        elif self.editable and self._is_answered(configuration):
+            assert self.analysis is not None
+            self._on_analyzed(self.analysis)
         elif self.editable:
             self._queue.submit(configuration)
+
+    def _is_answered(self, configuration: Configuration) -> bool:
+        """Whether what failed is taken back to what is still on the screen: a large model would take seconds again."""
+        known = self.analysis is not None and self.analysis.configuration == configuration
+        return known and self.failure is not None and not self.busy
 
     def _on_progress_made(self) -> None:
         stage = self.busy_text
