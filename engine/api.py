@@ -177,17 +177,29 @@ def analyze_columns(
         analysis = session.analyze(configuration)
     except FailedAnalysisError as failed:
         raise failed.error from failed.error.__cause__
-    made = {assumption.key for assumption in analysis.assumptions}
-    unknown = sorted(set(assumptions or {}) - made)
-    if unknown:
-        known = f"It has: {', '.join(sorted(made))}." if made else "No size of it depends on data."
-        raise InputError(f"{session.info.name} assumes nothing called {unknown[0]!r}.", hint=known)
+    _check_assumptions(session.info.name, analysis, assumptions or {})
     if session.counts_zeros and session.zeros is None and (zeros or _is_soon_read(session, configuration)):
         # Without room for the weights there is all the rest.
         with contextlib.suppress(NotEnoughMemoryError):
             for _ in session.count_zeros(Event()):
                 pass
     return analysis if session.zeros is None else with_zeros(analysis, session.zeros)
+
+
+def _check_assumptions(name: str, analysis: Analysis, given: Mapping[str, int]) -> None:
+    """Raises InputError for one that ``analysis`` did not make, or not with the value that was given."""
+    made = {assumption.key: assumption for assumption in analysis.assumptions}
+    unknown = sorted(given.keys() - made.keys())
+    if unknown:
+        known = f"It has: {', '.join(sorted(made))}." if made else "No size of it depends on data."
+        raise InputError(f"{name} assumes nothing called {unknown[0]!r}.", hint=known)
+    for key, value in given.items():
+        least, most = made[key].minimum, made[key].maximum
+        if not least <= value <= most:
+            raise InputError(
+                f"{name}: the assumption {key} = {value:,} is not between {least:,} and {most:,}.",
+                hint=f"It is: {made[key].label}.",
+            )
 
 
 def _is_soon_read(session: OpenModel, configuration: Configuration) -> bool:

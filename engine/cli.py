@@ -333,7 +333,7 @@ def parse_input(text: str) -> InputShape:
 
 def parse_assumption(text: str) -> tuple[str, int]:
     key, _, value = text.partition("=")
-    if not key.strip() or not value.strip().isdecimal() or len(value) > 12:
+    if not key.strip() or not re.fullmatch(r"\s*-?\d{1,12}\s*", value, re.ASCII):
         raise InputError(
             f"--assume {text!r} is not KEY=VALUE with a whole number.",
             hint="For example: --assume rpn:nms=100",

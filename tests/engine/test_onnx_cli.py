@@ -159,7 +159,7 @@ def test_an_input_that_is_named_keeps_the_dtype_of_the_file(
 def test_zeros_in_many_weights_are_counted_when_asked_for(
     path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The two convolutions have 3 + 4 inputs, 4 outputs and kernels of 3 × 3; above the limit it is not read, which the report says."""
+    """The two convolutions have 3 + 4 inputs, 4 outputs and kernels of 3 × 3; they are not read above the limit."""
     monkeypatch.setattr("engine.api.MOST_LOOKED_AT", 4 * (3 + 4) * 4 * 3 * 3 - 1)
     for options, zeros in (((), None), (("--zeros",), 0), (("--fail-if", "sparsity>50%"), 0)):
         found, _ = report(capsysbinary, str(path), *options)
@@ -179,3 +179,21 @@ def test_the_documentation_has_every_option_and_format() -> None:
     assert set(re.findall(r"--[a-z][a-z-]+", usage)) == options - {"--help", "--output"}
     formats = re.search(r"--format ([^\]]+)\]", usage)
     assert formats is not None and set(formats[1].split("|")) == set(FORMATS)
+
+
+def test_an_assumption_outside_of_its_range_is_refused(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The input says where a range begins; below 0 it is longer."""
+    text = "agraph (float[4,N] x, int64 start) => (y, z) <int64 five = {5}, int64 one = {1}> "
+    text += "{ [found] y = NonZero(x) z = Range(start, five, one) }"
+    file = str(document(parsed(text), tmp_path).path)
+    size = ("--input", "x=4x2")
+    found, _ = report(capsysbinary, file, *size, "--assume", "start=-3", "--assume", "found:NonZero=6")
+    assert [each["shape"] for each in found["inputs"]] == [[4, 2], []]
+    assert [each["output_shapes"] for each in found["layers"]] == [[[2, 6]], [[8]]]
+    _, said = report(capsysbinary, file, *size, "--assume", "found:NonZero=9", status=BAD_REQUEST)
+    assert said == (
+        "misnomer: agraph: the assumption found:NonZero = 9 is not between 0 and 8."
+        " It is: found: elements found by NonZero.\n"
+    )
