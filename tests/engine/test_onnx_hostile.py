@@ -536,7 +536,8 @@ def test_an_outline_says_what_protobuf_reads(
         expected.ParseFromString(data)
         short.ParseFromString(content)
         external_data_helper.load_external_data_for_model(short, str(path.parent))
-        names = as_raw(short), as_raw(expected)
+        as_raw(short)
+        as_raw(expected)
     except Exception:  # refused by one of them, or other external data than ours
         return
     for each in (*short.graph.sparse_initializer, *expected.graph.sparse_initializer):
@@ -544,7 +545,7 @@ def test_an_outline_says_what_protobuf_reads(
     for each in (*short.functions, *expected.functions):
         each.Clear()
     if not any(tensor.external_data for tensor in external_data_helper._get_all_tensors(expected)):
-        assert len(names[0]) > 0 and as_raw(short) == as_raw(expected)
+        assert as_raw(short) == as_raw(expected)
 
 
 @pytest.mark.skipif(not EVERYTHING, reason="ten minutes each, in make test-all")
