@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.metadata
 import logging
 import os
 import sys
@@ -502,7 +503,11 @@ def _stay_offline() -> None:
 def _versions() -> dict[str, str]:
     import torch
 
-    return {"python": sys.version.split()[0], "torch": str(torch.__version__)}
+    found = {"python": sys.version.split()[0], "torch": str(torch.__version__)}
+    for name in ("onnx", "onnxruntime"):  # whose import can wait for an ONNX model
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def main(*, latency: bool = False) -> int:
