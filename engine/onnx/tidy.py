@@ -20,8 +20,9 @@ MAX_NAME = 500
 """Characters of a node's name."""
 
 
-MAX_GRAPHS = 30
-"""Graphs in graphs; each is three protobuf messages in one another, and protobuf reads no more than 100 of these."""
+MAX_GRAPHS = 32
+"""Graphs in graphs. Each is three protobuf messages in one another, and the type of a value in the innermost is five more:
+protobuf reads no more than 100."""
 
 
 class Names:
