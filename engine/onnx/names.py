@@ -28,6 +28,8 @@ from engine.onnx.parameters import Tensors, owner
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 CLASSES = "pkg.torch.onnx.class_hierarchy"
+NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
+"""What torch.export's exporter writes as the scope of nodes that it put in itself, such as the reading of sizes."""
 NAMELESS = ("", "main_graph", "torch_jit", "torch-jit-export", "tf2onnx", "main", "graph", "torch_jit_export")
 """Names that exporters give every graph."""
 DEEPEST = 32
@@ -108,6 +110,8 @@ def classes(node: Node) -> dict[str, str]:
         return {}
     found = {}
     for scope, kind in zip(scopes[:-1], kinds[:-1], strict=True):
+        if scope == NO_MODULE:
+            continue
         path = _scope(tuple(_CALL.sub("", scope).split("."))) if scope else ""
         found[path] = kind.rpartition(".")[2]
     return found
@@ -124,7 +128,8 @@ def model_class(graph: Graph, name: str) -> str:
 
 def _written_scopes(node: Node) -> list[str]:
     """Module scopes in the metadata, outermost first, without the operation itself; empty where there are none."""
-    return [_CALL.sub("", scope) for scope in _read_list(node.metadata.get(SCOPES, ""))[:-1]]
+    scopes = _read_list(node.metadata.get(SCOPES, ""))[:-1]
+    return [_CALL.sub("", scope) for scope in scopes if scope != NO_MODULE]
 
 
 def _written_leaf(node: Node) -> str:

@@ -21,7 +21,7 @@ MAX_NAME = 500
 
 
 MAX_GRAPHS = 32
-"""Graphs in graphs. Each is three protobuf messages in one another, and the type of a value in the innermost is five more:
+"""Graphs in graphs. Each is three protobuf messages in one another, the type of a value in the innermost five more:
 protobuf reads no more than 100."""
 
 

@@ -140,3 +140,14 @@ def test_unnamed_nodes_are_called_after_their_weights(tmp_path: Path) -> None:
         tmp_path / "bare.onnx", [node], {"x": (2, 4)}, ["y"], {"gpu_0/fc_w_0": numpy.eye(4, dtype="f4")}
     )
     assert open_document(path).graph.nodes[0].path == "gpu_0.fc"
+
+
+def test_what_the_exporter_put_in_itself_is_of_no_layer(tmp_path: Path) -> None:
+    """torch.export's exporter writes a scope for nodes that read sizes, which no module has."""
+    node = helper.make_node("Relu", ["x"], ["y"], name="node_Relu_0")
+    scope = "_empty_nn_module_stack_from_metadata_hook"
+    node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value=str([scope, "sym_size_int_4"]))
+    node.metadata_props.add(key="pkg.torch.onnx.class_hierarchy", value=str([scope, "aten.sym_size.int"]))
+    found = analysed(hand_made(tmp_path / "own.onnx", [node], {"x": (1, 4)}, ["y"], {}))
+    assert not [path for path in found.modules.path if scope in path]
+    assert found.layers.path == ("node_Relu_0",)
