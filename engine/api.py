@@ -169,7 +169,7 @@ def analyze_columns(
     """
     configuration = Configuration(
         inputs=session.complete(input_shapes(inputs)),
-        edits=edits,
+        edits=session.by_path(edits),
         assumptions=tuple(sorted((assumptions or {}).items())),
         allow_real_run=allow_real_run,
     )

@@ -9,6 +9,7 @@ from threading import Event
 from typing import ClassVar
 
 from engine.configuration import Configuration
+from engine.edits import Edit
 from engine.errors import EngineError, ExportError
 from engine.graph import InputShape, InputSpec
 from engine.input_specs import complete
@@ -55,6 +56,10 @@ class OpenModel(ABC):
 
     def default_configuration(self) -> Configuration:
         return Configuration(inputs=tuple(spec.default for spec in self.specs))
+
+    def by_path(self, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+        """``edits`` with the paths of layers that are called otherwise: by the name that a node has in the file."""
+        return edits
 
     @abstractmethod
     def kept(self, configuration: Configuration) -> Analysis | None:

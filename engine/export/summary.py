@@ -234,6 +234,8 @@ def coverage_sentence(analysis: Analysis) -> str:
     """``All 175 calls counted.`` or what is not."""
     coverage = analysis.coverage
     if not coverage.not_counted and coverage.counted_calls == coverage.calls:
+        if coverage.calls == 1:
+            return "The executed operation is counted."
         return f"All {coverage.calls:,} executed operations are counted."
     missing = ", ".join(f"{entry.calls} × {entry.op}" for entry in coverage.not_counted)
     text = f"{coverage.counted_calls:,} of {coverage.calls:,} executed operations are counted"

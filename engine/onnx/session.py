@@ -20,6 +20,7 @@ from engine.onnx.assumed_inputs import assumed_inputs
 from engine.onnx.document import Document
 from engine.onnx.edits import EditedDocument, edited
 from engine.onnx.inputs import opened_inputs
+from engine.onnx.names import parents
 from engine.onnx.real_shapes import blanks, needs_run, run_for_shapes
 from engine.onnx.run_model import RunModel, run_model
 from engine.onnx.save import Wanted, save
@@ -76,6 +77,15 @@ class OnnxSession(OpenModel):
         )
         if opened.fixed:
             self.info = msgspec.structs.replace(self.info, fixed_sizes=opened.fixed)
+
+    def by_path(self, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+        """As OpenModel.by_path says; what is a path is taken as one."""
+        nodes = list(self.document.graph.walk())
+        paths = {path for node in nodes for path in (node.path, *parents(node.path))}
+        named = {node.name: node.path for node in nodes if node.name not in paths}
+        return tuple(
+            [msgspec.structs.replace(edit, layer=named.get(edit.layer, edit.layer)) for edit in edits]
+        )
 
     def kept(self, configuration: Configuration) -> Analysis | None:
         analysis = self._kept.get(configuration)

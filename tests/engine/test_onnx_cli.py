@@ -197,3 +197,22 @@ def test_an_assumption_outside_of_its_range_is_refused(
         "misnomer: agraph: the assumption found:NonZero = 9 is not between 0 and 8."
         " It is: found: elements found by NonZero.\n"
     )
+
+
+def test_a_layer_may_be_called_by_the_name_of_its_node(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """As other viewers show it."""
+    text = """agraph (float[1,3,8,8] x) => (y) {
+        [c] a = Conv(x, w) [p] b = MaxPool<kernel_shape = [2, 2]>(a) y = Relu(b)
+    }"""
+    model = parsed(text, {"w": (4, 3, 3, 3)})
+    model.graph.node[0].name, model.graph.node[1].name = "/stem/conv/Conv", "/stem/pool/MaxPool"
+    file = str(document(model, tmp_path).path)
+    found, _ = report(
+        capsysbinary, file, "--remove", "/stem/pool/MaxPool", "--set", "/stem/conv/Conv.strides=2x2"
+    )
+    same, _ = report(capsysbinary, file, "--remove", "stem.pool", "--set", "stem.conv.strides=2x2")
+    assert found["totals"] == same["totals"] and found["edits"] == same["edits"]
+    assert found["totals"]["macs"] == 4 * 3 * 9 * 3 * 3
+    assert [each["op"] for each in found["layers"]] == ["Conv", "Relu"]
