@@ -34,6 +34,7 @@ from engine.sparsity import with_zeros
 
 KEPT_STATES = 8
 """Sets of edits of which graph and shapes' start are kept: undo and redo go between them."""
+UNDO = "Undo the last edit: without edits the model takes these inputs."
 
 
 class LoadedOnnx(NamedTuple):
@@ -112,6 +113,8 @@ class OnnxSession(OpenModel):
         try:
             shapes = self._shapes(configuration, state, stop)
         except NodeError as error:
+            if configuration.edits and self._runs_unedited(configuration, stop):
+                error.hint = UNDO
             raise FailedAnalysisError(error, self._partial(configuration, state, error)) from error
         _check(stop)
         analysis = build_analysis(self.info, configuration, state.structure, shapes, follow_weights=True)
@@ -151,6 +154,14 @@ class OnnxSession(OpenModel):
                 ),
             )
         return shapes
+
+    def _runs_unedited(self, configuration: Configuration, stop: Event | None) -> bool:
+        """Whether the inputs fit the model without its edits."""
+        try:
+            self._state(()).shapes.infer(configuration.inputs, dict(configuration.assumptions), stop=stop)
+        except NodeError:
+            return False
+        return True
 
     def _partial(self, configuration: Configuration, state: _State, error: NodeError) -> Analysis | None:
         """The rows before the node that refuses its inputs."""

@@ -216,3 +216,17 @@ def test_a_layer_may_be_called_by_the_name_of_its_node(
     assert found["totals"] == same["totals"] and found["edits"] == same["edits"]
     assert found["totals"]["macs"] == 4 * 3 * 9 * 3 * 3
     assert [each["op"] for each in found["layers"]] == ["Conv", "Relu"]
+
+
+def test_a_mismatch_that_an_edit_causes_is_not_blamed_on_the_input(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    text = "agraph (float[1,3,8,8] x) => (y) { [c] a = Conv(x, w) b = Flatten(a) [head] y = Gemm(b, v) }"
+    file = str(document(parsed(text, {"w": (4, 3, 3, 3), "v": (4 * 36, 5)}), tmp_path).path)
+    for arguments, hint in (
+        (("--set", "c.strides=2x2"), "Undo the last edit: without edits the model takes these inputs."),
+        (("--input", "1x3x9x9"), "Choose another input shape"),
+        (("--input", "1x3x9x9", "--set", "c.strides=3x3"), "Choose another input shape"),
+    ):
+        _, said = report(capsysbinary, file, *arguments, status=BAD_REQUEST)
+        assert said.startswith("misnomer: head (Gemm)") and hint in said, said
