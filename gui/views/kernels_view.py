@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QResizeEvent
+from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -46,6 +46,10 @@ class EndOfPath(QStyledItemDelegate):
     ) -> None:
         super().initStyleOption(option, index)
         option.textElideMode = Qt.TextElideMode.ElideLeft
+
+
+MOST_SORTED = 5_000
+"""Kernels that the table's titles sort; more stand as they ran: comparing them takes seconds."""
 
 
 class KernelsTree(QTreeView):
@@ -156,16 +160,26 @@ class KernelsView(QWidget):
         return tree
 
     def refresh(self) -> None:
-        """Show what is known now; the same times keep what is unfolded."""
+        """Show what is known now; the same times keep what is unfolded. Many wait until the page is seen."""
         analysis = self._workspace.analysis
         times = analysis.layer_times if analysis is not None else None
-        if times is not self._times:
+        if times is not self._times and (
+            self.isVisible() or times is None or len(times.groups) <= MOST_SORTED
+        ):
             self._times = times
+            many = times is not None and len(times.groups) > MOST_SORTED
             with self._quietly():
+                if many:
+                    self.tree.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
+                self.tree.setSortingEnabled(not many)
                 self.model.show(times)
             self.tree.measure()
             self._on_selection_current()
         self._show_words()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.refresh()
 
     def tsv(self) -> str:
         """Every row as tab-separated text; empty where there is none."""

@@ -30,7 +30,7 @@ from gui.models.layer_tree import LayerTreeModel
 from gui.selection import Selection
 from gui.theme import ThemeManager
 from gui.views.actions import Actions
-from gui.views.kernels_view import LEAST_LAYER_PX
+from gui.views.kernels_view import LEAST_LAYER_PX, MOST_SORTED
 from gui.views.layer_rest import LayerRest
 from gui.views.measurement_panel import FACTS, KERNELS, OPERATIONS, MeasurementPanel
 from tests.gui.analyses import Mod, Row, make
@@ -218,3 +218,21 @@ def test_options_that_are_not_the_default_are_seen_without_a_menu() -> None:
     )
     card = latency_words("Latency", "", Situation(Latency(told), told.configuration, current=True))
     assert card.detail.endswith(" · basic · no spinning")
+
+
+def test_very_many_kernels_wait_until_the_page_is_seen_and_stand_as_they_ran(panel: MeasurementPanel) -> None:
+    view = panel.kernels
+    analysis = view._workspace.analysis
+    assert analysis is not None
+    groups = tuple(KernelGroup(f"k{number}", "Gemm", 1e-6, (FC,), FC) for number in range(MOST_SORTED + 1))
+    many = msgspec.structs.replace(times_of(analysis), groups=groups)
+    panel.pages.setCurrentIndex(FACTS)
+    before = view.model.rowCount()
+    view._workspace.analysis = with_latency(
+        analysis, Latency(measurement(analysis.configuration), many), many
+    )
+    view.refresh()
+    assert view.model.rowCount() == before, "nobody looks at them"
+    panel.pages.setCurrentIndex(KERNELS)
+    assert view.model.rowCount() == MOST_SORTED + 2
+    assert not view.tree.isSortingEnabled()
