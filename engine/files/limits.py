@@ -22,6 +22,8 @@ MAX_TENSORS = 150_000
 MAX_NESTED = 4
 """Pickles in pickles, archives in archives."""
 MAX_DEPTH = 100
+MAX_OPEN_MARKS = 20_000
+"""Unfinished containers of a pickle. Python's own pickler ends at some thousands; a million take seconds to collect."""
 MAX_NAME = 1_000
 MAX_DIMENSIONS = 64
 MAX_RECORDS = 1_000

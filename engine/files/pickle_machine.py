@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from engine.contents import shown
 from engine.errors import LoadError
-from engine.files.limits import MAX_NAME, MAX_RECORDS, Budget
+from engine.files.limits import MAX_NAME, MAX_OPEN_MARKS, MAX_RECORDS, Budget, too_much
 from engine.files.rebuild import DATA_CALLS, Rebuilder, origin_of
 from engine.files.regions import Region
 from engine.files.values import (
@@ -361,6 +361,8 @@ def stop(machine: Machine) -> None:
 
 @opcode(b"(")
 def mark(machine: Machine) -> None:
+    if len(machine.outer) >= MAX_OPEN_MARKS:
+        raise too_much(f"its pickle opens more than {MAX_OPEN_MARKS:,} lists in one another")
     machine.outer.append(machine.stack)
     machine.stack = []
 

@@ -130,9 +130,9 @@ def test_every_truncation_of_the_structure(tmp_path: Path, whole: dict[str, byte
 READ_BY_TORCH = {
     "exported": ("models/model.json", "weights_config.json", "constants_config.json", "sample_inputs/model.pt",
                  "archive_version", ".data/version"),
-    "script": ("model_files.py", "conv.py", "data.pkl", "constants.pkl", "version"),
+    "script": (".py", "data.pkl", "constants.pkl", "version"),
 }  # fmt: skip
-"""Entries that torch's loaders interpret, by their endings."""
+"""Entries that torch's loaders interpret, by their endings; code files are renamed where a process scripted before."""
 
 
 @pytest.mark.parametrize("kind", READ_BY_TORCH)
