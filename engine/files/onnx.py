@@ -40,11 +40,11 @@ def looks_right(region: Region, head: bytes) -> bool:
         return False
     found = set()
     try:
-        for field in Messages(region, Budget()).fields(0, region.size):
+        for count, field in enumerate(Messages(region, Budget()).fields(0, region.size)):
             if schema.MODEL_WIRES.get(field.number, field.wire) != field.wire:
                 return False
             found.add(field.number)
-            if len(found) > _MAX_TOP:
+            if count > _MAX_TOP:
                 return False
     except LoadError:
         return _begins_right(head)
